@@ -1,0 +1,23 @@
+"""The errors a user can cause; each message is one line that names the argument, its value and what was expected."""
+
+from __future__ import annotations
+
+
+class RebasinError(Exception):
+    """Anything this package refuses; the command line prints the message alone and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class InputError(RebasinError, ValueError):
+    """An argument that cannot be right: an unknown name, a value out of range, two files that do not fit."""
+
+    exit_code = 2
+
+
+class BrokenFileError(RebasinError, ValueError):
+    """A file that is truncated, of another format, or that would have to be unpickled."""
+
+
+class SymmetryError(RebasinError):
+    """A network whose symmetry cannot be traced, or a permutation that changes the network's function."""

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -46,16 +47,8 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
-def write_with(path: Path | str, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary path and rename the result to `path`."""
-    with atomic_path(path) as temporary:
-        write(temporary)
-
-
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """sha256 over names, dtypes, shapes and bytes, independent of the mapping's order and of memory layout."""
-    import torch
-
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

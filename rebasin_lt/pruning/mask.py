@@ -1,0 +1,185 @@
+"""A mask is a state dict: bool tensors under the dense network's parameter names, True = kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.files import atomic_path, hash_tensors
+
+FORMAT_VERSION = 1
+SHORTCUTS = ("*shortcut*", "*downsample*")
+"""Projection shortcuts stay dense by default, as in the paper's code (its text does not say so)."""
+
+_PRUNABLE_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def prunable_names(model: nn.Module, exclude: Iterable[str] = SHORTCUTS) -> list[str]:
+    """Names of the convolution and linear weights, those that match a pattern of `exclude` left out.
+
+    Biases and normalisation parameters are never prunable. A weight used twice is named once.
+    Raises InputError where nothing is left to prune.
+    """
+    exclude = tuple(exclude)
+    weights = {
+        id(module.weight): f"{name}.weight" if name else "weight"
+        for name, module in reversed(list(model.named_modules()))
+        if isinstance(module, _PRUNABLE_MODULES)
+    }
+    names = {name for name in weights.values() if not any(fnmatch(name, pattern) for pattern in exclude)}
+    if not names:
+        raise InputError(
+            f"no prunable weight in {type(model).__name__}: it has {len(weights)} convolution or linear weights "
+            f"and exclude={list(exclude)} leaves none"
+        )
+    return [name for name, _ in model.named_parameters() if name in names]
+
+
+class Mask(Mapping[str, Tensor]):
+    """Which weights are kept: an immutable mapping from parameter name to a bool tensor on the CPU."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.bool:
+                raise InputError(f"mask for {name} has dtype {tensor.dtype}, expected torch.bool")
+        self._tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+    @classmethod
+    def ones_like(cls, state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> Mask:
+        """Everything kept, for `names` or else for every floating tensor of two or more dimensions.
+
+        Raises InputError for a name that `state` does not have.
+        """
+        if names is None:
+            names = [name for name, tensor in state.items() if tensor.dim() >= 2 and tensor.is_floating_point()]
+        names = list(names)
+        for name in names:
+            if name not in state:
+                raise InputError(f"mask names {name}, which the network does not have")
+        return cls({name: torch.ones(state[name].shape, dtype=torch.bool) for name in names})
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask) or self.keys() != other.keys():
+            return False
+        return all(torch.equal(tensor, other[name]) for name, tensor in self.items())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        kept = f"{self.num_kept:,} of {self.num_weights:,} kept"
+        return f"Mask({len(self)} tensors, {kept}, sparsity {self.sparsity:.4f})"
+
+    @property
+    def num_weights(self) -> int:
+        """Prunable weights."""
+        return sum(tensor.numel() for tensor in self.values())
+
+    @property
+    def num_kept(self) -> int:
+        return sum(int(tensor.sum()) for tensor in self.values())
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the prunable weights that is removed, in [0, 1]."""
+        return 1 - self.num_kept / self.num_weights if self.num_weights else 0.0
+
+    def model_sparsity(self, num_parameters: int) -> float:
+        """Share of all `num_parameters` of a network that is removed: lower, since much is never pruned."""
+        return (self.num_weights - self.num_kept) / num_parameters
+
+    @property
+    def hash(self) -> str:
+        """sha256 over names, shapes and bits."""
+        return hash_tensors(self)
+
+    def report(self) -> list[dict[str, str | int | float]]:
+        """One row per tensor: name, kept, weights, sparsity."""
+        return [
+            {
+                "name": name,
+                "kept": int(tensor.sum()),
+                "weights": tensor.numel(),
+                "sparsity": 1 - int(tensor.sum()) / tensor.numel(),
+            }
+            for name, tensor in self.items()
+        ]
+
+    def check_fits(self, state: Mapping[str, Tensor]) -> None:
+        """Raise InputError unless every tensor of this mask has its weight, of equal shape, in `state`."""
+        for name, tensor in self.items():
+            if name not in state:
+                raise InputError(f"mask names {name}, which the network does not have")
+            if state[name].shape != tensor.shape:
+                raise InputError(
+                    f"mask for {name} has shape {tuple(tensor.shape)}, the network has {tuple(state[name].shape)}"
+                )
+
+    @torch.no_grad()
+    def apply_(self, model: nn.Module) -> None:
+        """Set the pruned weights of `model` to zero, in place. Raises InputError where the mask does not fit."""
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.check_fits(parameters)
+        for name, tensor in self.items():
+            parameters[name].masked_fill_(~tensor.to(parameters[name].device), 0)
+
+    def overlap(self, other: Mask) -> float:
+        """Intersection over union of the kept weights; 1 for equal masks. Raises InputError if the shapes differ."""
+        if self.keys() != other.keys():
+            raise InputError(f"masks name different parameters: {sorted(self.keys() ^ other.keys())[:3]}")
+        other.check_fits(self)
+        both = sum(int((tensor & other[name]).sum()) for name, tensor in self.items())
+        return both / max(1, self.num_kept + other.num_kept - both)
+
+    def save(self, path: Path | str, **metadata: str) -> None:
+        """Write `*.mask.safetensors`, atomically, with `metadata` beside the sparsity, hash and format version."""
+        about = {"format": "rebasin_lt.mask", "version": str(FORMAT_VERSION), "sparsity": repr(self.sparsity)}
+        with atomic_path(path) as temporary:
+            tensors = {name: tensor.contiguous() for name, tensor in self.items()}
+            save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Mask:
+        """Read a mask file. Raises InputError if there is none, BrokenFileError if it is no mask or damaged."""
+        return cls.load_with_metadata(path)[0]
+
+    @classmethod
+    def load_with_metadata(cls, path: Path | str) -> tuple[Mask, dict[str, str]]:
+        """The mask and what its file says of itself. Raises as `load`."""
+        if not Path(path).is_file():
+            raise InputError(f"mask file {path} does not exist")
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise BrokenFileError(f"{path} is not a readable safetensors file: {error}") from error
+        return cls._checked(tensors, about, path), about
+
+    @classmethod
+    def _checked(cls, tensors: dict[str, Tensor], about: Mapping[str, str], path: Path | str) -> Mask:
+        if about.get("format") != "rebasin_lt.mask":
+            raise BrokenFileError(f"{path} is not a mask file of rebasin-lt (format {about.get('format')!r})")
+        if about.get("version") != str(FORMAT_VERSION):
+            raise BrokenFileError(
+                f"{path} has mask format version {about.get('version')}, this release reads {FORMAT_VERSION}: update it"
+            )
+        mask = cls(tensors)
+        if about.get("sha256") != mask.hash:
+            raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
+        return mask

@@ -1,0 +1,45 @@
+import os
+
+import pytest
+import torch
+
+from rebasin_lt.files import atomic_path, hash_tensors, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+    before = path.read_bytes()
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_written_files_are_as_readable_as_any_other(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    write_json(tmp_path / "atomic", {})
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_hash_sees_values_names_dtypes_and_shapes_but_not_layout_or_order():
+    weight = torch.randn(2, 3, 4, 4)
+    digest = hash_tensors({"a": weight, "b": torch.ones(2)})
+    assert digest == hash_tensors({"b": torch.ones(2), "a": weight.to(memory_format=torch.channels_last)})
+    changed = weight.clone()
+    changed[0, 0, 0, 0] += 1e-3
+    others = [{"a": changed, "b": torch.ones(2)}, {"c": weight, "b": torch.ones(2)}]
+    others += [{"a": weight.double(), "b": torch.ones(2)}, {"a": weight.reshape(6, 4, 4), "b": torch.ones(2)}]
+    assert digest not in [hash_tensors(other) for other in others]
+    assert len({hash_tensors(other) for other in others}) == 4
+
+
+def test_hash_takes_scalars_and_bools():
+    assert hash_tensors({"n": torch.tensor(3)}) != hash_tensors({"n": torch.tensor(4)})
+    assert hash_tensors({"m": torch.tensor([True])}) != hash_tensors({"m": torch.tensor([False])})

@@ -1,0 +1,1 @@
+"""Callbacks for any LightningModule, and the ones every run here has."""

@@ -1,0 +1,210 @@
+"""Iterative magnitude pruning: every round inside one `fit`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
+from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.moment import Moment
+from rebasin_lt.pruning.magnitude import prune_to_sparsity, waypoints
+from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
+
+
+class IterativeMagnitudePruning(MaskGuard):
+    """Prune by global magnitude, train, and again, through every target sparsity (Frankle & Carbin; paper, IMP-FT).
+
+    A round begins by pruning, so that the checkpoint at its end is the trained ticket; weights are changed in place,
+    and optimiser and schedule are built anew. Each target is hit to within a weight and leaves two files in
+    `dirpath`: `sparsity-S.mask.safetensors` and `sparsity-S.ckpt`. Works on any LightningModule, by parameter name,
+    with one fit and one set of optimisers; its schedule must span `epochs_per_round`, not the whole fit.
+
+    Args:
+        targets: sparsities of the prunable weights to pass through, increasing
+        epochs_per_round: training after each pruning
+        fraction: share of the remaining weights removed in one round; a target cuts the round short
+        after_prune: `finetune` goes on from the pruned weights with the module's own schedule (the paper);
+            `rewind_lr` also sets the schedule back to the rewind moment; `rewind_weights` sets weights, buffers and
+            schedule back to it
+        rewind_from: for the two rewinds: a rewind checkpoint, or a moment that RewindCheckpoint writes in this fit
+        dense_epochs: training before the first pruning; 0 if the network starts trained
+        exclude: patterns of parameter names that stay dense; by default projection shortcuts, as the paper's code
+        dirpath: folder of the files; `imp` in the trainer's root folder if not given
+
+    Set `max_epochs: -1`: the callback knows the number. Raises InputError for targets, fraction or max_epochs that
+    cannot be.
+    """
+
+    state_key = "rebasin_lt.imp"
+
+    def __init__(
+        self,
+        targets: list[float],
+        epochs_per_round: int,
+        fraction: float = 0.2,
+        after_prune: Literal["finetune", "rewind_lr", "rewind_weights"] = "finetune",
+        rewind_from: str | None = None,
+        dense_epochs: int = 0,
+        exclude: tuple[str, ...] = SHORTCUTS,
+        dirpath: str | None = None,
+    ) -> None:
+        super().__init__(Mask({}))
+        self.sparsities = waypoints(targets, fraction)
+        if epochs_per_round < 1:
+            raise InputError(f"imp epochs_per_round is {epochs_per_round}, expected at least 1")
+        if after_prune != "finetune" and rewind_from is None:
+            raise InputError(
+                f"imp after_prune is {after_prune}, which needs rewind_from: a rewind checkpoint or moment"
+            )
+        self.targets, self.fraction = list(targets), fraction
+        self.epochs_per_round, self.dense_epochs = epochs_per_round, dense_epochs
+        self.after_prune, self.rewind_from = after_prune, rewind_from
+        self.exclude = exclude
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.round = 0  # 0 is dense; round r trains under sparsities[r - 1]
+        self._rewound: dict[str, float] = {"epoch": 0.0, "step": 0.0}  # where the schedules of a round begin
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the whole fit."""
+        return self.dense_epochs + len(self.sparsities) * self.epochs_per_round
+
+    @property
+    def schedule_epochs(self) -> float:
+        """How many epochs the schedule of the running round spans, those before the rewind moment included."""
+        if self.round == 0 and self.dense_epochs:
+            return self.dense_epochs
+        return self._rewound["epoch"] + self.epochs_per_round
+
+    def mask_path(self, target: float) -> Path:
+        return self._file(target, "mask.safetensors")
+
+    def ticket_path(self, target: float) -> Path:
+        return self._file(target, "ckpt")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if trainer.max_epochs not in (-1, None, self.num_epochs):
+            raise InputError(
+                f"trainer.max_epochs is {trainer.max_epochs}, but pruning to {self.targets} takes {self.num_epochs} "
+                f"epochs ({self.dense_epochs} dense + {len(self.sparsities)} rounds of {self.epochs_per_round}): set -1"
+            )
+        trainer.fit_loop.max_epochs = self.num_epochs
+        network = network_of(pl_module)
+        self.mask = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
+        if self.dirpath is None:
+            self.dirpath = Path(trainer.default_root_dir) / "imp"
+        if self.after_prune != "finetune":
+            self._rewind_path(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"epochs_per_round": self.epochs_per_round, "targets": self.targets}
+        return {**own, "round": self.round, "rewound": dict(self._rewound)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name in ("epochs_per_round", "targets"):
+            if state_dict[name] != getattr(self, name):
+                raise InputError(
+                    f"the checkpoint to resume was pruned with {name} {state_dict[name]}, "
+                    f"this run has {getattr(self, name)}"
+                )
+        self.round, self._rewound = state_dict["round"], dict(state_dict["rewound"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        saved = Mask(checkpoint.get(MASK, {}))
+        if {name: tensor.shape for name, tensor in saved.items()} != {n: t.shape for n, t in self.mask.items()}:
+            raise InputError("the checkpoint to resume prunes other parameters than this run: were `exclude` equal?")
+        self.mask = saved
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        due = self._round_at(trainer.current_epoch)
+        if due <= self.round:  # derived from the epoch, so that a replay after a crash does the same
+            return
+        self.round = due
+        state = dict(network_of(pl_module).named_parameters())
+        pruned = prune_to_sparsity(state, self.mask, self.sparsities[due - 1])
+        self.mask = _same_on_all_ranks(trainer, pruned)
+        if self.after_prune != "finetune":
+            self._rewind(trainer, pl_module)
+        self._bind(pl_module)
+        trainer.strategy.setup_optimizers(trainer)
+        self._guard_optimizers(trainer)
+        self._advance_schedules(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+        pl_module.log_dict({
+            "imp/round": float(self.round),
+            "imp/sparsity": self.mask.sparsity,
+            "imp/model_sparsity": self.mask.model_sparsity(parameters),
+        })
+        if self.round and self._round_at(trainer.current_epoch + 1) > self.round:
+            self._write_ticket(trainer, pl_module)
+
+    def _round_at(self, epoch: int) -> int:
+        return 0 if epoch < self.dense_epochs else 1 + (epoch - self.dense_epochs) // self.epochs_per_round
+
+    def _write_ticket(self, trainer: Trainer, module: LightningModule) -> None:
+        target = self.sparsities[self.round - 1]
+        if target not in self.targets or not trainer.is_global_zero:
+            return
+        about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune}
+        self.mask.save(self.mask_path(target), **{name: str(value) for name, value in about.items()})
+        save_network(self.ticket_path(target), trainer, module, self.mask, **about)
+
+    def _file(self, target: float, suffix: str) -> Path:
+        if self.dirpath is None:
+            raise InputError("IterativeMagnitudePruning has no folder before a fit has begun: give dirpath")
+        return self.dirpath / f"sparsity-{target:g}.{suffix}"
+
+    def _rewind_path(self, trainer: Trainer) -> Path:
+        """The file to rewind to. Raises InputError if there is none and no callback here will write it."""
+        name = str(self.rewind_from)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RewindCheckpoint) and callback.writes(name):
+                return callback.path(name)
+        if not Path(name).is_file():
+            raise InputError(
+                f"imp rewind_from is {name!r}: neither a file nor a moment that a RewindCheckpoint of this fit writes"
+            )
+        return Path(name)
+
+    def _rewind(self, trainer: Trainer, module: LightningModule) -> None:
+        """Learn where in training the rewind point lies; for `rewind_weights` also go back to its weights."""
+        path = self._rewind_path(trainer)
+        metadata = read_checkpoint(path).get(METADATA, {})
+        if self.after_prune == "rewind_weights":
+            load_weights_(module, path)
+        per_epoch = metadata.get("steps_per_epoch", 1)
+        moment = Moment.parse(metadata.get("moment", "0it"))
+        self._rewound = {"epoch": moment.epochs(per_epoch), "step": moment.steps(per_epoch)}
+
+    def _advance_schedules(self, trainer: Trainer) -> None:
+        """Put fresh schedules where the dense run's stood at the rewind point."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # it comes before any step: meant
+            for config in trainer.lr_scheduler_configs:
+                scheduler: Any = config.scheduler
+                for _ in range(round(self._rewound[config.interval])):
+                    scheduler.step()
+
+
+def _same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:
+    """Rank 0's mask: equal weights give equal masks, but for reductions that are not deterministic."""
+    if trainer.world_size == 1:
+        return mask
+    tensors = {}
+    for name, tensor in mask.items():
+        bits = tensor.to(trainer.strategy.root_device, torch.uint8)
+        torch.distributed.broadcast(bits, 0)
+        tensors[name] = bits.bool()
+    return Mask(tensors)

@@ -1,0 +1,150 @@
+"""Checkpoints: what we write beside the weights, and how any of them becomes a network again, without unpickling."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+
+import rebasin_lt
+from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.files import atomic_path
+from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.models.registry import build_network
+from rebasin_lt.pruning.mask import Mask
+
+METADATA = "rebasin_lt"
+MASK = "rebasin_lt_mask"
+FORMAT_VERSION = 1
+
+
+class LoadedNetwork(NamedTuple):
+    """A network in evaluation mode, what its file says of it (empty for a foreign file), and its mask if it has one."""
+
+    network: nn.Module
+    metadata: dict[str, Any]
+    mask: Mask | None
+
+
+def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+    """What a checkpoint says of itself, in primitives: format, architecture, progress, data, versions."""
+    data: Any = getattr(trainer, "datamodule", None)
+    return {
+        "format_version": FORMAT_VERSION,
+        "module": type(module).__name__,
+        **(module.architecture() if isinstance(module, NetworkModule) else {}),
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "data": data.settings() if hasattr(data, "settings") else None,
+        "rebasin_lt": rebasin_lt.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def save_network(path: Path | str, trainer: Trainer, module: LightningModule, mask: Mask | None, **about: Any) -> None:
+    """Write weights, buffers and mask, atomically, in the layout of a Lightning checkpoint without training state."""
+    content = {"state_dict": module.state_dict(), METADATA: {**describe(trainer, module), **about}}
+    if mask is not None:
+        content[MASK] = dict(mask)
+        content[METADATA]["mask_sha256"] = mask.hash
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """The content of a checkpoint file, tensors on the CPU; a bare state dict comes as {"state_dict": …}.
+
+    Raises InputError if there is no such file; BrokenFileError if it is truncated, would have to be unpickled, or
+    has a format newer than this release.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"checkpoint {path} does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BrokenFileError(
+            f"{path} holds pickled Python objects, which are never loaded: save tensors only"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BrokenFileError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected a checkpoint or a state dict")
+    if "state_dict" not in content:
+        content = {"state_dict": content}
+    version = content.get(METADATA, {}).get("format_version", FORMAT_VERSION)
+    if version > FORMAT_VERSION:
+        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    return content
+
+
+def network_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The network's own state dict: of our modules without the `net.` in front, of others as it stands."""
+    state = content["state_dict"]
+    ours = METADATA in content and "arch" in content[METADATA]
+    return {name.removeprefix("net.") if ours else name: tensor for name, tensor in state.items()}
+
+
+def load_network(
+    path: Path | str,
+    arch: str | None = None,
+    *,
+    width: float = 1,
+    num_classes: int = 10,
+    input_shape: Sequence[int] | None = None,
+) -> LoadedNetwork:
+    """The network of any checkpoint of ours, or of a plain state dict whose architecture is given.
+
+    `arch` (a name that `build_network` takes), `width`, `num_classes` and `input_shape` are needed for files that do
+    not say what they hold, and ignored otherwise. Raises InputError where the file fits no network, BrokenFileError
+    as `read_checkpoint`.
+    """
+    content = read_checkpoint(path)
+    metadata = content.get(METADATA, {})
+    if "arch" in metadata:
+        arch, width, num_classes = metadata["arch"], metadata["width"], metadata["num_classes"]
+        input_shape = metadata["input_shape"]
+    if arch is None:
+        raise InputError(f"{path} does not say which network it holds: give its architecture (--model NAME)")
+    shape = None if input_shape is None else (input_shape[0], input_shape[1], input_shape[2])
+    network = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
+    load_state(network, network_state(content), path)
+    mask = Mask(content[MASK]) if MASK in content else None
+    return LoadedNetwork(network.eval(), dict(metadata), mask)
+
+
+def load_weights_(module: LightningModule, path: Path | str) -> dict[str, Any]:
+    """Copy the weights and buffers of a checkpoint into `module`'s network; returns the checkpoint's metadata.
+
+    Raises InputError for a checkpoint of another architecture or width, with both values.
+    """
+    content = read_checkpoint(path)
+    metadata = dict(content.get(METADATA, {}))
+    if isinstance(module, NetworkModule):
+        for key, ours in module.architecture().items():
+            if key in metadata and metadata[key] != ours:
+                raise InputError(f"checkpoint {path} has {key} {metadata[key]}, this network has {ours}")
+    load_state(network_of(module), network_state(content), path)
+    return metadata
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
+    """Strictly load `state`. Raises InputError naming the first tensor that is missing, unknown or of another shape."""
+    own = network.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise InputError(f"checkpoint {path} lacks {name}, which the network has: is it of another architecture?")
+        if state[name].shape != tensor.shape:
+            raise InputError(
+                f"checkpoint {path} has {name} of shape {tuple(state[name].shape)}, the network has "
+                f"{tuple(tensor.shape)}: is it of another width?"
+            )
+    unknown = [name for name in state if name not in own]
+    if unknown:
+        raise InputError(f"checkpoint {path} has {unknown[0]}, which the network lacks: is it of another architecture?")
+    network.load_state_dict(dict(state))

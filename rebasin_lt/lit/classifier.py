@@ -1,0 +1,217 @@
+"""Image classifiers to train: `Classifier`, and `MaskedClassifier`, the same under a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning import Callback
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
+from rebasin_lt.lit.network_module import NetworkModule
+from rebasin_lt.lit.schedule import learning_rate_factor
+from rebasin_lt.models.registry import build_network
+from rebasin_lt.moment import Moment
+
+
+class Classifier(NetworkModule):
+    """A network, cross-entropy, SGD or AdamW, a schedule by epoch, and top-1 and top-5 accuracy in percent.
+
+    All arguments are primitives, so every checkpoint loads without unpickling and without knowing this class. The
+    defaults are the paper's for dense CIFAR training (arXiv 2505.05143, Table 2).
+
+    Args:
+        arch: a name that `build_network` takes: `resnet20`, `torchvision:NAME`, `package.module:factory` …
+        width: factor on every hidden channel count
+        num_classes: classes of the data
+        input_shape: channels, height and width of an image; the architecture's usual one if not given
+        optimizer: SGD with momentum, or AdamW
+        learning_rate: its peak
+        momentum: of SGD
+        weight_decay: on all parameters, normalisation included, as the paper's code
+        lr_schedule: cosine to 0, steps at `milestones`, or constant
+        milestones: epochs at which `multistep` multiplies the learning rate by 0.1
+        warmup_epochs: epochs of linear warm-up
+        schedule: for a run that starts from a rewind checkpoint at k. `restart` (the paper): a new schedule over this
+            run's epochs. `continue`: the dense run's schedule from k on. `truncate`: a new schedule as long as
+            the dense run's, cut off when this run ends
+        label_smoothing: of the training loss
+        init_from: checkpoint to take weights and buffers from
+    """
+
+    def __init__(
+        self,
+        arch: str = "mlp",
+        width: float = 1,
+        num_classes: int = 10,
+        input_shape: list[int] | None = None,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
+        learning_rate: float = 0.08,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        lr_schedule: Literal["cosine", "multistep", "constant"] = "cosine",
+        milestones: list[int] | None = None,
+        warmup_epochs: int = 0,
+        schedule: Literal["restart", "continue", "truncate"] = "restart",
+        label_smoothing: float = 0.0,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        shape = None if input_shape is None else _three(input_shape)
+        self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
+        self._rewound_epochs = 0.0 if init_from is None else _epochs_done(load_weights_(self, init_from))
+        self._train_sums, self._eval_sums = EpochSums(), EpochSums()
+
+    def architecture(self) -> dict[str, Any]:
+        """What `build_network` needs to make this network again."""
+        return {key: self.hparams[key] for key in ("arch", "width", "num_classes", "input_shape")}
+
+    def forward(self, images: Tensor) -> Tensor:  # shape: (batch, C, H, W) -> (batch, classes)
+        logits: Tensor = self.net(images)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self.net(images)
+        loss = cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
+        self._train_sums.add(loss.detach() * len(labels), logits.detach(), labels)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Class probabilities, shape (batch, classes)."""
+        return self(batch[0]).softmax(dim=1)  # type: ignore[no-any-return]
+
+    def on_train_epoch_start(self) -> None:
+        self._train_sums = EpochSums()
+
+    def on_validation_epoch_start(self) -> None:
+        self._eval_sums = EpochSums()
+
+    def on_test_epoch_start(self) -> None:
+        self._eval_sums = EpochSums()
+
+    def on_train_epoch_end(self) -> None:
+        self._log("train", self._train_sums)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self._eval_sums)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test", self._eval_sums)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """New objects on every call, so that each round of pruning starts with a fresh optimiser and schedule."""
+        settings = self.hparams
+        if settings["optimizer"] == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.parameters(),
+                lr=settings["learning_rate"],
+                momentum=settings["momentum"],
+                weight_decay=settings["weight_decay"],
+            )
+        else:
+            optimizer = torch.optim.AdamW(
+                self.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+            )
+        offset, length = self._schedule_window()
+        factor = learning_rate_factor(
+            settings["lr_schedule"],
+            length,
+            warmup_epochs=settings["warmup_epochs"],
+            milestones=settings["milestones"] or (),
+        )
+        scheduler = LambdaLR(optimizer, lambda epoch: factor(epoch + offset))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.setdefault(METADATA, {}).update(describe(self.trainer, self))
+
+    def _schedule_window(self) -> tuple[float, float]:
+        """Where this run's schedule begins and how long it is, in epochs."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, IterativeMagnitudePruning):
+                return 0.0, callback.schedule_epochs
+        length = float(self.trainer.max_epochs or 1)
+        mode = self.hparams["schedule"]
+        if mode == "restart":
+            return 0.0, length
+        return (self._rewound_epochs if mode == "continue" else 0.0), length + self._rewound_epochs
+
+    @torch.no_grad()
+    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        images, labels = batch
+        logits = self.net(images)
+        self._eval_sums.add(cross_entropy(logits, labels, reduction="sum"), logits, labels, top5=True)
+
+    def _log(self, stage: str, sums: EpochSums) -> None:
+        totals = self.trainer.strategy.reduce(sums.totals(self.device), reduce_op="sum")
+        loss, top1, top5, count = totals.tolist()
+        if not count:
+            return
+        values = {f"{stage}/loss": loss / count, f"{stage}/top1": 100 * top1 / count}
+        if stage != "train" and self.hparams["num_classes"] > 5:
+            values[f"{stage}/top5"] = 100 * top5 / count
+        self.log_dict(values, rank_zero_only=True)
+
+
+class MaskedClassifier(Classifier):
+    """`Classifier` under a mask: pruned weights are zero from the first step to the last.
+
+    Args:
+        mask: a `*.mask.safetensors` file
+    """
+
+    def __init__(self, mask: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.guard = MaskGuard(mask)
+        self.guard.mask.check_fits(dict(self.net.named_parameters()))
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        return [self.guard]
+
+
+class EpochSums:
+    """Loss, hits and samples of an epoch in one tensor on the device: nothing is read back before the epoch ends."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: Tensor | None = None
+
+    def add(self, loss_sum: Tensor, logits: Tensor, labels: Tensor, top5: bool = False) -> None:
+        """Add a batch; logits of shape (batch, classes), labels of shape (batch,)."""
+        hits = logits.argmax(dim=1).eq(labels).sum()
+        among5 = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum() if top5 else hits
+        batch = torch.stack([loss_sum.double(), hits.double(), among5.double()])
+        self._sums = batch if self._sums is None else self._sums.add_(batch)
+        self.count += len(labels)
+
+    def totals(self, device: torch.device) -> Tensor:
+        """Sum of the losses, hits, hits among the first five, samples: shape (4,), float64."""
+        sums = torch.zeros(3, dtype=torch.float64, device=device) if self._sums is None else self._sums
+        return torch.cat([sums, sums.new_tensor([self.count])])
+
+
+def _epochs_done(metadata: dict[str, Any]) -> float:
+    """Epochs of dense training behind a rewind checkpoint; 0 for any other file, which starts a run of its own."""
+    return Moment.parse(metadata.get("moment", "0it")).epochs(metadata.get("steps_per_epoch", 1))
+
+
+def _three(shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise InputError(f"input_shape is {list(shape)}, expected channels, height and width")
+    return shape[0], shape[1], shape[2]

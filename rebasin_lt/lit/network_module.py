@@ -1,0 +1,24 @@
+"""What our LightningModules share: one network inside, under whose own names masks and checkpoints are written."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from lightning import LightningModule
+from torch import nn
+
+
+class NetworkModule(LightningModule):
+    """A LightningModule around one network, `net`."""
+
+    net: nn.Module
+
+    @abstractmethod
+    def architecture(self) -> dict[str, Any]:
+        """What `build_network` needs to make the network again: arch, width, num_classes, input_shape."""
+
+
+def network_of(module: LightningModule) -> nn.Module:
+    """The module whose parameter names masks use: our modules' network, or any other LightningModule itself."""
+    return module.net if isinstance(module, NetworkModule) else module

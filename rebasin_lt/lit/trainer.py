@@ -1,0 +1,43 @@
+"""A Trainer as this project uses it: quiet, our samplers, everything under one folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+
+_NOT_OUR_BUSINESS = (
+    ".*does not have many workers.*",  # data that lies in memory needs none
+    ".*number of training batches .* is smaller than the logging interval.*",  # nothing is logged per step
+    ".*GPU available but not used.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resume
+)
+
+
+def quiet() -> None:
+    """Keep Lightning's banners and the warnings that do not concern our users from the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in _NOT_OUR_BUSINESS:
+        warnings.filterwarnings("ignore", pattern)
+
+
+def quiet_trainer(folder: Path | str, max_epochs: int, callbacks: Sequence[Callback] = (), **settings: Any) -> Trainer:
+    """A Trainer on one device without logger, bar, summary, sanity check or automatic checkpoints."""
+    quiet()
+    defaults: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(default_root_dir=folder, max_epochs=max_epochs, callbacks=list(callbacks), **{**defaults, **settings})

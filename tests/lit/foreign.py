@@ -1,0 +1,38 @@
+"""A LightningModule that is not ours: own loss, own names, two parameter groups. Used through Python and YAML."""
+
+import torch
+from lightning import LightningDataModule, LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class ForeignData(LightningDataModule):
+    def __init__(self, batch_size: int = 16):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(64, 6, generator=generator)
+        return DataLoader(TensorDataset(inputs, inputs.sum(1, keepdim=True).sin()), batch_size=self.batch_size)
+
+
+class ForeignModule(LightningModule):
+    def __init__(self, hidden: int = 12, optimizer: str = "sgd"):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(6, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+        self.head = nn.Linear(hidden, 1)
+        self.optimizer = optimizer
+
+    def training_step(self, batch, batch_idx):
+        inputs, targets = batch
+        loss = nn.functional.huber_loss(self.head(self.encoder(inputs)), targets)
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        groups = [{"params": self.encoder.parameters(), "lr": 0.05}, {"params": self.head.parameters(), "lr": 0.2}]
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(groups, weight_decay=0.1)
+        optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=0.01)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from foreign import ForeignData, ForeignModule
+from lightning import Callback
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.pruning.mask import Mask
+
+
+def random_mask(module, keep=0.4):
+    names = ["encoder.0.weight", "head.weight"]
+    return Mask({name: torch.rand(module.get_parameter(name).shape) < keep for name in names})
+
+
+class ZerosAtEveryStep(Callback):
+    """Looks at the pruned weights and at the gradients right before clipping's result is used."""
+
+    def __init__(self, mask):
+        self.mask, self.steps = mask, 0
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.steps += 1
+        for name, kept in self.mask.items():
+            assert not pl_module.get_parameter(name)[~kept].any(), name
+            assert pl_module.get_parameter(name)[kept].any(), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.01}, {"accumulate_grad_batches": 2}])
+def test_pruned_weights_are_zero_after_every_step(trainer, optimizer, settings):
+    module = ForeignModule(optimizer=optimizer)
+    mask = random_mask(module)
+    watch = ZerosAtEveryStep(mask)
+    trainer(4, [MaskGuard(mask), watch], **settings).fit(module, ForeignData())
+    assert watch.steps == 16
+    for optimizer_state in module.optimizers().state.values():
+        for name, kept in mask.items():
+            buffers = [t for t in optimizer_state.values() if t.shape == kept.shape == module.get_parameter(name).shape]
+            assert not any(buffer[~kept].any() for buffer in buffers)
+
+
+def test_the_run_equals_one_that_multiplies_by_hand(trainer):
+    """Oracle: parametrised by mask, plain SGD with momentum and weight decay."""
+    module = ForeignModule()
+    mask = random_mask(module)
+    hand = ForeignModule()
+    hand.load_state_dict(module.state_dict())
+    for layer, name in ((hand.encoder[0], "encoder.0.weight"), (hand.head, "head.weight")):
+        layer.weight.data *= mask[name]
+        layer.weight.register_hook(lambda grad, kept=mask[name]: grad * kept)
+    trainer(3, [MaskGuard(mask)]).fit(module, ForeignData())
+    trainer(3).fit(hand, ForeignData())
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, hand.state_dict()[name]), name
+
+
+def test_clipping_sees_the_masked_gradients_alone(trainer):
+    module = ForeignModule()
+    mask = Mask({"encoder.0.weight": torch.zeros(12, 6, dtype=torch.bool)})
+    norms = []
+
+    class Norm(Callback):
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            grad = pl_module.encoder[0].weight.grad
+            norms.append(None if grad is None else float(grad.norm()))
+
+    trainer(1, [MaskGuard(mask), Norm()], gradient_clip_val=1e-3).fit(module, ForeignData())
+    assert {norm for norm in norms if norm is not None} == {0.0}
+
+
+def test_no_step_waits_for_the_device(trainer):
+    """The guard's work in a step is fused multiplications: no read-back of a value, and no tensor is created."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Ops(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.names = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    module = ForeignModule()
+    guard = MaskGuard(random_mask(module))
+    trainer(1, [guard]).fit(module, ForeignData())
+    module.head(module.encoder(torch.randn(4, 6))).sum().backward()
+    with Ops() as ops:
+        guard.on_before_optimizer_step(None, module, None)
+        guard._mask_weights()
+    assert ops.names == ["_foreach_mul_", "_foreach_mul_"]
+
+
+def test_guard_rejects_a_mask_of_another_network(trainer):
+    module = ForeignModule(hidden=12)
+    with pytest.raises(InputError, match=r"mask for encoder.0.weight has shape \(9, 6\), the network has \(12, 6\)"):
+        trainer(1, [MaskGuard(random_mask(ForeignModule(hidden=9)))]).fit(module, ForeignData())
+    other = Mask({"elsewhere.weight": torch.ones(2, 2, dtype=torch.bool)})
+    with pytest.raises(InputError, match="mask names elsewhere.weight, which the network does not have"):
+        trainer(1, [MaskGuard(other)]).fit(module, ForeignData())
+
+
+def test_resume_is_refused_under_another_mask_and_goes_on_under_the_same(trainer, tmp_path):
+    module = ForeignModule()
+    mask = random_mask(module)
+    first = trainer(1, [MaskGuard(mask)])
+    first.fit(module, ForeignData())
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    with pytest.raises(InputError, match=r"holds a mask of sha256 .*, this run has sha256"):
+        other = MaskGuard(random_mask(module))
+        trainer(2, [other]).fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "half.ckpt")
+    plain = trainer(1)
+    plain.fit(ForeignModule(), ForeignData())
+    plain.save_checkpoint(tmp_path / "plain.ckpt")
+    with pytest.raises(InputError, match=r"the checkpoint to resume holds no mask"):
+        trainer(2, [MaskGuard(mask)]).fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "plain.ckpt")
+
+    resumed = ForeignModule()
+    trainer(2, [MaskGuard(mask)]).fit(resumed, ForeignData(), ckpt_path=tmp_path / "half.ckpt")
+    assert not resumed.encoder[0].weight[~mask["encoder.0.weight"]].any()
+
+
+def test_tensors_of_other_layers_are_left_alone(trainer):
+    module = ForeignModule()
+    mask = Mask({"encoder.0.weight": torch.zeros(12, 6, dtype=torch.bool)})
+    trainer(1, [MaskGuard(mask)]).fit(module, ForeignData())
+    assert not module.encoder[0].weight.any()
+    assert module.head.weight.all()

@@ -6,7 +6,7 @@ Names load on first use, so that `import rebasin_lt` and `rebasin-lt --help` nee
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ _EXPORTS = {
     "SymmetryError": "errors",
 }
 
-__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
+__all__ = ["__version__", *_EXPORTS]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,140 @@
+"""The command table. Only the standard library and jsonargparse load here, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable, Sequence
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from rebasin_lt import __version__
+from rebasin_lt.commands.demo import demo
+from rebasin_lt.commands.permute import permute
+from rebasin_lt.commands.symmetry import symmetry
+from rebasin_lt.errors import RebasinError
+
+COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "symmetry": symmetry, "demo": demo}
+"""Our own commands: functions with light signatures that import what they need when called."""
+
+LIGHTNING = {
+    "fit": "Train: dense, with iterative magnitude pruning, or under a mask (LightningCLI).",
+    "validate": "Evaluate a checkpoint on the validation split.",
+    "test": "Evaluate a checkpoint on the test split.",
+    "predict": "Class probabilities of a checkpoint on the test split.",
+}
+
+FAILED, WRONG_USAGE = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
+    try:
+        if arguments[:1] and arguments[0] in LIGHTNING:
+            from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
+
+            run(arguments)
+        else:
+            _run_own(arguments)
+    except RebasinError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except ArgumentError as error:
+        return _fail(one_line(str(error)), WRONG_USAGE, debug)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), FAILED, debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from here", 130, debug)
+    return 0
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """`--ckpt-a=x-y` as `--ckpt_a=x-y`: dashes and underscores are equal in names, values stay; `--` ends this."""
+    result = list(arguments)
+    for index, argument in enumerate(result):
+        if argument == "--":
+            break
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            result[index] = f"--{name.replace('-', '_')}{equals}{value}"
+    return result
+
+
+def spelled_out(arguments: Sequence[str], function: Callable[..., None]) -> list[str]:
+    """Give bare flags their `true`, and gather `--mask a b --mask c` into one list, by the types of `function`."""
+    types = typing.get_type_hints(function)
+    lists: dict[str, list[str]] = {}
+    result: list[str] = []
+    collecting: str | None = None
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument[2:].partition("=") if argument.startswith("--") else ("", "", "")
+        if name and _is_list(types.get(name)) and not value.startswith("["):
+            collecting = name
+            lists.setdefault(name, []).extend([value] if equals else [])
+        elif name:
+            collecting = None
+            following = arguments[index + 1 : index + 2]
+            bare = types.get(name) is bool and not equals and (not following or following[0].startswith("-"))
+            result.append(f"{argument}=true" if bare else argument)
+        elif collecting and not argument.startswith("-"):
+            lists[collecting].append(argument)
+        else:
+            result.append(argument)
+    return result + [f"--{name}={json.dumps([_scalar(value) for value in values])}" for name, values in lists.items()]
+
+
+def one_line(message: str) -> str:
+    """The lines of a parser's message that say what is wrong, joined."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines[:4])
+
+
+def _run_own(arguments: list[str]) -> None:
+    parser = ArgumentParser(
+        prog="rebasin-lt",
+        version=__version__,
+        exit_on_error=False,
+        description="Align sparse masks with weight symmetry: prune A, match A to B, train B under the permuted mask.",
+        epilog="Flags take dashes or underscores. `rebasin-lt COMMAND --help` explains each; --debug shows tracebacks.",
+    )
+    commands = parser.add_subcommands(required=True, dest="command", title="commands")
+    for name, text in LIGHTNING.items():
+        commands.add_subcommand(name, ArgumentParser(description=text), help=text)
+    for name, function in COMMANDS.items():
+        text = (inspect.getdoc(function) or "").splitlines()[0]
+        own = ArgumentParser(description=text, exit_on_error=False)
+        own.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
+        own.add_function_arguments(function, as_group=False, fail_untyped=True)
+        commands.add_subcommand(name, own, help=text)
+    if arguments[:1] and arguments[0] in COMMANDS:
+        arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
+    config = parser.parse_args(arguments)
+    options = dict(config[config.command].as_dict())
+    options.pop("config", None)
+    COMMANDS[config.command](**options)
+
+
+def _is_list(annotation: object) -> bool:
+    return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
+
+
+def _scalar(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        raise  # the exception being handled
+    print(f"rebasin-lt: error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

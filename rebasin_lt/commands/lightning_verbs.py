@@ -1,0 +1,97 @@
+"""`rebasin-lt fit | validate | test | predict`: LightningCLI, with what every run here needs already in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import rebasin_lt.lit.callbacks  # short class names in a YAML resolve once their modules are imported
+import rebasin_lt.lit.classifier
+import rebasin_lt.lit.data  # noqa: F401
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit._compat import ConfigWinsCLI
+from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.trainer import quiet
+from rebasin_lt.run_folder import claim_folder
+
+RESUME = "last.ckpt"
+
+
+class RunCLI(ConfigWinsCLI):
+    """One folder per run (`trainer.default_root_dir`): configuration, metrics, TensorBoard events, `last.ckpt`.
+
+    Rerunning the command resumes it; another configuration in the same folder is refused.
+    """
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.set_defaults(
+            {
+                "trainer.default_root_dir": "runs/default",
+                "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.enable_progress_bar": False,  # ours: one line, terminal only, on stderr
+                "trainer.enable_model_summary": False,
+            }
+        )
+
+    def before_instantiate_classes(self) -> None:
+        settings = self.config[self.subcommand]
+        folder = Path(settings.trainer.default_root_dir)
+        if self.subcommand == "fit":
+            if not settings.trainer.fast_dev_run:
+                claim_folder(folder, self._run_settings())
+        elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
+            raise InputError(f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        settings = self._get(self.config_init, "trainer")
+        folder = settings["default_root_dir"]
+        callbacks = [*_as_list(settings["callbacks"]), Progress(str(folder))]
+        if settings["enable_checkpointing"] is not False:
+            last = ModelCheckpoint(folder, filename=RESUME.removesuffix(".ckpt"), enable_version_counter=False)
+            callbacks.append(last)
+        logger = settings["logger"]
+        if logger is None or logger is True:
+            logger = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+        if self.subcommand == "fit" and logger is not False:
+            logger = [*_as_list(logger), MetricsFile(folder)]
+        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+        return trainer
+
+    def _run_settings(self) -> dict[str, Any]:
+        """The configuration without what may differ between a run and its resume."""
+        parser = self._parser(self.subcommand)
+        settings: dict[str, Any] = parser._load_value(parser.dump(self.config[self.subcommand], skip_check=True))
+        return {name: value for name, value in settings.items() if name not in {"ckpt_path", "config"}}
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one Lightning verb; errors of the user surface as InputError or jsonargparse's ArgumentError."""
+    quiet()
+    sys.argv[1:] = arguments  # LightningCLI warns if both are given; DDP's launcher re-executes sys.argv
+    cli = RunCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,  # its optimiser would be one object for all rounds of pruning
+        save_config_callback=None,  # the folder's config.yaml is written before anything is built
+        seed_everything_default=0,
+        parser_kwargs={name: {"exit_on_error": False} for name in ("fit", "validate", "test", "predict")} | {"exit_on_error": False},
+    )
+    if cli.subcommand in {"validate", "test"}:
+        for name, value in cli.trainer.callback_metrics.items():
+            print(f"{name}\t{value.item():.4f}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,296 @@
+"""Figures that read the same in light and dark: drawn with matplotlib's object API, saved as SVG and PNG.
+
+The SVG is an ordinary light drawing on a transparent ground. A style block inside it recolours it, colour by colour,
+where the reader prefers dark; that works inlined in a page and as an image in a README.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.files import atomic_path, write_text
+from rebasin_lt.report.statistics import METHODS, Estimate, estimate_mean, group_records, sparsity_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "ink": ("#1f2328", "#e6edf3"),
+    "muted": ("#59636e", "#9aa4af"),
+    "grid": ("#d8dee4", "#30363d"),
+    "lth": ("#007f5c", "#34c79b"),
+    "permuted": ("#0067b0", "#58a6ff"),
+    "naive": ("#b84a00", "#ff9147"),
+    "random_permutation": ("#a0478a", "#e59acb"),
+    "shuffled": ("#6e6e6e", "#adadad"),
+}
+"""Colour by role, for light and for dark ground: distinct to colour-blind readers, 4.5:1 against white and #0d1117."""
+
+_MARKERS = {"lth": "o", "permuted": "s", "naive": "^", "random_permutation": "D", "shuffled": "v"}
+_SERIES = ("naive", "permuted", "lth", "random_permutation", "shuffled")  # curves without a method, in this order
+_SIZE = (5.0, 3.6)  # inches; small, so that the text stays legible when a phone shows it 360 px wide
+_FONT = 10.5  # pt
+_LINE = 1.25  # line height of labels, in font sizes
+_FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_STYLE: Any = {
+    "font.family": ["DejaVu Sans"],  # matplotlib brings it, so the layout is the same on every machine
+    "font.size": _FONT,
+    "text.color": COLOURS["ink"][0],
+    "text.parse_math": False,  # a $ in a label is a dollar
+    "axes.edgecolor": COLOURS["muted"][0],
+    "axes.labelcolor": COLOURS["muted"][0],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": COLOURS["grid"][0],
+    "grid.linewidth": 0.8,
+    "xtick.color": COLOURS["muted"][0],
+    "ytick.color": COLOURS["muted"][0],
+    "svg.fonttype": "none",  # text stays text: searchable, and set in the reader's font
+    "svg.hashsalt": "rebasin-lt",  # with no date, equal figures are equal bytes
+}
+
+
+def accuracy_figure(
+    records: Iterable[Mapping[str, Any]],
+    dense: Sequence[float] = (),
+    title: str = "Accuracy of sparse networks",
+) -> Figure:
+    """Accuracy (%) against sparsity, one line per method, bars of ± one standard error, dashed: the dense mean.
+
+    `records` and `dense` are those of `tables.experiment_table`. The sparsity axis is logarithmic in density, so each
+    pruning round is an equal step; methods stand slightly beside each other, so that equal ones stay visible.
+    """
+    grouped = group_records(records)
+    if not grouped:
+        raise InputError("records: there are 0, expected at least one")
+    with _style():
+        figure, axes = _blank(title, f"accuracy (%), mean ± s.e. over {_count(grouped)}", "sparsity", right=0.79)
+        labels = _draw_methods(axes, grouped)
+        if dense:
+            level = 100 * estimate_mean(dense).value
+            axes.axhline(level, color=COLOURS["ink"][0], linewidth=1.2, linestyle=(0, (4, 3)))
+            labels.append(("dense", level, "ink"))
+        _sparsity_axis(axes, list(grouped))
+        axes.set_ylim(axes.get_ylim()[0], min(axes.get_ylim()[1], 101.0))  # room for a marker at 100, no more
+        _label_ends(axes, labels)
+    return figure
+
+
+def barrier_figure(
+    curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    title: str = "Loss between the networks",
+    quantity: str = "test loss (nats)",
+    ends: tuple[str, str] = ("A", "B"),
+) -> Figure:
+    """A quantity along the line (1 - α) A + α B: the mean over seeds of each curve, in a band of ± one standard error.
+
+    `curves` maps a label to one (alphas, values) per seed, on one grid of alphas. Values are drawn as they are, so
+    give them in the unit that `quantity` states. `ends` name the networks at α = 0 and α = 1.
+    """
+    if not curves or not all(curves.values()):
+        raise InputError(f"curves: {list(curves) or 'no label'} without a curve, expected at least one for each label")
+    if len(curves) > len(_SERIES):
+        raise InputError(f"curves: there are {len(curves)} labels, expected at most {len(_SERIES)}")
+    counts = {len(runs) for runs in curves.values()}
+    with _style():
+        note = f", mean ± s.e. over {_range(counts)} seeds" if max(counts) > 1 else ""
+        figure, axes = _blank(
+            title, quantity + note, f"interpolation coefficient α, from {ends[0]} (0) to {ends[1]} (1)", right=0.97
+        )
+        named = zip(curves.items(), _SERIES[: len(curves)], strict=True)
+        labels = [(label, _draw_curve(axes, label, runs, name), name) for (label, runs), name in named]
+        axes.set_xlim(0, 1)
+        axes.margins(y=0.12)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        _label_curves(axes, labels)
+    return figure
+
+
+def figure_svg(figure: Figure) -> str:
+    """The figure as SVG text that adapts to light and dark; equal figures give equal text."""
+    buffer = io.StringIO()
+    with _style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = re.sub(r"('[^']*', )*'DejaVu Sans'(, [^;\"]*)?(?=[;\"])", _FONTS, buffer.getvalue())
+    return text.replace("</defs>", _dark_style() + "</defs>", 1)
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write the figure as `.svg` (adaptive, transparent) or `.png` (light, opaque, 200 dpi), whole or not at all."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".svg":
+        write_text(path, figure_svg(figure))
+    elif suffix == ".png":
+        with _style(), atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    else:
+        raise InputError(f"path: {str(path)!r} ends in {suffix!r}, expected .svg or .png")
+
+
+def spread(centres: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Centres moved as little as possible (least squares) so that boxes of these heights do not overlap in [low, high].
+
+    Stacked boxes have fixed offsets from the first one, so this is isotonic regression of what is left, clipped to
+    the range (pool adjacent violators). If the boxes cannot fit, they start at `low`.
+    """
+    order = np.argsort(centres, kind="stable")
+    sizes = np.asarray(heights, dtype=float)[order]
+    offsets = np.cumsum(sizes) - sizes / 2
+    pools: list[tuple[float, int]] = []  # (mean, size), means ascending
+    for value in np.asarray(centres, dtype=float)[order] - offsets:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] > mean:
+            before, count = pools.pop()
+            mean, size = (before * count + mean * size) / (count + size), count + size
+        pools.append((mean, size))
+    base = np.repeat([mean for mean, _ in pools], [size for _, size in pools])
+    result = np.empty(len(order))
+    result[order] = np.clip(base, low, max(low, high - sizes.sum())) + offsets
+    return [float(value) for value in result]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def _blank(title: str, y_label: str, x_label: str, right: float) -> tuple[Figure, Axes]:
+    """An empty plot: heading and y label read horizontally above it, `right` is where labels beside it may begin."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE)
+    axes = figure.add_axes((0.085, 0.155, right - 0.085, 0.66))
+    axes.set_title(title, loc="left", x=-0.0, pad=26, fontsize=_FONT * 1.2, fontweight="bold")
+    axes.set_ylabel(y_label, rotation=0, ha="left", va="bottom")
+    axes.yaxis.set_label_coords(0, 1.035)
+    axes.set_xlabel(x_label)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+    return figure, axes
+
+
+def _draw_methods(
+    axes: Axes, grouped: Mapping[float, Mapping[str, Mapping[int, float]]]
+) -> list[tuple[str, float, str]]:
+    """Draw a line per method; returns their labels, last values in percent and colour names."""
+    names = [name for name in METHODS if any(name in group for group in grouped.values())]
+    positions = [_position(sparsity) for sparsity in grouped]
+    step = 0.008 * (max(positions) - min(positions) or 1)
+    labels = []
+    for index, name in reversed(list(enumerate(names))):  # the controls lie below
+        points = [
+            (position + step * (index - (len(names) - 1) / 2), estimate_mean(list(group[name].values())).scaled(100))
+            for position, group in zip(positions, grouped.values(), strict=True)
+            if name in group
+        ]
+        _draw_points(axes, points, name)
+        labels.append((METHODS[name].replace(" ", "\n"), points[-1][1].value, name))
+    return labels
+
+
+def _draw_points(axes: Axes, points: Sequence[tuple[float, Estimate]], name: str) -> None:
+    axes.errorbar(
+        [position for position, _ in points],
+        [estimate.value for _, estimate in points],
+        yerr=[0.0 if math.isnan(estimate.error) else estimate.error for _, estimate in points],
+        color=COLOURS[name][0],
+        marker=_MARKERS[name],
+        markersize=5.5,
+        linewidth=1.8,
+        elinewidth=1.3,
+        capsize=3,
+    )
+
+
+def _draw_curve(axes: Axes, label: str, runs: Sequence[tuple[Sequence[float], Sequence[float]]], name: str) -> float:
+    """Draw the mean and band of one curve; returns the mean value in the middle of the line."""
+    alphas = np.asarray(runs[0][0], dtype=float)
+    if any(not np.array_equal(alphas, np.asarray(grid, dtype=float)) for grid, _ in runs):
+        raise InputError(f"curves: the seeds of {label!r} have different alphas, expected one grid")
+    values = np.asarray([run for _, run in runs], dtype=float)
+    means = values.mean(axis=0)
+    axes.plot(alphas, means, color=COLOURS[name][0], linewidth=2)
+    if len(runs) > 1:
+        errors = values.std(axis=0, ddof=1) / math.sqrt(len(runs))
+        axes.fill_between(alphas, means - errors, means + errors, color=COLOURS[name][0], alpha=0.2, linewidth=0)
+    return float(np.interp(0.5, alphas, means))
+
+
+def _sparsity_axis(axes: Axes, sparsities: Sequence[float]) -> None:
+    positions = [_position(sparsity) for sparsity in sparsities]
+    axes.set_xticks(positions, [sparsity_text(sparsity) for sparsity in sparsities])
+    if len(positions) == 1:
+        axes.set_xlim(positions[0] - 0.5, positions[0] + 0.5)
+
+
+def _position(sparsity: float) -> float:
+    if not 0 <= sparsity < 1:
+        raise InputError(f"records: sparsity is {sparsity}, expected a fraction from 0 to below 1")
+    return -math.log10(1 - sparsity)
+
+
+def _label_ends(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
+    """Write each label right of the plot at the height of its line, pushed apart where lines end close together."""
+    unit, (low, high) = _line_height(axes), axes.get_ylim()
+    heights = [unit * (1 + text.count("\n")) for text, _, _ in labels]
+    centres = spread([value for _, value, _ in labels], heights, low - unit, high + unit)
+    for (text, _, name), centre in zip(labels, centres, strict=True):
+        beside = axes.get_yaxis_transform()
+        axes.text(1.02, centre, text, transform=beside, va="center", linespacing=1.0, color=COLOURS[name][0])
+
+
+def _label_curves(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
+    """Write each label above the middle of its curve; where curves run too close for that, a coloured list on top."""
+    unit, (low, high) = _line_height(axes), axes.get_ylim()
+    middles = sorted(middle for _, middle, _ in labels)
+    apart = all(upper - lower > 1.8 * unit for lower, upper in pairwise(middles))
+    axes.set_ylim(low, high + unit * (1.5 if apart else len(labels)))
+    unit, top = _line_height(axes), axes.get_ylim()[1]
+    for index, (text, middle, name) in enumerate(labels):
+        height = middle + 0.5 * unit if apart else top - (index + 1) * unit
+        axes.text(0.5, height, text, ha="center", va="bottom", color=COLOURS[name][0])
+
+
+def _line_height(axes: Axes) -> float:
+    """The height of one line of text, in the units of the y axis."""
+    low, high = axes.get_ylim()
+    return (high - low) / (axes.get_position().height * _SIZE[1] * 72) * _FONT * _LINE
+
+
+def _dark_style() -> str:
+    """Rules that swap every light colour for its dark one; `!important`, because matplotlib writes inline styles.
+
+    No ancestor in the selectors: markers are drawn by <use>, whose copies have no ancestors to match.
+    """
+    rules = "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark} !important}}'
+        for light, dark in COLOURS.values()
+        for kind in ("fill", "stroke")
+    )
+    return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+
+
+def _count(grouped: Mapping[float, Mapping[str, Mapping[int, float]]]) -> str:
+    counts = {len(seeds) for group in grouped.values() for seeds in group.values()}
+    return "1 seed" if counts == {1} else f"{_range(counts)} seeds"
+
+
+def _range(counts: set[int]) -> str:
+    return str(max(counts)) if len(counts) == 1 else f"{min(counts)}–{max(counts)}"

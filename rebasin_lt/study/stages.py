@@ -1,0 +1,102 @@
+"""The stages of the experiment, each a folder: run once, skipped when complete, through the modules that `fit` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, seed_everything
+
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.checkpoint import save_network
+from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.trainer import quiet_trainer
+from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.study.recipe import Recipe
+
+FINAL = "final.ckpt"
+
+
+def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
+    """Train a dense network from `seed`; leaves the rewind checkpoint and `final.ckpt`; returns its test metrics."""
+    rewind = RewindCheckpoint([recipe.rewind], dirpath=str(folder / "rewind"))
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: Classifier(**recipe.network, **recipe.dense),
+        recipe.dense_epochs,
+        [rewind],
+        {"stage": "dense", "rewind": recipe.rewind, **recipe.dense},
+    )
+
+
+def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
+    """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
+    imp = IterativeMagnitudePruning(
+        list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp")
+    )
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(dense / FINAL)),
+        imp.num_epochs,
+        [imp],
+        {"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
+    )
+
+
+def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int) -> dict[str, float]:
+    """Train under `mask` from the weights in `init_from`; returns the test metrics."""
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: MaskedClassifier(str(mask), **recipe.network, **recipe.sparse, init_from=str(init_from)),
+        recipe.sparse_epochs,
+        [],
+        {"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
+    )
+
+
+def mask_file(pruned: Path, target: float) -> Path:
+    """Where `prune` leaves the mask of a target sparsity."""
+    return pruned / "imp" / f"sparsity-{target:g}.mask.safetensors"
+
+
+def rewind_file(dense: Path, recipe: Recipe) -> Path:
+    """Where `train_dense` leaves the weights to rewind to."""
+    return dense / "rewind" / f"{recipe.rewind}.ckpt"
+
+
+def _train(
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    build: Callable[[], Classifier],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    about: dict[str, Any],
+) -> dict[str, float]:
+    claim_folder(folder, {**about, "network": recipe.network, "data": recipe.data, "epochs": epochs, "seed": seed})
+    result = finished(folder)
+    if result is not None:
+        return result
+    seed_everything(seed, workers=True, verbose=False)
+    module = build()
+    data = build_data(**{**recipe.data, "seed": seed})
+    settings = {"logger": MetricsFile(folder), "limit_val_batches": 0}
+    trainer = quiet_trainer(folder, epochs, [*callbacks, Progress(folder.name)], **settings)
+    trainer.fit(module, datamodule=data)
+    mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
+    save_network(folder / FINAL, trainer, module, mask, stage=about["stage"])
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    finish(folder, metrics)
+    return metrics

@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rebasin_lt.cli import main, spelled_out, with_underscores
+
+
+def test_dashes_and_underscores_are_alike_in_names_only():
+    assert with_underscores(["--ckpt-a", "a-b", "--ckpt-b=x-y", "--", "--keep-this"]) == [
+        "--ckpt_a",
+        "a-b",
+        "--ckpt_b=x-y",
+        "--",
+        "--keep-this",
+    ]
+
+
+def test_lists_and_flags_are_written_as_people_do():
+    def command(mask: list[str] | None = None, json: bool = False, out: str = "") -> None:
+        """A command."""
+
+    written = ["--mask", "a", "b", "--json", "--out", "x", "--mask=c"]
+    assert spelled_out(written, command) == ["--json=true", "--out", "x", '--mask=["a", "b", "c"]']
+    assert spelled_out(["--json", "false"], command) == ["--json", "false"]
+    assert spelled_out(['--mask=["a"]'], command) == ['--mask=["a"]']
+
+
+def python(code):
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_help_is_quick_and_loads_no_torch():
+    code = """
+import sys, time
+begun = time.process_time()
+from rebasin_lt.cli import main
+try:
+    main(["--help"])
+except SystemExit as stop:
+    assert not stop.code
+print("modules", {"torch", "lightning", "torchvision", "matplotlib", "scipy"} & set(sys.modules))
+print("seconds", time.process_time() - begun)
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+    assert "modules set()" in result.stdout
+    for command in ("fit", "validate", "test", "predict", "permute", "symmetry", "demo"):
+        assert f"    {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["permute", "symmetry", "demo"])
+def test_each_commands_help_loads_no_torch(command):
+    code = f"""
+import sys
+from rebasin_lt.cli import main
+try:
+    main(["{command}", "--help"])
+except SystemExit as stop:
+    assert not stop.code
+assert not {{"torch", "lightning"}} & set(sys.modules)
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+    assert "usage" in result.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.split()[-1].count(".") == 2

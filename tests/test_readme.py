@@ -1,0 +1,56 @@
+"""Every command that the README shows is run, in order, in one empty folder."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rebasin_lt.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line.strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+SMALL = {
+    "fit --config dense.yaml": ["--trainer.max_epochs", "5"],
+    "fit --config imp.yaml": [
+        "--trainer.callbacks.init_args.epochs_per_round=1",
+        "--trainer.callbacks.init_args.targets=[0.5,0.95]",
+    ],
+    "fit --config sparse.yaml": ["--trainer.max_epochs", "2"],
+    "demo": ["--seeds", "2"],
+}
+"""What makes the long ones short; everything else runs as written."""
+
+
+def test_the_readme_names_only_targets_that_the_makefile_has():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [command.split()[1] for command in COMMANDS if command.startswith("make ")]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands = [command.removeprefix("rebasin-lt ") for command in COMMANDS if command.startswith("rebasin-lt ")]
+    assert len(commands) >= 8
+    for command in commands:
+        small = [arguments for start, arguments in SMALL.items() if command.startswith(start)]
+        words = shlex.split(command, comments=True) + [argument for arguments in small for argument in arguments]
+        monkeypatch.setattr("sys.argv", ["rebasin-lt", *words])
+        assert main(words) == 0, f"{command}: {capsys.readouterr().err}"
+
+
+def test_every_python_block_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_link_of_the_readme_leads_somewhere(path):
+    assert (ROOT / path).exists()

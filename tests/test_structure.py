@@ -1,0 +1,187 @@
+"""The package's structure: imports go down the tiers, the public names are there, files stay small."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import rebasin_lt as rb
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rebasin_lt"
+TIERS = {
+    "cli": 3,
+    "commands": 3,
+    "study": 2,
+    "report": 2,
+    "lit": 1,
+    "models": 0,
+    "symmetry": 0,
+    "matching": 0,
+    "pruning": 0,
+    "connectivity": 0,
+    "diversity": 0,
+    "errors": 0,
+    "files": 0,
+    "moment": 0,
+    "run_folder": 0,
+    "__init__": 0,
+    "__main__": 3,
+}
+LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
+
+
+def module_name(path: Path) -> str:
+    """`rebasin_lt/lit/data/base.py` -> `rebasin_lt.lit.data.base`; a package's `__init__` keeps that name."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of every import in the source, those inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            prefix = ".".join([*base, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
+
+
+def tier(name: str) -> int:
+    """The tier of `rebasin_lt.<part>...`; a lazily exported name has that of the module it comes from."""
+    part = name.split(".")[1] if "." in name else "__init__"
+    part = rb._EXPORTS.get(part, part).split(".")[0]
+    return TIERS["__init__" if part.startswith("__version") else part]
+
+
+def violations(source: str, module: str) -> list[str]:
+    """The imports that go up, and those of lightning in tier 0."""
+    own, found = tier(module), []
+    for line, name in imports(source, module):
+        if name.split(".")[0] in LIGHTNING and own == 0:
+            found.append(f"{module}:{line} imports {name}, tier 0 may not")
+        elif name.split(".")[0] == "rebasin_lt" and tier(name) > own:
+            found.append(f"{module}:{line} (tier {own}) imports {name} (tier {tier(name)})")
+    return found
+
+
+def source_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_imports_go_down_the_tiers(path: Path) -> None:
+    assert violations(path.read_text(encoding="utf-8"), module_name(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("rebasin_lt.pruning.mask", "import lightning"),
+        ("rebasin_lt.pruning.mask", "def f():\n    from pytorch_lightning.callbacks import Callback"),
+        ("rebasin_lt.pruning.mask", "from rebasin_lt.lit.checkpoint import load_network"),
+        ("rebasin_lt.pruning.mask", "import rebasin_lt.report.tables"),
+        ("rebasin_lt.pruning.mask", "def f():\n    from ..lit import checkpoint"),
+        ("rebasin_lt.pruning.mask", "from rebasin_lt import cli"),
+        ("rebasin_lt.pruning.mask", "from rebasin_lt import Classifier"),
+        ("rebasin_lt.errors", "from .lit import checkpoint"),
+        ("rebasin_lt.pruning.__init__", "from ..lit import checkpoint"),
+        ("rebasin_lt.lit.classifier", "from rebasin_lt.study import plan"),
+        ("rebasin_lt.report.page", "from rebasin_lt.commands.demo import demo"),
+    ],
+)
+def test_tier_check_sees_an_import_that_goes_up(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("rebasin_lt.lit.classifier", "import lightning\nfrom rebasin_lt.pruning.mask import Mask"),
+        (
+            "rebasin_lt.pruning.magnitude",
+            "from rebasin_lt import Mask, __version__\nfrom .mask import Mask\nimport torch",
+        ),
+        ("rebasin_lt.cli", "from rebasin_lt.commands.demo import demo"),
+    ],
+)
+def test_tier_check_allows_what_goes_down(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after the statement."""
+    command = [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules)"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return {name.split(".")[0] for name in output.split()}
+
+
+@pytest.mark.parametrize("statement", ["import rebasin_lt", "import rebasin_lt.cli"])
+def test_importing_loads_neither_torch_nor_lightning(statement: str) -> None:
+    loaded = loaded_after(statement)
+    assert "rebasin_lt" in loaded
+    assert not loaded & (LIGHTNING | {"torch", "torchvision", "matplotlib", "scipy"})
+
+
+@pytest.mark.parametrize("name", [name for name in rb.__all__ if name != "__version__"])
+def test_public_name_resolves_where_it_is_defined(name: str) -> None:
+    value = getattr(rb, name)
+    assert value.__name__ == name
+    assert value.__module__ == f"rebasin_lt.{rb._EXPORTS[name]}"
+    assert value.__doc__
+
+
+def test_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'rebasin_lt' has no attribute 'Maks'"):
+        _ = rb.Maks
+
+
+@pytest.mark.parametrize(
+    ("owner", "members"),
+    [
+        ("Symmetry", "groups axes coverage verify identity random permute"),
+        ("Permutation", "inverse compose save load"),
+        ("MatchResult", "permutation objective num_samples"),
+        ("Mask", "ones_like sparsity report save load apply_ overlap"),
+    ],
+)
+def test_public_class_has_its_documented_members(owner: str, members: str) -> None:
+    cls = getattr(rb, owner)
+    fields = {name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})}
+    assert set(members.split()) <= fields | set(dir(cls)) | instance_names(owner)
+
+
+def instance_names(owner: str) -> set[str]:
+    """Attributes that only an instance shows, where one is cheap to make."""
+    if owner != "Symmetry":
+        return set()
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    return set(dir(rb.trace_symmetry(network, torch.ones(1, 3))))
+
+
+@pytest.mark.parametrize("path", [*source_files(), *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.name)
+def test_file_is_small_and_finished(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert not [mark for mark in ("TO" + "DO", "FIX" + "ME", "raise NotImplemented" + "Error") if mark in text]
+
+
+def test_every_package_folder_has_a_light_init() -> None:
+    folders = {path.parent for path in source_files()}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+    inits = [path for path in source_files() if path.name == "__init__.py" and path.parent != PACKAGE]
+    assert [path for path in inits if list(imports(path.read_text(encoding="utf-8"), module_name(path)))] == []
+
+
+def test_every_tiered_module_of_the_package_is_known() -> None:
+    entries = [path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    assert set(entries) <= set(TIERS)
+    assert importlib.import_module("rebasin_lt").__version__

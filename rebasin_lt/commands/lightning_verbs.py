@@ -33,15 +33,13 @@ class RunCLI(ConfigWinsCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed_everything", "data.init_args.seed")
-        parser.set_defaults(
-            {
-                "trainer.default_root_dir": "runs/default",
-                "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
-                "trainer.num_sanity_val_steps": 0,
-                "trainer.enable_progress_bar": False,  # ours: one line, terminal only, on stderr
-                "trainer.enable_model_summary": False,
-            }
-        )
+        parser.set_defaults({
+            "trainer.default_root_dir": "runs/default",
+            "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
+            "trainer.num_sanity_val_steps": 0,
+            "trainer.enable_progress_bar": False,  # ours: one line, terminal only, on stderr
+            "trainer.enable_model_summary": False,
+        })
 
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand]
@@ -50,7 +48,9 @@ class RunCLI(ConfigWinsCLI):
             if not settings.trainer.fast_dev_run:
                 claim_folder(folder, self._run_settings())
         elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
-            raise InputError(f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config")
+            raise InputError(
+                f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
@@ -86,7 +86,8 @@ def run(arguments: Sequence[str]) -> None:
         auto_configure_optimizers=False,  # its optimiser would be one object for all rounds of pruning
         save_config_callback=None,  # the folder's config.yaml is written before anything is built
         seed_everything_default=0,
-        parser_kwargs={name: {"exit_on_error": False} for name in ("fit", "validate", "test", "predict")} | {"exit_on_error": False},
+        parser_kwargs={name: {"exit_on_error": False} for name in ("fit", "validate", "test", "predict")}
+        | {"exit_on_error": False},
     )
     if cli.subcommand in {"validate", "test"}:
         for name, value in cli.trainer.callback_metrics.items():

@@ -37,23 +37,34 @@ def permute(
         seed: of the choice of images
         device: auto, cpu, cuda or cuda:N
     """
+    from pathlib import Path
+
+    from rebasin_lt.progress_line import ProgressLine
+    from rebasin_lt.report.alignment import barrier_figures, barrier_table, groups_table
+    from rebasin_lt.report.figures import save_figure
     from rebasin_lt.study.alignment import Alignment, align
 
-    align(
-        Alignment(
-            ckpt_a=ckpt_a,
-            ckpt_b=ckpt_b,
-            masks=tuple(mask or ()),
-            data=data,
-            root=root,
-            model=model,
-            width=width,
-            num_classes=num_classes,
-            num_images=n_images,
-            batch_size=batch_size,
-            num_alphas=alphas,
-            seed=seed,
-            device=device,
-        ),
-        out,
+    settings = Alignment(
+        ckpt_a=ckpt_a,
+        ckpt_b=ckpt_b,
+        masks=tuple(mask or ()),
+        data=data,
+        root=root,
+        model=model,
+        width=width,
+        num_classes=num_classes,
+        num_images=n_images,
+        batch_size=batch_size,
+        num_alphas=alphas,
+        seed=seed,
+        device=device,
     )
+    with ProgressLine("permute") as progress:
+        result = align(settings, out, progress)
+    print(groups_table(result).to_text())
+    for name, sparsity in result["masks"].items():
+        print(f"{Path(out) / name}  (sparsity {sparsity:.4f})")
+    if "barrier" in result:
+        print(barrier_table(result["barrier"]).to_text(), end="")
+        for name, figure in barrier_figures([result]).items():
+            save_figure(figure, Path(out) / f"{name}.svg")

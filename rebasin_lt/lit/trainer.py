@@ -40,4 +40,6 @@ def quiet_trainer(folder: Path | str, max_epochs: int, callbacks: Sequence[Callb
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
     }
-    return Trainer(default_root_dir=folder, max_epochs=max_epochs, callbacks=list(callbacks), **{**defaults, **settings})
+    return Trainer(
+        default_root_dir=folder, max_epochs=max_epochs, callbacks=list(callbacks), **{**defaults, **settings}
+    )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
+from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, hash_tensors
-from rebasin_lt.lit.checkpoint import FORMAT_VERSION, METADATA, LoadedNetwork, load_network
+from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
-from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 PERMUTATION, PERMUTED = "permutation.perm.safetensors", "permuted.ckpt"
@@ -57,7 +59,9 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
     source, reference = load_pair(settings)
     masks = {Path(path).name: Mask.load(path) for path in settings.masks}
     if len(masks) < len(settings.masks):
-        raise InputError(f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other")
+        raise InputError(
+            f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other"
+        )
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
     data = _data(settings, source)
@@ -109,27 +113,96 @@ def _align(
     sweep = {"num_images": settings.num_images, "batch_size": settings.batch_size, "seed": settings.seed}
     batches = data.sweep("train", **sweep, device=device)
     symmetry = trace_symmetry(network_a, next(iter(batches))[0][:2])
-    match = match_activations(
-        network_a, network_b, batches, symmetry, progress=lambda done, total: progress("match", done, total)
-    )
-    _write(out, source, network_a, network_b, symmetry, match, masks)
+    match = match_activations(network_a, network_b, batches, symmetry, progress=partial(progress, "match"))
+    permuted = symmetry.permute(network_a.state_dict(), match.permutation)
+    _write(settings, out, source, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
         "num_samples": match.num_samples,
         "objective": dict(match.objective),
-        "moved": {group: float((p != torch.arange(len(p))).float().mean()) for group, p in match.permutation.items()},
+        "sizes": dict(symmetry.groups),
         "masks": {name: mask.sparsity for name, mask in masks.items()},
     }
     if settings.num_alphas:
-        states = [state_on(network_a, device), symmetry.permute(state_on(network_a, device), match.permutation)]
-        test = data.sweep("test", batch_size=settings.batch_size, device=device)
-        result["barrier"] = {
-            name: _curve(_barrier(settings, network_b, state, test, batches, correction, name, progress))
-            for correction in _corrections(network_b)
-            for name, state in zip((f"before {correction}", f"after {correction}"), states, strict=True)
-        }
+        result["barrier"] = _barriers(settings, network_a, network_b, permuted, data, device, progress)
     return result
 
 
-def state_on(network: nn.Module, device: torch.device) -> dict[str, Tensor]:
-    """The network's state dict, detached."""
-    return {name: tensor.detach().to(device) for name, tensor in network.state_dict().items()}
+def _write(
+    settings: Alignment,
+    out: Path,
+    source: LoadedNetwork,
+    permuted: dict[str, Tensor],
+    symmetry: Symmetry,
+    match: MatchResult,
+    masks: Mapping[str, Mask],
+) -> None:
+    """The permutation, and A and its masks in B's order of units."""
+    match.permutation.save(
+        out / PERMUTATION,
+        method="activations",
+        objective=json.dumps(match.objective),
+        source_sha256=hash_tensors(source.network.state_dict()),
+        reference=str(settings.ckpt_b),
+    )
+    origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
+    content: dict[str, Any] = {
+        "state_dict": {f"net.{name}": tensor.cpu() for name, tensor in permuted.items()},
+        METADATA: {**source.metadata, **origin, "format_version": FORMAT_VERSION},
+    }
+    if "arch" not in source.metadata:
+        content["state_dict"] = {name: tensor.cpu() for name, tensor in permuted.items()}
+    if source.mask is not None:
+        content[MASK] = symmetry.permute(source.mask, match.permutation)
+    with atomic_path(out / PERMUTED) as temporary:
+        torch.save(content, temporary)
+    for name, mask in masks.items():
+        Mask(symmetry.permute(mask, match.permutation)).save(out / name, **origin)
+
+
+def _barriers(
+    settings: Alignment,
+    network_a: nn.Module,
+    network_b: nn.Module,
+    permuted: Mapping[str, Tensor],
+    data: ImageData,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Curves on the test images, by correction, before (A to B) and after (π(A) to B) alignment."""
+    test = data.sweep("test", batch_size=settings.batch_size, device=device)
+    train = data.sweep(
+        "train", num_images=settings.num_images, batch_size=settings.batch_size, seed=settings.seed, device=device
+    )
+    normalised = any(isinstance(module, _BatchNorm) for module in network_b.modules())
+    corrections: tuple[Correction, ...] = ("none", "bn_reset" if normalised else "repair")
+    curves: dict[str, Any] = {}
+    for correction in corrections:
+        for name, state in (("before", network_a), ("after", permuted)):
+            curves.setdefault(correction, {})[name] = _curve(
+                loss_barrier(
+                    network_b,
+                    state,
+                    network_b,
+                    test,
+                    alphas=settings.num_alphas,
+                    correction=correction,
+                    correction_batches=train,
+                    progress=partial(progress, f"barrier {name}, {correction}"),
+                )
+            )
+    return curves
+
+
+def _curve(barrier: BarrierResult) -> dict[str, Any]:
+    names = ("alphas", "loss", "error", "num_images", "loss_barrier", "error_barrier", "midpoint_excess_over_mean")
+    return {name: getattr(barrier, name) for name in names}
+
+
+def _data(settings: Alignment, source: LoadedNetwork) -> ImageData:
+    """The dataset that was asked for, or else the one A was trained on."""
+    if settings.data is not None:
+        return build_data(settings.data, root=settings.root)
+    known = source.metadata.get("data")
+    if not known:
+        raise InputError(f"--ckpt-a {settings.ckpt_a} does not say what it was trained on: give --data NAME")
+    return build_data(**known)

@@ -9,7 +9,6 @@ from typing import Any
 from lightning import Callback, seed_everything
 
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
-from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import save_network
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
@@ -92,7 +91,7 @@ def _train(
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
     settings = {"logger": MetricsFile(folder), "limit_val_batches": 0}
-    trainer = quiet_trainer(folder, epochs, [*callbacks, Progress(folder.name)], **settings)
+    trainer = quiet_trainer(folder, epochs, callbacks, **settings)
     trainer.fit(module, datamodule=data)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
     save_network(folder / FINAL, trainer, module, mask, stage=about["stage"])

@@ -142,7 +142,9 @@ def test_imp_rejects_impossible_settings(trainer, tmp_path):
         IterativeMagnitudePruning([0.5], 0)
     with pytest.raises(InputError, match="after_prune is rewind_lr, which needs rewind_from"):
         IterativeMagnitudePruning([0.5], 1, after_prune="rewind_lr")
-    with pytest.raises(InputError, match=r"max_epochs is 3, but pruning to \[0.5\] takes 4 epochs \(0 dense \+ 4 rounds"):
+    with pytest.raises(
+        InputError, match=r"max_epochs is 3, but pruning to \[0.5\] takes 4 epochs \(0 dense \+ 4 rounds"
+    ):
         trainer(3, [IterativeMagnitudePruning([0.5], 1)]).fit(ForeignModule(), ForeignData())
     with pytest.raises(InputError, match="rewind_from is '7ep': neither a file nor a moment"):
         imp = IterativeMagnitudePruning([0.5], 1, after_prune="rewind_lr", rewind_from="7ep")

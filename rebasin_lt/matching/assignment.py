@@ -1,0 +1,26 @@
+"""The linear assignment problem: which source unit goes to which place of the reference."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+
+
+def solve_assignment(similarity: Tensor, group: str = "units") -> Tensor:
+    """Index vector p, permuted[i] = source[p[i]], with the largest sum over i of similarity[i, p[i]].
+
+    `similarity` has shape (reference units, source units); p has shape (units,), int64, on the CPU. Solved exactly, in
+    fp64. Among equal optima scipy's choice stands: the same for the same matrix, and the identity where all entries
+    are equal. Raises InputError, naming `group`, for a matrix that is not square or not finite.
+    """
+    if similarity.dim() != 2 or similarity.shape[0] != similarity.shape[1]:
+        raise InputError(f"similarity of {group} has shape {tuple(similarity.shape)}, expected a square matrix")
+    matrix = similarity.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(matrix).all()):
+        wrong = int((~torch.isfinite(matrix)).sum())
+        raise InputError(f"similarity of {group} has {wrong} entries that are NaN or infinite: the networks diverged")
+    _, columns = linear_sum_assignment(matrix.numpy(), maximize=True)
+    return torch.from_numpy(columns).to(torch.int64)

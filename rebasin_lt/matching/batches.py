@@ -1,0 +1,74 @@
+"""What may stand where a network or batches are asked for, brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rebasin_lt.errors import InputError
+
+Network = nn.Module | Mapping[str, Tensor]
+"""A network, or its state dict."""
+
+
+def state_of(network: Network) -> dict[str, Tensor]:
+    """The network's tensors by name, detached and not copied."""
+    tensors = network.state_dict() if isinstance(network, nn.Module) else network
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def check_alike(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names: tuple[str, str]) -> None:
+    """Raise InputError, with both values, unless the two states have equal names and shapes; `names` names them."""
+    for state, other, (ours, theirs) in ((first, second, names), (second, first, names[::-1])):
+        missing = [name for name in state if name not in other]
+        if missing:
+            raise InputError(f"{ours} has {missing[0]}, {theirs} does not: they must be the same architecture")
+    for name, tensor in first.items():
+        if tensor.shape != second[name].shape:
+            raise InputError(
+                f"{name} has shape {tuple(tensor.shape)} in {names[0]} and {tuple(second[name].shape)} in {names[1]}: "
+                "they must have the same width"
+            )
+
+
+def device_of(state: Mapping[str, Tensor]) -> torch.device:
+    """Where the state's first tensor lies."""
+    return next((tensor.device for tensor in state.values()), torch.device("cpu"))
+
+
+def inputs_of(batch: Any, device: torch.device) -> tuple[Tensor, ...]:
+    """A network's arguments out of a batch: the tensor itself, or the first of (inputs, target, ...).
+
+    Inputs that are themselves a tuple are several arguments. Raises InputError for anything else.
+    """
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    if not arguments or not all(isinstance(argument, Tensor) for argument in arguments):
+        raise InputError(f"batches holds a {type(inputs).__name__}, expected input tensors or (input, target) pairs")
+    return tuple(argument.to(device, non_blocking=True) for argument in arguments)
+
+
+def labelled(batch: Any, device: torch.device) -> tuple[tuple[Tensor, ...], Tensor]:
+    """A network's arguments and the integer targets of a batch. Raises InputError for a batch without targets."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
+        raise InputError(f"batches holds a {type(batch).__name__} without targets, expected (input, target) pairs")
+    return inputs_of(batch, device), batch[1].to(device, non_blocking=True)
+
+
+def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]:
+    """Yield the batches. Raises InputError where there is none."""
+    empty = True
+    for batch in batches:
+        empty = False
+        yield batch
+    if empty:
+        raise InputError(f"{argument} is empty, expected at least one batch")
+
+
+def check_repeatable(batches: Iterable[Any], argument: str = "batches") -> None:
+    """Raise InputError for batches that can be read only once, such as a generator."""
+    if iter(batches) is batches:
+        raise InputError(f"{argument} is a {type(batches).__name__}, which is used up after one pass: give a list")

@@ -1,0 +1,58 @@
+"""What an alignment found: its groups and its barriers, as tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rebasin_lt.report.figures import barrier_figure
+from rebasin_lt.report.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CORRECTIONS = {"none": "raw", "bn_reset": "BN reset", "repair": "REPAIR"}
+
+
+def groups_table(result: Mapping[str, Any]) -> Table:
+    """One row per permutation group: units, and mean similarity of the matched pairs."""
+    rows = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
+    columns = [Column("group", align="left"), Column("units"), Column("similarity", decimals=4)]
+    return Table(columns, rows, f"Matched on {result['num_samples']:,} samples per unit and point")
+
+
+def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """Loss and error barrier between A and B, before and after alignment, by correction."""
+    rows = [
+        [CORRECTIONS[correction], f"{name} alignment", curve["loss_barrier"], 100 * curve["error_barrier"]]
+        for correction, curves in barriers.items()
+        for name, curve in curves.items()
+    ]
+    columns = [
+        Column("statistics", align="left"),
+        Column("A to B", align="left"),
+        Column("loss barrier (nats)", decimals=4),
+        Column("error barrier (%)", decimals=2),
+    ]
+    return Table(columns, rows, "Largest excess over the chord, test images")
+
+
+def barrier_figures(alignments: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Loss and error along the line from A to B, over one alignment per seed: `barrier-loss` and `barrier-error`."""
+    return {
+        "barrier-loss": barrier_figure(_curves(alignments, "loss", 1), title="Loss between A and B"),
+        "barrier-error": barrier_figure(
+            _curves(alignments, "error", 100), title="Error between A and B", quantity="test error (%)"
+        ),
+    }
+
+
+def _curves(alignments: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
+    """The curves of every seed by label, as `barrier_figure` takes them."""
+    curves: dict[str, list[Any]] = {}
+    for alignment in alignments:
+        for correction, pair in alignment["barrier"].items():
+            for name, curve in pair.items():
+                label = f"{name} alignment" + ("" if correction == "none" else f", {CORRECTIONS[correction]}")
+                curves.setdefault(label, []).append((curve["alphas"], [factor * value for value in curve[quantity]]))
+    return curves

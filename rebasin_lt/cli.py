@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -14,6 +15,7 @@ from rebasin_lt import __version__
 from rebasin_lt.commands.demo import demo
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
+from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
 
 COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "symmetry": symmetry, "demo": demo}
@@ -35,20 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
     try:
+        arguments = with_configs_found(arguments)
         if arguments[:1] and arguments[0] in LIGHTNING:
             from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
 
             run(arguments)
         else:
             _run_own(arguments)
-    except RebasinError as error:
-        return _fail(str(error), error.exit_code, debug)
-    except ArgumentError as error:
-        return _fail(one_line(str(error)), WRONG_USAGE, debug)
-    except OSError as error:  # a full disk, a folder that cannot be written
-        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), FAILED, debug)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from here", 130, debug)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        message, code = explained(error)
+        print(f"rebasin-lt: error: {message}", file=sys.stderr)
+        return code
     return 0
 
 
@@ -87,10 +88,47 @@ def spelled_out(arguments: Sequence[str], function: Callable[..., None]) -> list
     return result + [f"--{name}={json.dumps([_scalar(value) for value in values])}" for name, values in lists.items()]
 
 
+def explained(error: BaseException) -> tuple[str, int]:
+    """One line that says what is wrong, and the exit code.
+
+    jsonargparse wraps what a constructor raises, and its own findings, in reports of every type it tried: the causes
+    behind them hold what matters.
+    """
+    causes = list(_causes(error))
+    ours = next((cause for cause in causes if isinstance(cause, RebasinError)), None)
+    if ours is not None:
+        return one_line(str(ours)), ours.exit_code
+    if isinstance(error, ArgumentError):
+        keys = dict.fromkeys(re.findall(r'Parser key "([^"]+)"', "".join(map(str, causes))))
+        where = ".".join(keys) + ": " if keys else ""
+        return where + _plain(one_line(str(causes[-1]))), WRONG_USAGE
+    if isinstance(error, OSError):  # a full disk, a folder that cannot be written
+        return f"{error.filename or 'file'}: {error.strerror or error}", FAILED
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command goes on from here", 130
+    return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
+
+
 def one_line(message: str) -> str:
-    """The lines of a parser's message that say what is wrong, joined."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines[:4])
+    """A message without its line breaks."""
+    return " ".join(message.split())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _plain(message: str) -> str:
+    """A parser's finding in words that people use."""
+    message = re.sub(r'^Parser key "[^"]+": ?', "", message)
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+    unknown = re.fullmatch(r"Expected a dot import path string: (.*)", message)
+    if unknown:
+        return f"{unknown[1]!r} is no known class; give a name such as CIFAR10 or Classifier, or package.module.Class"
+    return message
 
 
 def _run_own(arguments: list[str]) -> None:
@@ -106,7 +144,7 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, ArgumentParser(description=text), help=text)
     for name, function in COMMANDS.items():
         text = (inspect.getdoc(function) or "").splitlines()[0]
-        own = ArgumentParser(description=text, exit_on_error=False)
+        own = ArgumentParser(description=text, exit_on_error=False, allow_abbrev=False)
         own.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
         own.add_function_arguments(function, as_group=False, fail_untyped=True)
         commands.add_subcommand(name, own, help=text)
@@ -127,13 +165,6 @@ def _scalar(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
-
-
-def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        raise  # the exception being handled
-    print(f"rebasin-lt: error: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -16,23 +16,26 @@ CONFIG, RESULT = "config.yaml", "result.json"
 
 
 def claim_folder(folder: Path | str, config: Mapping[str, Any]) -> None:
-    """Make `folder` this run's own, or recognise it as such; nothing is written when it is another's.
+    """Make `folder` this run's own: write its configuration, unless it lies there. Raises as `check_folder`."""
+    check_folder(folder, config)
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        write_text(path, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
 
-    Raises InputError where it holds another configuration (with both values), or files but no configuration.
-    """
+
+def check_folder(folder: Path | str, config: Mapping[str, Any]) -> None:
+    """Raise InputError where the folder is of another run (with both values) or of something else; write nothing."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder {folder} is a file: choose another")
     path = folder / CONFIG
     if path.exists():
-        check_same(folder, read_config(path), config)
-        return
-    if folder.exists() and any(folder.iterdir()):
+        _check_same(folder, read_config(path), config)
+    elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
-    write_text(path, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
 
 
-def check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
     wanted = _flat(json.loads(json.dumps(dict(config))))
     present = _flat(existing)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer
+import yaml
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.loggers import TensorBoardLogger
 
 import rebasin_lt.lit.callbacks  # short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.classifier
@@ -19,8 +19,9 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
-from rebasin_lt.run_folder import claim_folder
+from rebasin_lt.run_folder import check_folder, claim_folder
 
 RESUME = "last.ckpt"
 
@@ -37,6 +38,7 @@ class RunCLI(ConfigWinsCLI):
             "trainer.default_root_dir": "runs/default",
             "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
             "trainer.num_sanity_val_steps": 0,
+            "trainer.enable_autolog_hparams": False,  # config.yaml has them; nothing is written before training
             "trainer.enable_progress_bar": False,  # ours: one line, terminal only, on stderr
             "trainer.enable_model_summary": False,
         })
@@ -45,8 +47,7 @@ class RunCLI(ConfigWinsCLI):
         settings = self.config[self.subcommand]
         folder = Path(settings.trainer.default_root_dir)
         if self.subcommand == "fit":
-            if not settings.trainer.fast_dev_run:
-                claim_folder(folder, self._run_settings())
+            check_folder(folder, self._run_settings())
         elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
             raise InputError(
                 f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"
@@ -56,12 +57,14 @@ class RunCLI(ConfigWinsCLI):
         settings = self._get(self.config_init, "trainer")
         folder = settings["default_root_dir"]
         callbacks = [*_as_list(settings["callbacks"]), Progress(str(folder))]
+        if self.subcommand == "fit" and not settings["fast_dev_run"]:
+            callbacks.append(Claim(folder, self._run_settings()))
         if settings["enable_checkpointing"] is not False:
             last = ModelCheckpoint(folder, filename=RESUME.removesuffix(".ckpt"), enable_version_counter=False)
             callbacks.append(last)
         logger = settings["logger"]
         if logger is None or logger is True:
-            logger = [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+            logger = [RunTensorBoard(folder)]
         if self.subcommand == "fit" and logger is not False:
             logger = [*_as_list(logger), MetricsFile(folder)]
         trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
@@ -70,12 +73,29 @@ class RunCLI(ConfigWinsCLI):
     def _run_settings(self) -> dict[str, Any]:
         """The configuration without what may differ between a run and its resume."""
         parser = self._parser(self.subcommand)
-        settings: dict[str, Any] = parser._load_value(parser.dump(self.config[self.subcommand], skip_check=True))
+        settings: dict[str, Any] = yaml.safe_load(parser.dump(self.config[self.subcommand]))
         return {name: value for name, value in settings.items() if name not in {"ckpt_path", "config"}}
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run one Lightning verb; errors of the user surface as InputError or jsonargparse's ArgumentError."""
+class Claim(Callback):
+    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin."""
+
+    def __init__(self, folder: str, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            claim_folder(self.folder, self.settings)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                logger.begin()
+
+
+def run(arguments: Sequence[str]) -> RunCLI:
+    """Run one Lightning verb, the first argument; metrics go to standard output.
+
+    What the user did wrong surfaces as InputError, or jsonargparse's ArgumentError.
+    """
     quiet()
     sys.argv[1:] = arguments  # LightningCLI warns if both are given; DDP's launcher re-executes sys.argv
     cli = RunCLI(
@@ -86,12 +106,15 @@ def run(arguments: Sequence[str]) -> None:
         auto_configure_optimizers=False,  # its optimiser would be one object for all rounds of pruning
         save_config_callback=None,  # the folder's config.yaml is written before anything is built
         seed_everything_default=0,
-        parser_kwargs={name: {"exit_on_error": False} for name in ("fit", "validate", "test", "predict")}
-        | {"exit_on_error": False},
+        parser_kwargs={name: _STRICT for name in ("fit", "validate", "test", "predict")} | _STRICT,
     )
     if cli.subcommand in {"validate", "test"}:
         for name, value in cli.trainer.callback_metrics.items():
             print(f"{name}\t{value.item():.4f}")
+    return cli
+
+
+_STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -28,7 +28,7 @@ def repair(
     on the outputs that the layers repaired before it give: exact, for one pass over `batches` per layer, and one for
     each end. (The paper's single pass with inserted batch norm is exact only where all data are one batch.) At 0 and 1
     nothing changes beyond rounding. A layer without bias gets its standard deviation only, a channel that has become
-    constant its mean only; transposed convolutions are left alone.
+    constant its mean only; a layer that is called several times is repaired approximately, transposed convolutions not.
 
     In a network with batch norm that keeps running statistics, REPAIR is `reset_batchnorm`: one pass, at the ends too.
 

@@ -72,7 +72,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path} holds pickled Python objects, which are never loaded: save tensors only"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BrokenFileError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BrokenFileError(f"{path} is not a readable checkpoint: {reason}") from error
     if not isinstance(content, dict):
         raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected a checkpoint or a state dict")
     if "state_dict" not in content:
@@ -107,6 +108,7 @@ def load_network(
     content = read_checkpoint(path)
     metadata = content.get(METADATA, {})
     if "arch" in metadata:
+        _check_builtin(metadata["arch"], arch, path)
         arch, width, num_classes = metadata["arch"], metadata["width"], metadata["num_classes"]
         input_shape = metadata["input_shape"]
     if arch is None:
@@ -116,6 +118,12 @@ def load_network(
     load_state(network, network_state(content), path)
     mask = Mask(content[MASK]) if MASK in content else None
     return LoadedNetwork(network.eval(), dict(metadata), mask)
+
+
+def _check_builtin(named: str, given: str | None, path: Path | str) -> None:
+    """Raise InputError where a file names code to import that the caller did not name: a file must not choose code."""
+    if ":" in named and not named.startswith("torchvision:") and named != given:
+        raise InputError(f"{path} holds a network of {named}, code that it may not choose: name it too (--model {named})")
 
 
 def load_weights_(module: LightningModule, path: Path | str) -> dict[str, Any]:

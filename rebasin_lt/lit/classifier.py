@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning import Callback
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -78,6 +78,15 @@ class Classifier(NetworkModule):
     def forward(self, images: Tensor) -> Tensor:  # shape: (batch, C, H, W) -> (batch, classes)
         logits: Tensor = self.net(images)
         return logits
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that does not fit the network, with both values, before anything is computed."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        classes, shape = getattr(data, "num_classes", None), getattr(data, "input_shape", None)
+        if classes is not None and classes != self.hparams["num_classes"]:
+            raise InputError(f"model.num_classes is {self.hparams['num_classes']}, the data has {classes} classes")
+        if shape is not None:
+            _check_takes(self.net, self.hparams["arch"], shape)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -209,6 +218,19 @@ class EpochSums:
 def _epochs_done(metadata: dict[str, Any]) -> float:
     """Epochs of dense training behind a rewind checkpoint; 0 for any other file, which starts a run of its own."""
     return Moment.parse(metadata.get("moment", "0it")).epochs(metadata.get("steps_per_epoch", 1))
+
+
+@torch.no_grad()
+def _check_takes(network: nn.Module, arch: str, shape: Sequence[int]) -> None:
+    """Raise InputError if the network cannot read an image of `shape`."""
+    training = network.training
+    try:
+        network.eval()(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"network {arch} does not take the data's images of shape {tuple(shape)}: {reason}") from error
+    finally:
+        network.train(training)
 
 
 def _three(shape: Sequence[int]) -> tuple[int, int, int]:

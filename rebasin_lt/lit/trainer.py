@@ -16,6 +16,7 @@ _NOT_OUR_BUSINESS = (
     ".*GPU available but not used.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resume
+    ".*is set, but there is no last checkpoint available.*",  # a beginning
 )
 
 

@@ -27,20 +27,14 @@ class UnitMoments:
         dtype = torch.float64 if units.dtype == torch.float64 else torch.float32
         units = units.detach().to(dtype)
         if self.count == 0 and len(units):
-            self._start(units)
+            self.shift = units.mean(0, dtype=torch.float64).to(dtype).double()  # a number that dtype can hold
+            self.total, self.squares = self.total.to(units.device), self.squares.to(units.device)
         deviations = units - self.shift.to(dtype)
         self.count += len(units)
         self.resolution = max(self.resolution, torch.finfo(dtype).eps)
         self.total += deviations.sum(0)
         self.squares += deviations.square().sum(0)
         return deviations
-
-    def _start(self, units: Tensor) -> None:
-        # A rounded mean may fall outside the samples; within their range a constant unit deviates by exactly zero.
-        low, high = units.aminmax(dim=0)
-        mean = units.mean(0, dtype=torch.float64).to(units.dtype)
-        self.shift = torch.clamp(mean, low, high).double()
-        self.total, self.squares = self.total.to(units.device), self.squares.to(units.device)
 
     def about(self, shift: Tensor) -> UnitMoments:
         """The same samples with their sums taken about another shift, of shape (n,)."""

@@ -96,6 +96,10 @@ def _train(
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
     save_network(folder / FINAL, trainer, module, mask, stage=about["stage"])
     trainer.test(module, datamodule=data, verbose=False)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    metrics = {
+        name: float(f"{value.item():.7g}")
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("test/")
+    }
     finish(folder, metrics)
     return metrics

@@ -1,0 +1,38 @@
+"""The configuration files that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rebasin_lt.errors import InputError
+
+_PLACES = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")  # in the wheel; in a checkout
+
+
+def find_config(name: str) -> str:
+    """`name` where such a file exists, else the shipped file of that name. Raises InputError if there is neither."""
+    if Path(name).exists():
+        return name
+    for folder in _PLACES:
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise InputError(f"--config {name}: no such file here, and none is shipped; shipped are {', '.join(shipped())}")
+
+
+def shipped() -> list[str]:
+    """Names of the shipped files, as `--config` takes them."""
+    folder = next((place for place in _PLACES if place.is_dir()), None)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml")) if folder else []
+
+
+def with_configs_found(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every value of `-c` and `--config` replaced by the path where it lies."""
+    result = list(arguments)
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in {"-c", "--config"} and equals:
+            result[index] = f"{name}={find_config(value)}"
+        elif name in {"-c", "--config"} and index + 1 < len(result):
+            result[index + 1] = find_config(result[index + 1])
+    return result

@@ -1,0 +1,195 @@
+"""`ImageData`: splits, loaders and sweeps of a dataset of labelled images; one subclass per dataset."""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
+from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
+
+Split = Literal["train", "val", "test"]
+_SPLIT_SEED = 0
+
+
+class ImageData(LightningDataModule):
+    """Images for training, for choices (`val`), and for the one final test.
+
+    Validation images are held out of the training images at random (not stratified), by a seed that is fixed: every
+    run of every seed trains on the same images. Batches and augmentation are a function of `seed` and epoch alone.
+    Training leaves out the images that do not fill a last batch, as the paper's code.
+
+    Args:
+        root: folder of the dataset
+        batch_size: images per batch and process
+        val_size: training images to hold out for validation; the dataset's `default_val_size` if not given
+        train_size: how many of the others to train on; all if not given
+        augment: whether training images are augmented
+        seed: of the order of training images, and of augmentation
+
+    Raises InputError for numbers that cannot be; and in `setup`, for files that are not there.
+    """
+
+    name: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    mean: ClassVar[tuple[float, ...]]  # of pixels in [0, 1], by channel
+    std: ClassVar[tuple[float, ...]]
+    padding: ClassVar[int] = 0  # of the random crop in augmentation
+    flip: ClassVar[bool] = False
+    default_val_size: ClassVar[int] = 5000
+
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 128,
+        val_size: int | None = None,
+        train_size: int | None = None,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.batch_size, self.augment, self.seed = root, batch_size, augment, seed
+        self.val_size = self.default_val_size if val_size is None else val_size
+        self.train_size = train_size
+        for argument, least in (("batch_size", 1), ("val_size", 0), ("train_size", 1), ("seed", 0)):
+            value = getattr(self, argument)
+            if value is not None and value < least:
+                raise InputError(f"{argument} is {value}, expected at least {least}")
+        self._opened: dict[Split, Images] = {}
+
+    @abstractmethod
+    def _open(self, part: Split) -> Images:
+        """Read `train` (with the images to hold out) or `test`. Raises InputError where the files are not there."""
+
+    def settings(self) -> dict[str, Any]:
+        """What `build_data` needs to make this again, in primitives; not whether to download."""
+        arguments = [argument for argument in inspect.signature(type(self)).parameters if argument != "download"]
+        return {"name": self.name, **{argument: getattr(self, argument) for argument in arguments}}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` (fit, validate, test, predict, or None for all) needs; later calls cost nothing."""
+        if stage in {None, "fit", "validate"}:
+            self._images("train")
+            if self._has_val():
+                self._images("val")
+        if stage in {None, "test", "predict"}:
+            self._images("test")
+
+    def train_dataloader(self) -> ImageLoader:
+        device, rank, world_size = self._place()
+        images, indices = self._images("train")
+        sampler = EpochBatches(
+            indices,
+            self.batch_size,
+            shuffle=True,
+            drop_last=True,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        if not len(sampler):
+            raise InputError(
+                f"batch_size is {self.batch_size}, but {self.name} has {len(indices)} training images for "
+                f"{world_size} process(es): expected at most {len(indices) // world_size}"
+            )
+        return images.loader(sampler, self.augment, device)
+
+    def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
+        return self._evaluation("val") if self._has_val() else []
+
+    def test_dataloader(self) -> ImageLoader:
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> ImageLoader:
+        return self._evaluation("test")
+
+    def sweep(
+        self,
+        split: Split = "train",
+        *,
+        num_images: int | None = None,
+        batch_size: int | None = None,
+        augment: bool = False,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ) -> ImageLoader:
+        """One plain pass over a split, the same on every rank and every time it is iterated.
+
+        Args:
+            split: the training images (without those held out), `val` or `test`
+            num_images: how many of them, chosen by `seed`; all if not given
+            batch_size: that of training if not given
+            augment: as in training; also by `seed`
+            seed: of the choice and of augmentation
+            device: where the batches lie; the CPU if not given
+
+        Raises InputError for a split that is not there and for more images than it has.
+        """
+        if split not in {"train", "val", "test"}:
+            raise InputError(f"split is {split!r}, expected train, val or test")
+        if split == "val" and not self._has_val():
+            raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
+        self.prepare_data()
+        images, indices = self._images(split)
+        if num_images is not None:
+            if not 1 <= num_images <= len(indices):
+                raise InputError(f"num_images is {num_images}, but {split} of {self.name} has {len(indices)} images")
+            chosen = torch.randperm(len(indices), generator=seeded(SPLIT, seed))[:num_images]
+            indices = indices[chosen.sort().values]
+        sampler = EpochBatches(indices, batch_size or self.batch_size, seed=seed)
+        return images.loader(sampler, augment, torch.device(device or "cpu"))
+
+    def _has_val(self) -> bool:
+        return self.val_size > 0
+
+    def _normalisation(self) -> Normalisation:
+        return Normalisation(self.mean, self.std)
+
+    def _evaluation(self, split: Split) -> ImageLoader:
+        device, rank, world_size = self._place()
+        images, indices = self._images(split)
+        sampler = EpochBatches(indices, self.batch_size, rank=rank, world_size=world_size)
+        return images.loader(sampler, False, device)
+
+    def _images(self, split: Split) -> tuple[Images, Tensor]:
+        """A set of images, and which of them belong to the split, shape (n,), int64."""
+        if split == "test":
+            images = self._part("test")
+            return images, torch.arange(len(images))
+        images = self._part("train")
+        held_out, left = self._hold_out(len(images))
+        return images, held_out if split == "val" else left
+
+    def _part(self, part: Split) -> Images:
+        if part not in self._opened:
+            self._opened[part] = self._open(part)
+        return self._opened[part]
+
+    def _hold_out(self, count: int) -> tuple[Tensor, Tensor]:
+        """Sorted indices of the validation and of the training images, out of `count`."""
+        left = count - self.val_size
+        if left < 1:
+            raise InputError(
+                f"val_size is {self.val_size}, but {self.name} has {count} images to train and validate on"
+            )
+        if self.train_size is not None and self.train_size > left:
+            raise InputError(
+                f"train_size is {self.train_size}, but {self.name} has {left} training images "
+                f"({count} less {self.val_size} held out)"
+            )
+        order = torch.randperm(count, generator=seeded(SPLIT, _SPLIT_SEED))
+        train = order[self.val_size :][: self.train_size]
+        return order[: self.val_size].sort().values, train.sort().values
+
+    def _place(self) -> tuple[torch.device, int, int]:
+        """Device, rank and world size of the trainer, if there is one."""
+        if self.trainer is None:
+            return torch.device("cpu"), 0, 1
+        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size

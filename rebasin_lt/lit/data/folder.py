@@ -1,0 +1,125 @@
+"""Large datasets: image files in class folders, decoded and augmented by worker processes on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
+from rebasin_lt.lit.data.loader import Batch, ImageLoader, Normalisation
+
+Transform = Callable[[Tensor], Tensor]
+"""Of one image, shape (3, H, W), uint8; randomness from torch's global generator, as torchvision's transforms."""
+
+
+class FolderImages:
+    """The image files below the class folders of `folder`.
+
+    Classes are numbered by the sorted order of the folders' names, so they are the same for train and test.
+
+    Args:
+        folder: holds one folder per class
+        fit: brings an image to the size of the network's input
+        augment: the same at random, for training
+        normalise: applied to every batch, on its device
+        num_workers: processes that decode; 0 decodes in this one
+    """
+
+    def __init__(
+        self, folder: Path, fit: Transform, augment: Transform, normalise: Normalisation, num_workers: int
+    ) -> None:
+        from torchvision.datasets import ImageFolder as Listing
+
+        self.classes = class_names(folder)
+        try:
+            self.files: list[tuple[str, int]] = Listing(str(folder)).samples
+        except FileNotFoundError as error:  # a class without images
+            raise InputError(f"root has {folder}, but: {str(error).splitlines()[0]}") from error
+        self.fit, self.augment, self.normalise = fit, augment, normalise
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def loader(self, sampler: EpochBatches, augment: bool, device: torch.device) -> FolderLoader:
+        return FolderLoader(self, sampler, augment, device)
+
+    def decode(self, index: int) -> Tensor:  # shape: (3, H, W), uint8
+        """One image file in RGB. Raises BrokenFileError for one that cannot be read."""
+        from PIL import Image
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        path = self.files[index][0]
+        try:
+            with Image.open(path) as image:
+                return pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+        except (OSError, SyntaxError, ValueError) as error:
+            raise BrokenFileError(f"{path} is not a readable image: {error}") from error
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Every image, as `fit` has it, shape (n, 3, H, W), uint8, and its label, shape (n,), int64."""
+        pixels = torch.stack([self.fit(self.decode(index)) for index in range(len(self))])
+        return pixels, torch.tensor([label for _, label in self.files])
+
+
+def class_names(folder: Path) -> list[str]:
+    """The class folders of `folder`, sorted. Raises InputError where there is none."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    if not names:
+        raise InputError(f"root: no class folders in {folder}: set root to the folder that holds it")
+    return names
+
+
+class FolderLoader(ImageLoader):
+    """Batches of image files; normalisation happens on the device, so that bytes travel there, not floats."""
+
+    def __init__(self, images: FolderImages, sampler: EpochBatches, augment: bool, device: torch.device) -> None:
+        super().__init__(sampler)
+        self.device, self.normalise = device, images.normalise.to(device)
+        self.workers = DataLoader(
+            _Reader(images, sampler.seed, augment),
+            batch_sampler=sampler,
+            num_workers=images.num_workers,
+            persistent_workers=images.num_workers > 0,  # the epoch comes with every index, so nothing in them ages
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # else every epoch takes a number from the global one
+        )
+
+    def _epoch(self) -> Iterator[Batch]:
+        for pixels, labels in self._decoded():
+            yield (
+                self.normalise(pixels.to(self.device, non_blocking=True)),
+                labels.to(self.device, non_blocking=True),
+            )
+
+    def _decoded(self) -> Iterator[Batch]:  # images as uint8, on the CPU
+        try:
+            yield from self.workers
+        except BrokenFileError as error:  # a worker's comes with its traceback as text; the last line is the message
+            message = str(error).splitlines()[-1].removeprefix(f"{BrokenFileError.__module__}.BrokenFileError: ")
+            raise BrokenFileError(message) from error
+
+
+class _Reader(Dataset[tuple[Tensor, int]]):
+    """What a worker process does with an (epoch, index) pair."""
+
+    def __init__(self, images: FolderImages, seed: int, augment: bool) -> None:
+        self.images, self.seed, self.augment = images, seed, augment
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, index = key
+        image, label = self.images.decode(index), self.images.files[index][1]
+        if not self.augment:
+            return self.images.fit(image), label
+        generator = torch.default_generator  # all that torchvision draws from; in this process, CUDA's stay untouched
+        before = generator.get_state()
+        generator.set_state(seeded(AUGMENTATION, self.seed, epoch, index).get_state())
+        try:
+            return self.images.augment(image), label
+        finally:
+            generator.set_state(before)

@@ -1,0 +1,105 @@
+"""`ImageFolder`: small images in class folders, such as CIFAR-10 as JPEG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.data.base import ImageData, Split
+from rebasin_lt.lit.data.folder import FolderImages, Transform, class_names
+from rebasin_lt.lit.data.loader import Images
+from rebasin_lt.lit.data.resident import ResidentImages
+
+
+class ImageFolder(ImageData):
+    """Images in `root/train/CLASS`, and to test in `root/test/CLASS` or, without that folder, `root/val/CLASS`.
+
+    Where there are both `val` and `test`, and `val_size` is 0, `val` is for validation. Images are brought to
+    `image_size`, the shorter side resized and the centre cropped; augmented by a random crop after padding an eighth
+    of that and a flip; and normalised with ImageNet's mean (.485, .456, .406) and standard deviation (.229, .224,
+    .225), as the paper's code does with CIFAR-10.
+
+    Args:
+        root: folder of `train` and of `test` or `val`
+        batch_size: images per batch and process
+        val_size: training images to hold out for validation; none if not given
+        train_size: how many of the others to train on; all if not given
+        augment: whether training images are augmented
+        seed: of the order of training images, and of augmentation
+        num_workers: processes that decode; of no use if resident
+        image_size: height and width of the network's input
+        resident: decode all images once, at the start, and keep them on the training device
+    """
+
+    name = "image_folder"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    flip = True
+    default_val_size = 0
+
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 128,
+        val_size: int | None = None,
+        train_size: int | None = None,
+        augment: bool = True,
+        seed: int = 0,
+        num_workers: int = 4,
+        image_size: int = 32,
+        resident: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, val_size, train_size, augment, seed)
+        for argument, value, least in (("num_workers", num_workers, 0), ("image_size", image_size, 1)):
+            if value < least:
+                raise InputError(f"{argument} is {value}, expected at least {least}")
+        self.num_workers, self.image_size, self.resident = num_workers, image_size, resident
+        self.input_shape = (3, image_size, image_size)
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """Class folders in `root/train`. Raises InputError where there is none."""
+        return len(class_names(Path(self.root) / "train"))
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._val_folder() and self.val_size:
+            raise InputError(
+                f"val_size is {self.val_size}, but {self.root} has folders val and test: leave it at 0 to use val"
+            )
+        super().setup(stage)
+
+    def transforms(self) -> tuple[Transform, Transform]:
+        """What brings an image to the network's size: plainly, and at random."""
+        from torchvision.transforms import v2
+
+        size = [self.image_size, self.image_size]
+        fit = [v2.Resize(self.image_size), v2.CenterCrop(size)]
+        return v2.Compose(fit), v2.Compose([*fit, v2.RandomCrop(size, self.image_size // 8), v2.RandomHorizontalFlip()])
+
+    def _has_val(self) -> bool:
+        return self._val_folder() or super()._has_val()
+
+    def _val_folder(self) -> bool:
+        return all((Path(self.root) / part).is_dir() for part in ("val", "test"))
+
+    def _images(self, split: Split) -> tuple[Images, Tensor]:
+        if split != "val" or not self._val_folder():
+            return super()._images(split)
+        images = self._part("val")
+        return images, torch.arange(len(images))
+
+    def _open(self, part: Split) -> Images:
+        root = Path(self.root)
+        folder = root / part
+        if part == "test" and not folder.is_dir() and (root / "val").is_dir():
+            folder = root / "val"
+        images = FolderImages(folder, *self.transforms(), self._normalisation(), self.num_workers)
+        if part != "train" and images.classes != class_names(root / "train"):
+            raise InputError(
+                f"root is {self.root!r}, but the class folders of {folder} are not those of {root / 'train'}"
+            )
+        if not self.resident:
+            return images
+        return ResidentImages(*images.all(), self._normalisation(), self.image_size // 8, self.flip)

@@ -1,0 +1,76 @@
+"""What the datasets have in common that torchvision knows where to download."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rebasin_lt.errors import InputError, RebasinError
+from rebasin_lt.lit.data.base import ImageData, Split
+from rebasin_lt.lit.data.resident import ResidentImages
+
+
+class TorchvisionData(ImageData):
+    """A dataset below `root`, where torchvision puts it; held in memory.
+
+    Args:
+        root: folder of the dataset
+        batch_size: images per batch and process
+        val_size: training images to hold out for validation; the dataset's `default_val_size` if not given
+        train_size: how many of the others to train on; all if not given
+        augment: whether training images are augmented
+        seed: of the order of training images, and of augmentation
+        download: fetch what is missing
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 128,
+        val_size: int | None = None,
+        train_size: int | None = None,
+        augment: bool = True,
+        seed: int = 0,
+        download: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, val_size, train_size, augment, seed)
+        self.download = download
+
+    @abstractmethod
+    def _download(self) -> None:
+        """Fetch train and test files into `root` unless they are there."""
+
+    @abstractmethod
+    def _read(self, part: Split) -> tuple[Tensor, Tensor]:
+        """Pixels, shape (n, C, H, W), uint8, and labels, shape (n,), int64. Raises InputError, BrokenFileError."""
+
+    def prepare_data(self) -> None:
+        """Download if that was asked for; Lightning calls this in one process per node."""
+        if not self.download:
+            return
+        try:
+            self._download()
+        except (RuntimeError, OSError) as error:
+            raise RebasinError(
+                f"download of {self.name} to {self.root} failed: {str(error).splitlines()[0]}"
+            ) from error
+
+    def _open(self, part: Split) -> ResidentImages:
+        return ResidentImages(*self._read(part), self._normalisation(), self.padding, self.flip)
+
+    def _missing(self, what: str, *places: Path) -> InputError:
+        folders = " or ".join(str(place) for place in places)
+        return InputError(
+            f"root is {self.root!r}, but {what} of {self.name} is not in {folders}: set root to where the data lies, "
+            "or download: true"
+        )
+
+
+def call_for_parts(make: Callable[..., Any], root: str) -> None:
+    """Let torchvision's dataset class download its training and its test files."""
+    for train in (True, False):
+        make(root, train=train, download=True)

@@ -1,0 +1,109 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from torch import nn
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.models.imagenet import TORCHVISION, ResNet50, torchvision_network
+from rebasin_lt.models.mlp import MLP
+from rebasin_lt.models.resnet_cifar import ResNetCifar
+from rebasin_lt.models.sizes import ImageShape, check_sizes
+from rebasin_lt.models.vgg_cifar import VGG11Cifar
+
+
+class _Entry(NamedTuple):
+    build: Callable[[float, int, ImageShape], nn.Module]  # of width, num_classes, input_shape
+    input_shape: ImageShape
+
+
+_DIGITS, _CIFAR, _IMAGENET = (1, 8, 8), (3, 32, 32), (3, 224, 224)
+_NETWORKS = {
+    "mlp": _Entry(MLP, _DIGITS),
+    **{f"resnet{6 * n + 2}": _Entry(partial(ResNetCifar, n), _CIFAR) for n in (3, 5, 7, 9, 18)},
+    "vgg11": _Entry(partial(VGG11Cifar, False), _CIFAR),
+    "vgg11_bn": _Entry(partial(VGG11Cifar, True), _CIFAR),
+    "resnet50": _Entry(ResNet50, _IMAGENET),
+}
+
+
+def build_network(
+    name: str, *, width: float = 1, num_classes: int = 10, input_shape: ImageShape | None = None
+) -> nn.Module:
+    """A new network with random weights, which depend on torch's seed alone.
+
+    Args:
+        name: `mlp`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`, `vgg11_bn`, `resnet50`;
+            `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a function or class of
+            your own, called with those of `width`, `num_classes` and `input_shape` that it accepts
+        width: factor on every hidden channel count; a fraction if that keeps them whole
+        num_classes: outputs
+        input_shape: channels, height and width of an image; `default_input_shape(name)` if not given
+
+    Raises InputError for a name that is not known and for sizes that the network cannot have.
+    """
+    shape = default_input_shape(name) if input_shape is None else input_shape
+    check_sizes(num_classes, shape)
+    if name in _NETWORKS:
+        return _NETWORKS[name].build(width, num_classes, shape)
+    if name.startswith(TORCHVISION):
+        return torchvision_network(name.removeprefix(TORCHVISION), width, num_classes, shape)
+    return _call_factory(name, width, num_classes, input_shape)
+
+
+def default_input_shape(name: str) -> ImageShape:
+    """Channels, height and width of the images that a network is meant for.
+
+    Of your own `package.module:factory` it is the default of its argument `input_shape`, or else (3, 32, 32). Raises
+    InputError for a name that is not known.
+    """
+    if name in _NETWORKS:
+        return _NETWORKS[name].input_shape
+    if name.startswith(TORCHVISION):
+        return _IMAGENET
+    parameter = inspect.signature(_factory(name)).parameters.get("input_shape")
+    if parameter is None or not isinstance(parameter.default, tuple | list):
+        return _CIFAR
+    channels, height, width = parameter.default
+    return channels, height, width
+
+
+def _factory(name: str) -> Callable[..., object]:
+    """What `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        close = difflib.get_close_matches(name, _NETWORKS, n=1)
+        raise InputError(
+            f"model is {name!r}, which is not known"
+            + (f" (did you mean {close[0]}?)" if close else "")
+            + f": expected {', '.join(_NETWORKS)}, torchvision:NAME or package.module:factory"
+        )
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"model is {name!r}, which cannot be imported: {error}; is it on PYTHONPATH?") from error
+    if not callable(factory):
+        raise InputError(f"model is {name!r}, which is a {type(factory).__name__}, expected a function or class")
+    return factory  # type: ignore[no-any-return]
+
+
+def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageShape | None) -> nn.Module:
+    factory = _factory(name)
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if width != 1 and not (takes_any or "width" in parameters):
+        raise InputError(f"width is {width:g}, but {name} takes no argument `width`: leave it at 1")
+    offered = {"width": width, "num_classes": num_classes, "input_shape": input_shape}
+    network = factory(**{
+        key: value for key, value in offered.items() if value is not None and (takes_any or key in parameters)
+    })
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model is {name!r}, which made a {type(network).__name__}, expected a torch.nn.Module")
+    return network

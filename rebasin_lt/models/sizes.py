@@ -1,0 +1,35 @@
+"""Checks of what every network is sized by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rebasin_lt.errors import InputError
+
+ImageShape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+def scaled(width: float) -> Callable[[int], int]:
+    """The function that multiplies a channel count by `width`; it raises InputError where that is no whole number."""
+    if not width > 0:
+        raise InputError(f"width is {width:g}, expected a factor above 0")
+
+    def scale(channels: int) -> int:
+        exact = channels * width
+        if exact < 1 or abs(exact - round(exact)) > 1e-6:
+            raise InputError(
+                f"width is {width:g}, which makes {exact:g} of {channels} channels: expected a factor that keeps "
+                "every channel count whole, such as 0.5, 1 or 2"
+            )
+        return round(exact)
+
+    return scale
+
+
+def check_sizes(num_classes: int, input_shape: ImageShape) -> None:
+    """Raise InputError unless there is a class and the shape is (channels, height, width), all at least 1."""
+    if num_classes < 1:
+        raise InputError(f"num_classes is {num_classes}, expected at least 1")
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise InputError(f"input_shape is {list(input_shape)}, expected channels, height and width, each at least 1")

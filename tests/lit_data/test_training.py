@@ -1,0 +1,131 @@
+"""Inside a Trainer: the epoch reaches the loaders, and a run that was cut anywhere sees the same batches again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback, LightningModule
+from torch import nn
+
+from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.trainer import quiet_trainer
+
+
+class Linear(LightningModule):
+    def __init__(self, data: ImageData) -> None:
+        super().__init__()
+        self.net = nn.Linear(data.input_shape[0] * data.input_shape[1] * data.input_shape[2], 10)
+        self.seen: list[tuple[int, float]] = []  # epoch, a fingerprint of the batch
+        self.counts = {"validation": 0, "test": 0}
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        self.seen.append((self.trainer.current_epoch, images.double().sum().item()))
+        return nn.functional.cross_entropy(self.net(images.flatten(1)), labels)
+
+    def validation_step(self, batch, batch_idx):
+        self.counts["validation"] += len(batch[1])
+
+    def test_step(self, batch, batch_idx):
+        self.counts["test"] += len(batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+
+class Kill(Callback):
+    """Saves, and ends the run, after a number of steps or at the end of an epoch."""
+
+    def __init__(self, path: Path, step: int | None = None, epoch: int | None = None) -> None:
+        self.path, self.step, self.epoch = path, step, epoch
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer, *args):
+        if trainer.current_epoch == self.epoch:
+            self._stop(trainer)
+
+    def _stop(self, trainer):
+        trainer.save_checkpoint(self.path)
+        raise KeyboardInterrupt
+
+
+def fit(data: ImageData, folder: Path, callbacks=(), ckpt_path=None, epochs: int = 3, **settings) -> Linear:
+    torch.manual_seed(0)
+    module = Linear(data)
+    trainer = quiet_trainer(folder, epochs, callbacks, accelerator="cpu", **settings)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
+    except (KeyboardInterrupt, SystemExit):
+        assert callbacks
+    return module
+
+
+@pytest.fixture(params=["resident", "workers 0", "workers 2"])
+def make_data(request: pytest.FixtureRequest, folders, fashion: Path):
+    """A function that makes a new data module with 5 steps in an epoch."""
+    if request.param == "resident":
+        return lambda: build_data("fashion_mnist", root=str(fashion), val_size=10, batch_size=10)
+    root = str(folders({"train": 20, "test": 1}, size=(8, 8)))
+    workers = int(request.param.split()[1])
+    return lambda: build_data("image_folder", root=root, val_size=10, batch_size=10, image_size=8, num_workers=workers)
+
+
+def test_every_epoch_has_another_order_and_the_same_seed_the_same(make_data, tmp_path: Path) -> None:
+    first, again = (fit(make_data(), tmp_path, limit_val_batches=0).seen for _ in range(2))
+    assert first == again
+    by_epoch = [{batch for at, batch in first if at == epoch} for epoch in range(3)]
+    assert [len(batches) for batches in by_epoch] == [5, 5, 5]
+    assert len(set.union(*by_epoch)) == 15
+
+
+@pytest.mark.parametrize("cut", [{"step": 3}, {"step": 5}, {"step": 8}, {"step": 10}, {"epoch": 0}, {"epoch": 1}])
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_run_cut_anywhere_goes_on_to_the_same_bits(make_data, tmp_path: Path, cut, validate: bool) -> None:
+    settings = {} if validate else {"limit_val_batches": 0}
+    whole = fit(make_data(), tmp_path, **settings)
+    path = tmp_path / "cut.ckpt"
+    before = fit(make_data(), tmp_path, [Kill(path, **cut)], **settings)
+    after = fit(make_data(), tmp_path, ckpt_path=path, **settings)
+    assert before.seen + after.seen == whole.seen
+    assert torch.equal(after.net.weight, whole.net.weight)
+
+
+def test_a_run_of_part_epochs_resumes_at_the_next_epoch(make_data, tmp_path: Path) -> None:
+    whole = fit(make_data(), tmp_path, limit_train_batches=3)
+    path = tmp_path / "cut.ckpt"
+    before = fit(make_data(), tmp_path, [Kill(path, epoch=1)], limit_train_batches=3)
+    after = fit(make_data(), tmp_path, ckpt_path=path, limit_train_batches=3)
+    assert len(whole.seen) == 9
+    assert before.seen + after.seen == whole.seen
+
+
+def test_evaluation_sees_every_image_once_and_training_works_after_it(make_data, tmp_path: Path) -> None:
+    data = make_data()
+    module = Linear(data)
+    trainer = quiet_trainer(tmp_path, 1, accelerator="cpu")
+    trainer.validate(module, datamodule=data, verbose=False)
+    trainer.test(module, datamodule=data, verbose=False)
+    assert module.counts["validation"] == data.val_size
+    assert module.counts["test"] == len(torch.cat([labels for _, labels in data.sweep("test")]))
+    trainer.fit(module, datamodule=data)
+    assert len(module.seen) == 5
+
+
+def test_fit_without_validation_images(fashion: Path, tmp_path: Path) -> None:
+    data = build_data("fashion_mnist", root=str(fashion), val_size=0, batch_size=20)
+    module = fit(data, tmp_path, epochs=1)
+    assert len(module.seen) == 3
+    assert module.counts["validation"] == 0
+
+
+def test_the_checkpoint_holds_the_position_in_primitives(fashion: Path, tmp_path: Path) -> None:
+    data = build_data("fashion_mnist", root=str(fashion), val_size=10, batch_size=10)
+    fit(data, tmp_path, [Kill(tmp_path / "cut.ckpt", step=8)])
+    loops = torch.load(tmp_path / "cut.ckpt", weights_only=True)["loops"]
+    assert loops["fit_loop"]["state_dict"]["combined_loader"] == [{"epoch": 1, "done": 3}]

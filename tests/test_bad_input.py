@@ -1,0 +1,143 @@
+"""What a user can get wrong: one line, the right exit code, and nothing written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from rebasin_lt.cli import main
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.pruning.mask import Mask, prunable_names
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, ("evil",)
+
+
+def checkpoint(path, **settings):
+    """A checkpoint of an untrained network, as ours look."""
+    module = Classifier(**settings)
+    about = {"format_version": 1, **module.architecture(), "data": {"name": "digits"}}
+    torch.save({"state_dict": module.state_dict(), "rebasin_lt": about}, path)
+    return module
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    a = checkpoint(folder / "a.ckpt")
+    checkpoint(folder / "b.ckpt")
+    checkpoint(folder / "wide.ckpt", width=2)
+    checkpoint(folder / "conv.ckpt", arch="resnet20", input_shape=[1, 8, 8])
+    state = a.net.state_dict()
+    names = prunable_names(a.net)
+    Mask.ones_like(state, names).save(folder / "good.mask.safetensors")
+    Mask({"other.weight": torch.ones(2, 2, dtype=torch.bool)}).save(folder / "name.mask.safetensors")
+    Mask({names[0]: torch.ones(2, 2, dtype=torch.bool)}).save(folder / "shape.mask.safetensors")
+    whole = (folder / "a.ckpt").read_bytes()
+    (folder / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    (folder / "cut.mask.safetensors").write_bytes((folder / "good.mask.safetensors").read_bytes()[:50])
+    (folder / "empty.ckpt").write_bytes(b"")
+    torch.save({"state_dict": {"x": Evil()}}, folder / "evil.ckpt")
+    plain = {name: tensor.clone() for name, tensor in state.items()}
+    torch.save(plain, folder / "plain.pt")
+    (folder / "broken.yaml").write_text("model: [1")
+    (folder / "other").mkdir()
+    (folder / "other" / "config.yaml").write_text("ckpt_a: elsewhere.ckpt\n")
+    (folder / "strange").mkdir()
+    (folder / "strange" / "thesis.tex").write_text("precious")
+    return folder
+
+
+MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt"
+DENSE = "fit --config dense.yaml --trainer.default_root_dir new"
+SPARSE = f"{DENSE} --model MaskedClassifier --model.arch mlp"
+IMP = "fit --config imp.yaml --trainer.default_root_dir new --model.init_from a.ckpt --trainer.callbacks.init_args"
+CASES = [
+    ("symmetry --model resnet21", 2, "model is 'resnet21', which is not known"),
+    ("symmetry --model torchvision:nope", 2, "nope"),
+    ("symmetry --model nowhere:factory", 2, "cannot be imported"),
+    ("symmetry --model mlp --input-shape 8,8", 2, "--input-shape is '8,8', expected channels,height,width"),
+    ("symmetry --model mlp --width 0.001", 2, "width"),
+    ("symmetry", 2, "model"),
+    ("nonsense", 2, "nonsense"),
+    (f"{MATCH} --out new --nothing 1", 2, "nothing"),
+    (f"{DENSE} --model.arch mlpp", 2, "model is 'mlpp', which is not known (did you mean mlp?)"),
+    (f"{DENSE} --data Nope", 2, "data: 'Nope' is no known class"),
+    (f"{MATCH} --out new --data nope", 2, "nope"),
+    (f"{DENSE} --data CIFAR10 --data.root nowhere --model.arch resnet20", 2, "nowhere"),
+    (f"{DENSE} --data FashionMNIST --data.root nowhere", 2, "nowhere"),
+    (f"{DENSE} --data ImageFolder --data.root nowhere", 2, "nowhere"),
+    (f"{DENSE} --model.learning_rat 3", 2, "Option 'learning_rat' is not accepted"),
+    (f"{DENSE} --model.learning_rate fast", 2, "model.learning_rate: Expected a float. Got value: fast"),
+    (f"{DENSE} --trainer.max_epoch 3", 2, "--trainer.max_epoch"),
+    (f"{DENSE} --trainer.max_epochs 3", 2, "rewind moment 5ep is step 100, after the end of training at step 60"),
+    (f"{DENSE} --trainer.callbacks.init_args.at [soon]", 2, "moment 'soon' is not understood"),
+    (f"{DENSE} --model.num_classes 7", 2, "model.num_classes is 7, the data has 10 classes"),
+    (f"{DENSE} --model.init_from wide.ckpt", 2, "wide.ckpt has width 2, this network has 1"),
+    (f"{DENSE} --model.init_from conv.ckpt", 2, "conv.ckpt has arch resnet20, this network has mlp"),
+    (f"{DENSE} --model.init_from none.ckpt", 2, "checkpoint none.ckpt does not exist"),
+    (f"{DENSE} --model.init_from cut.ckpt", 1, "cut.ckpt is not a readable checkpoint"),
+    (f"{DENSE} --model.init_from empty.ckpt", 1, "empty.ckpt is not a readable checkpoint"),
+    (f"{DENSE} --model.init_from evil.ckpt", 1, "evil.ckpt holds pickled Python objects, which are never loaded"),
+    (f"{IMP}.targets [0.9,0.8]", 2, "imp targets are [0.9, 0.8], expected increasing sparsities"),
+    (f"{IMP}.targets [0.9,1.0]", 2, "imp targets are [0.9, 1.0], expected sparsities between 0 and 1"),
+    (f"{IMP}.targets [-0.1]", 2, "expected sparsities between 0 and 1"),
+    (f"{IMP}.fraction 1.5", 2, "imp fraction is 1.5, expected a number between 0 and 1"),
+    (f"{IMP}.epochs_per_round 0", 2, "imp epochs_per_round is 0, expected at least 1"),
+    (f"{IMP}.after_prune rewind_lr", 2, "which needs rewind_from"),
+    (f"{SPARSE} --model.mask none.safetensors", 2, "mask file none.safetensors does not exist"),
+    (f"{SPARSE} --model.mask name.mask.safetensors", 2, "mask names other.weight, which the network does not have"),
+    (f"{SPARSE} --model.mask shape.mask.safetensors", 2, "has shape (2, 2), the network has (64, 64)"),
+    (f"{SPARSE} --model.mask cut.mask.safetensors", 1, "cut.mask.safetensors is not a readable safetensors file"),
+    (f"{SPARSE} --model.mask a.ckpt", 1, "a.ckpt is not a readable safetensors file"),
+    ("fit --config nothing.yaml", 2, "--config nothing.yaml: no such file here"),
+    ("fit --config broken.yaml", 2, ""),
+    ("fit --config dense.yaml --trainer.default_root_dir other", 2, "output folder other holds another run"),
+    ("fit --config dense.yaml --trainer.default_root_dir strange", 2, "strange holds files but no config.yaml"),
+    ("fit --config dense.yaml --trainer.default_root_dir a.ckpt", 2, "output folder a.ckpt is a file"),
+    ("test --config dense.yaml --trainer.default_root_dir new", 2, "there is no new/last.ckpt to test"),
+    ("permute --ckpt-a a.ckpt --ckpt-b none.ckpt --out new", 2, "checkpoint none.ckpt does not exist"),
+    ("permute --ckpt-a a.ckpt --ckpt-b conv.ckpt --out new", 2, "has arch mlp and --ckpt-b conv.ckpt has resnet20"),
+    ("permute --ckpt-a a.ckpt --ckpt-b wide.ckpt --out new", 2, "has width 1 and --ckpt-b wide.ckpt has 2"),
+    ("permute --ckpt-a plain.pt --ckpt-b plain.pt --out new", 2, "plain.pt does not say which network it holds"),
+    ("permute --ckpt-a plain.pt --ckpt-b plain.pt --model mlp --out new", 2, "give --data NAME"),
+    ("permute --ckpt-a cut.ckpt --ckpt-b a.ckpt --out new", 1, "cut.ckpt is not a readable checkpoint"),
+    ("permute --ckpt-a evil.ckpt --ckpt-b a.ckpt --out new", 1, "holds pickled Python objects"),
+    (f"{MATCH} --out new --mask name.mask.safetensors", 2, "mask names other.weight"),
+    (f"{MATCH} --out new --mask shape.mask.safetensors", 2, "has shape (2, 2), the network has (64, 64)"),
+    (f"{MATCH} --out new --mask none.safetensors", 2, "mask file none.safetensors does not exist"),
+    (f"{MATCH} --out new --mask good.mask.safetensors good.mask.safetensors", 2, "share a file name"),
+    (f"{MATCH} --out new --alphas 2", 2, "alphas is 2, expected 0 (no barrier) or at least 3"),
+    (f"{MATCH} --out new --n-images 5000", 2, "num_images is 5000, but train of digits has 1000 images"),
+    (f"{MATCH} --out new --n-images 0", 2, "num_images is 0"),
+    (f"{MATCH} --out new --batch-size 0", 2, "batch_size is 0"),
+    (f"{MATCH} --out new --device warp", 2, "device 'warp' cannot be used here"),
+    (f"{MATCH} --out other", 2, "output folder other holds another run: ckpt_a is elsewhere.ckpt there and a.ckpt here"),
+    (f"{MATCH} --out strange", 2, "strange holds files but no config.yaml"),
+    (f"{MATCH} --out a.ckpt", 2, "output folder a.ckpt is a file"),
+    ("demo --out other", 2, "output folder other holds another run"),
+    ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
+    ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "text"), CASES, ids=[case[0] for case in CASES])
+def test_bad_input_is_one_line_and_writes_nothing(files, tmp_path, monkeypatch, capsys, command, code, text):
+    here = tmp_path / "here"
+    shutil.copytree(files, here)
+    monkeypatch.chdir(here)
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    monkeypatch.setattr("sys.argv", ["rebasin-lt"])
+    assert main(command.split()) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("rebasin-lt: error: ")
+    assert captured.err.count("\n") == 1
+    assert text in captured.err
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    assert not Path("evil").exists()

@@ -1,0 +1,92 @@
+"""Every shipped YAML file is parsed against the real signatures, and everything in it is instantiated."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from rebasin_lt.cli import spelled_out
+from rebasin_lt.commands.permute import permute
+from rebasin_lt.config_files import find_config, shipped, with_configs_found
+from rebasin_lt.errors import InputError
+from rebasin_lt.models.registry import build_network
+from rebasin_lt.pruning.mask import Mask, prunable_names
+
+STAGES = [name for name in shipped() if "fit --config" in Path(find_config(name)).read_text(encoding="utf-8")]
+
+
+def test_every_file_is_of_a_known_kind():
+    assert set(shipped()) - set(STAGES) == {"permute.yaml"}
+    assert {"dense.yaml", "imp.yaml", "sparse.yaml"} <= set(STAGES)
+
+
+def make_inputs(settings, folder):
+    """The files that a configuration reads, of the right architecture, where it says they lie."""
+    model = settings["model"]["init_args"]
+    architecture = {name: model.get(name) for name in ("arch", "width", "num_classes", "input_shape")}
+    network = build_network(model["arch"], width=model.get("width", 1), num_classes=model["num_classes"])
+    if "init_from" in model:
+        path = folder / model["init_from"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {**architecture, "width": model.get("width", 1), "moment": "1ep", "steps_per_epoch": 1}
+        state = {f"net.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.save({"state_dict": state, "rebasin_lt": about}, path)
+    if "mask" in model:
+        Mask.ones_like(network.state_dict(), prunable_names(network)).save(folder / model["mask"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_is_parsed_and_instantiated(name, tmp_path, monkeypatch):
+    from rebasin_lt.commands.lightning_verbs import RunCLI, run
+
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["rebasin-lt"])
+    monkeypatch.chdir(tmp_path)
+    path = find_config(name)
+    make_inputs(yaml.safe_load(Path(path).read_text(encoding="utf-8")), tmp_path)
+    cli = run(["fit", "--config", path])
+    assert cli.trainer.default_root_dir == yaml.safe_load(Path(path).read_text())["trainer"]["default_root_dir"]
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_permute_configuration_names_the_commands_own_options():
+    settings = yaml.safe_load(Path(find_config("permute.yaml")).read_text(encoding="utf-8"))
+    assert set(settings) <= set(permute.__annotations__)
+    assert spelled_out([], permute) == []
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_each_file_begins_with_its_command_and_its_cost(name):
+    head = Path(find_config(name)).read_text(encoding="utf-8").split("\n\n")[0]
+    assert f"--config {name}" in head
+    assert "Cost:" in head
+
+
+def test_a_file_here_comes_before_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path(find_config("dense.yaml")).is_absolute()
+    Path("dense.yaml").write_text("seed_everything: 5")
+    assert find_config("dense.yaml") == "dense.yaml"
+    assert with_configs_found(["fit", "-c", "imp.yaml", "--config=dense.yaml"])[3] == "--config=dense.yaml"
+    assert Path(with_configs_found(["fit", "-c", "imp.yaml"])[2]).is_file()
+
+
+def test_an_unknown_file_is_refused_with_what_there_is():
+    with pytest.raises(InputError, match=r"--config nope.yaml: no such file here, .* shipped are dense.yaml, "):
+        find_config("nope.yaml")
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_configurations(tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(root)]
+    subprocess.run(command, check=True, timeout=300, env={**os.environ})
+    import zipfile
+
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert all(f"rebasin_lt/configs/{name}" in names for name in shipped())

@@ -23,6 +23,8 @@ class ImageLoader(ABC):
     order of epoch 0. Lightning stores `state_dict` in its checkpoints, so a run goes on after its last batch.
     """
 
+    batch_sampler = None  # Lightning asks every evaluation loader that has a `sampler`
+
     def __init__(self, sampler: EpochBatches) -> None:
         self.sampler = sampler
 

@@ -123,7 +123,9 @@ def load_network(
 def _check_builtin(named: str, given: str | None, path: Path | str) -> None:
     """Raise InputError where a file names code to import that the caller did not name: a file must not choose code."""
     if ":" in named and not named.startswith("torchvision:") and named != given:
-        raise InputError(f"{path} holds a network of {named}, code that it may not choose: name it too (--model {named})")
+        raise InputError(
+            f"{path} holds a network of {named}, code that it may not choose: name it too (--model {named})"
+        )
 
 
 def load_weights_(module: LightningModule, path: Path | str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lightning import Callback, Trainer
 _NOT_OUR_BUSINESS = (
     ".*does not have many workers.*",  # data that lies in memory needs none
     ".*number of training batches .* is smaller than the logging interval.*",  # nothing is logged per step
+    ".*Total length of `list` across ranks is zero.*",  # val_size 0: no validation, as it was asked for
     ".*GPU available but not used.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resume

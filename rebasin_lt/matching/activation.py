@@ -122,17 +122,18 @@ def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:
 
 
 def _match_group(group: str, num_units: int, statistics: Mapping[int, CrossMoments]) -> tuple[Assignment, float]:
-    """The assignment of largest summed correlation, and its mean correlation per live pair and point."""
+    """The assignment of largest summed correlation, and the mean correlation of its live pairs over their points."""
     similarity = torch.zeros(num_units, num_units, dtype=torch.float64)
-    live_source, live_reference = torch.zeros(2, num_units, dtype=torch.bool)
+    lives = []  # per point, live units of the source and of the reference
     for point, moments in statistics.items():
         correlation = moments.correlation().cpu()
         if not bool(torch.isfinite(correlation).all()):
             raise InputError(f"activations of {group} (observation {point}) are NaN or infinite: the network diverged")
         similarity += correlation
-        live_source |= moments.source.live.cpu()
-        live_reference |= moments.reference.live.cpu()
-    assignment = Assignment(solve_assignment(similarity, group), live_source, live_reference)
-    matched = similarity.gather(1, assignment.indices[:, None]).squeeze(1)[assignment.live_pairs]
-    objective = float(matched.mean()) / len(statistics) if len(matched) else 0.0
-    return assignment, objective
+        lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
+    indices = solve_assignment(similarity, group)
+    dead = torch.zeros(num_units, dtype=torch.bool)
+    live_source, live_reference = (sum(side, start=dead) for side in (zip(*lives, strict=True) if lives else ((), ())))
+    num_pairs = sum(int((reference & source[indices]).sum()) for source, reference in lives)
+    matched = float(similarity.gather(1, indices[:, None]).sum())
+    return Assignment(indices, live_source, live_reference), matched / num_pairs if num_pairs else 0.0

@@ -90,5 +90,14 @@ def weight_similarity(
     """
     size = symmetry.groups[group]
     similarity = torch.zeros(size, size, dtype=torch.float64)
-    names = [name for name in symmetry.axes if source[name].is_floating_point()]
+    acted_on = [name for name, axes in symmetry.axes.items() if any(group in axis.groups for axis in axes)]
+    permuted = symmetry.permute({name: source[name] for name in acted_on}, permutation)
+    for name in acted_on:
+        if not source[name].is_floating_point():
+            continue
+        ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
+        for dim, axis in enumerate(symmetry.axes[name]):
+            for positions in axis.positions_of(group):
+                units = [tensor.movedim(dim, 0)[positions].flatten(1) for tensor in (theirs, ours)]
+                similarity += units[0] @ units[1].T
     return similarity

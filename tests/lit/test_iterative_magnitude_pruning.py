@@ -146,8 +146,8 @@ def test_imp_rejects_impossible_settings(trainer, tmp_path):
         InputError, match=r"max_epochs is 3, but pruning to \[0.5\] takes 4 epochs \(0 dense \+ 4 rounds"
     ):
         trainer(3, [IterativeMagnitudePruning([0.5], 1)]).fit(ForeignModule(), ForeignData())
+    imp = IterativeMagnitudePruning([0.5], 1, after_prune="rewind_lr", rewind_from="7ep")
     with pytest.raises(InputError, match="rewind_from is '7ep': neither a file nor a moment"):
-        imp = IterativeMagnitudePruning([0.5], 1, after_prune="rewind_lr", rewind_from="7ep")
         trainer(-1, [imp]).fit(ForeignModule(), ForeignData())
     done = trainer(-1, [IterativeMagnitudePruning([0.2], 1)])
     done.fit(ForeignModule(), ForeignData())

@@ -107,8 +107,8 @@ def test_resume_is_refused_under_another_mask_and_goes_on_under_the_same(trainer
     first = trainer(1, [MaskGuard(mask)])
     first.fit(module, ForeignData())
     first.save_checkpoint(tmp_path / "half.ckpt")
+    other = MaskGuard(random_mask(module))
     with pytest.raises(InputError, match=r"holds a mask of sha256 .*, this run has sha256"):
-        other = MaskGuard(random_mask(module))
         trainer(2, [other]).fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "half.ckpt")
     plain = trainer(1)
     plain.fit(ForeignModule(), ForeignData())

@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule
 from torch import nn
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.trainer import quiet_trainer
@@ -122,6 +123,8 @@ def test_fit_without_validation_images(fashion: Path, tmp_path: Path) -> None:
     module = fit(data, tmp_path, epochs=1)
     assert len(module.seen) == 3
     assert module.counts["validation"] == 0
+    with pytest.raises(InputError, match="split is 'val', but fashion_mnist holds no images out: set val_size"):
+        quiet_trainer(tmp_path, 1, accelerator="cpu").validate(module, datamodule=data)
 
 
 def test_the_checkpoint_holds_the_position_in_primitives(fashion: Path, tmp_path: Path) -> None:

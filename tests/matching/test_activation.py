@@ -98,7 +98,7 @@ def assert_equal_states(actual: State, expected: State) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_planted_permutation_is_recovered(name: str, seed: int, stream: str) -> None:
     source, reference, symmetry = planted(NETWORKS[name], seed)
-    result = match_activations(source, reference, images(20, 20), symmetry, stream=stream)
+    result = match_activations(source, reference, images(100, 100), symmetry, stream=stream)
     assert_equal_states(aligned(source, symmetry, result), reference.state_dict())
     for group, live in result.live.items():
         assert live.shape == (symmetry.groups[group],)
@@ -108,11 +108,11 @@ def test_planted_permutation_is_recovered(name: str, seed: int, stream: str) -> 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_noise_on_the_reference_does_not_hide_the_permutation(name: str) -> None:
     source, reference, symmetry = planted(NETWORKS[name], 0)
-    exact = match_activations(source, reference, images(20, 20), symmetry).permutation
+    exact = match_activations(source, reference, images(100, 100), symmetry).permutation
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter += 1e-3 * torch.randn_like(parameter)
-    assert match_activations(source, reference, images(20, 20), symmetry).permutation == exact
+    assert match_activations(source, reference, images(100, 100), symmetry).permutation == exact
 
 
 def kill(network: nn.Module, units: dict[int, list[int]]) -> None:
@@ -124,11 +124,13 @@ def kill(network: nn.Module, units: dict[int, list[int]]) -> None:
 
 def test_dead_units_are_settled_by_their_weights() -> None:
     source = randomised(vgg_like, 1)
+    with torch.no_grad():
+        source[6].bias += 0.3  # as initialised, some of its units are dead already
     kill(source, {0: [1, 4, 9], 3: [0, 2, 3, 17], 6: [5, 6]})
     symmetry = trace_symmetry(source, EXAMPLE)
     reference = copy.deepcopy(source)
     reference.load_state_dict(symmetry.permute(source.state_dict(), symmetry.random(torch.Generator().manual_seed(3))))
-    result = match_activations(source, reference, images(40), symmetry)
+    result = match_activations(source, reference, images(300), symmetry)
     assert [int((~live).sum()) for live in result.live.values()] == [3, 4, 2]
     assert_equal_states(aligned(source, symmetry, result), reference.state_dict())
 
@@ -176,7 +178,8 @@ def test_barrier_to_a_planted_copy_vanishes_after_matching() -> None:
     result = match_activations(source, reference, batches, symmetry)
     before = loss_barrier(reference, source, reference, batches, alphas=5)
     after = loss_barrier(reference, aligned(source, symmetry, result), reference, batches, alphas=5)
-    assert before.loss_barrier > 1e-2
+    assert max(before.loss) - min(before.loss) > 1e-2
+    assert max(after.loss) - min(after.loss) == pytest.approx(0, abs=1e-9)
     assert after.loss_barrier == pytest.approx(0, abs=1e-9)
 
 
@@ -209,7 +212,7 @@ def test_batches_are_read_once_and_progress_is_told() -> None:
     source, reference, symmetry = planted(mlp, 0)
     told: list[tuple[int, int]] = []
     progress = lambda done, total: told.append((done, total))  # noqa: E731
-    match_activations(source, reference, images(20, 20), symmetry, progress=progress)
+    match_activations(source, reference, images(100, 100), symmetry, progress=progress)
     match_activations(source, reference, iter(images(40)), symmetry, progress=progress)
     assert told == [(1, 2), (2, 2), (1, 0)]
 
@@ -245,7 +248,8 @@ def multi_pass(source: nn.Module, reference: nn.Module, batches: list[Tensor], s
     for weight, module in resnet20_layers(source):
         ours, theirs = (hooked(network, module, batches) for network in (source, reference))
         size = ours.shape[1]
-        correlation = np.corrcoef(theirs, ours, rowvar=False)[:size, size:]
+        with np.errstate(invalid="ignore"):
+            correlation = np.nan_to_num(np.corrcoef(theirs, ours, rowvar=False)[:size, size:])  # dead units: 0
         group = writer_group(symmetry, weight)
         found[group] = torch.from_numpy(linear_sum_assignment(correlation, maximize=True)[1])
         identity = symmetry.identity()
@@ -260,7 +264,7 @@ def writer_group(symmetry: Symmetry, weight: str) -> str:
 
 
 def acts_on_rows(symmetry: Symmetry, group: str, weight: str) -> bool:
-    return any(factor.group == group for piece in symmetry.axes[weight][0].pieces for factor in piece.factors)
+    return group in symmetry.axes[weight][0].groups
 
 
 def test_one_pass_equals_the_layer_by_layer_reference_on_resnet20() -> None:
@@ -269,10 +273,12 @@ def test_one_pass_equals_the_layer_by_layer_reference_on_resnet20() -> None:
     symmetry = trace_symmetry(networks[0], torch.zeros(2, 3, 32, 32, dtype=torch.float64))
     expected = multi_pass(*networks, batches, symmetry)
     with pytest.warns(UserWarning, match="32 units of .* on 16 images"):
-        found = match_activations(*networks, batches, symmetry, stream="last").permutation
+        result = match_activations(*networks, batches, symmetry, stream="last")
     assert len(expected) == len(symmetry.groups) == 12
+    assert sum(int(live.sum()) for live in result.live.values()) > 200  # of 224 units
     for group, indices in expected.items():
-        assert torch.equal(found[group], indices), group
+        live = result.live[group]  # correlations say nothing of the others
+        assert torch.equal(result.permutation[group][live], indices[live]), group
 
 
 def test_planted_permutation_of_resnet20_is_recovered() -> None:

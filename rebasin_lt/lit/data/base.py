@@ -75,6 +75,8 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test, predict, or None for all) needs; later calls cost nothing."""
+        if stage == "validate":
+            self._check_has_val()
         if stage in {None, "fit", "validate"}:
             self._images("train")
             if self._has_val():
@@ -134,8 +136,8 @@ class ImageData(LightningDataModule):
         """
         if split not in {"train", "val", "test"}:
             raise InputError(f"split is {split!r}, expected train, val or test")
-        if split == "val" and not self._has_val():
-            raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
+        if split == "val":
+            self._check_has_val()
         self.prepare_data()
         images, indices = self._images(split)
         if num_images is not None:
@@ -148,6 +150,10 @@ class ImageData(LightningDataModule):
 
     def _has_val(self) -> bool:
         return self.val_size > 0
+
+    def _check_has_val(self) -> None:
+        if not self._has_val():
+            raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
 
     def _normalisation(self) -> Normalisation:
         return Normalisation(self.mean, self.std)

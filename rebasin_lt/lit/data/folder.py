@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,6 +90,19 @@ class FolderLoader(ImageLoader):
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else every epoch takes a number from the global one
         )
+
+    @property
+    def _iterator(self) -> Any:
+        """The workers' iterator, under the name by which Lightning stops a DataLoader's workers as a loop ends.
+
+        Left to the garbage collector, their pipes can be closed before they hear of it: each is then waited for in
+        vain, 5 seconds long.
+        """
+        return self.workers._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: Any) -> None:
+        self.workers._iterator = value
 
     def _epoch(self) -> Iterator[Batch]:
         for pixels, labels in self._decoded():

@@ -1,0 +1,181 @@
+"""Inference: walk a program operator by operator and let their rules unify the axes of its tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from rebasin_lt.symmetry.axes import fixed, free
+from rebasin_lt.symmetry.export import Program
+from rebasin_lt.symmetry.rules import RULES, Call, Rule, rule_of
+from rebasin_lt.symmetry.tensor_type import TensorType
+
+
+class Inference:
+    """The types of everything in a program.
+
+    `state`: of parameters and buffers by name. `nodes`: of the results of operators, tuples of them, or numbers.
+    `reads`: (node, dimension) of tensors that weights sum over. `products`: nodes that are such sums. `unknown`: what
+    could not be followed, by operator, with the reason; all that it touched is fixed.
+    """
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule] | None = None) -> None:
+        """Type `program`; `tensors` holds the network's parameters and buffers, one object for tied ones."""
+        self.program = program
+        self.state: dict[str, TensorType] = {}
+        self.nodes: dict[fx.Node, Any] = {}
+        self.reads: list[tuple[fx.Node, int]] = []
+        self.products: list[fx.Node] = []
+        self.unknown: dict[str, str] = {}
+        self.order: list[str] = []  # names of parameters and buffers, by first use
+        self._rules = RULES if rules is None else rules
+        self._data: set[fx.Node] = set()  # what depends on the inputs
+        self._tied: dict[int, TensorType] = {}
+        for node in program.graph.nodes:
+            self._visit(node, tensors)
+
+    def _visit(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
+        if not self._data.isdisjoint(node.all_input_nodes):
+            self._data.add(node)
+        if node.op == "placeholder":
+            self._placeholder(node, tensors)
+        elif node.op == "output":
+            for argument in node.all_input_nodes:
+                for tensor in _tensors(self.nodes[argument]):
+                    tensor.freeze("an output of the network")
+        elif node.op == "get_attr":
+            self.nodes[node] = None  # a subgraph of a higher-order operator, for which there is no rule
+        elif node.target is operator.getitem:
+            self.nodes[node] = self.nodes[node.args[0]][node.args[1]]
+        else:
+            self._operator(node)
+
+    def _placeholder(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
+        if node.name in self.program.state:
+            name = self.program.state[node.name]
+            tensor = tensors[name]
+            self.state[name] = self._tied.setdefault(id(tensor), TensorType.free(tensor.shape))
+            self.nodes[node] = self.state[name]
+        elif node.name in self.program.constants:
+            constant = self.program.constants[node.name]
+            self.nodes[node] = _constant(constant) if isinstance(constant, Tensor) else None
+        else:
+            self._data.add(node)
+            shapes = _shapes(node)
+            self.nodes[node] = TensorType.fixed(shapes[0], "an input of the network") if shapes else _number(node)
+
+    def _operator(self, node: fx.Node) -> None:
+        for argument in node.all_input_nodes:
+            name = self.program.state.get(argument.name)
+            if name is not None and name not in self.order:
+                self.order.append(name)
+        shapes = _shapes(node)
+        if not shapes:  # sizes, assertions
+            self.nodes[node] = _number(node)
+            return
+        call = Call(_name(node), self._arguments(node), shapes)
+        result, problem = self._apply(node, call)
+        if problem:
+            if not all(tensor.is_fixed for tensor in call.tensors):
+                self.unknown.setdefault(call.name, problem)
+                for tensor in call.tensors:
+                    tensor.freeze(problem)
+            result = tuple(TensorType.fixed(shape, problem) for shape in shapes)
+            result = result[0] if isinstance(node.meta["val"], Tensor) else result
+        self.nodes[node] = result
+        self._note_reads(node, call)
+
+    def _apply(self, node: fx.Node, call: Call) -> tuple[Any, str]:
+        """What the operator's rule returns, and why it could not be applied, if it could not."""
+        rule = rule_of(node.target, self._rules)
+        if rule is None:
+            return None, f"operator {call.name} has no rule"
+        try:
+            result = rule(call)
+        except Exception as error:  # a use of the operator that the rule does not foresee: fixing its tensors is sound
+            return None, f"operator {call.name} is not followed: {error or type(error).__name__}"
+        shapes = [tensor.shape for tensor in _tensors(result)]
+        if shapes != call.shapes:
+            return None, f"operator {call.name} is not followed: its rule gives {shapes} for {call.shapes}"
+        return result, ""
+
+    def _note_reads(self, node: fx.Node, call: Call) -> None:
+        names = [argument for argument, _ in call.reads]
+        sources = {name: _argument_node(node, name) for name in names}
+        of_data = [name for name, source in sources.items() if source in self._data]
+        weights = [tensor for name, tensor in call.arguments.items() if isinstance(tensor, TensorType)]
+        if not call.reads or len(of_data) == len(names) and len(names) > 1 or not weights:
+            return  # a product of two activations is read by no weight
+        self.products.append(node)
+        for name, dim in call.reads:
+            source = sources[name]
+            if name in of_data and source is not None:
+                self.reads.append((source, dim))
+
+    def _arguments(self, node: fx.Node) -> dict[str, Any]:
+        """The operator's arguments by name, nodes replaced by their types."""
+
+        def typed(value: Any) -> Any:
+            if isinstance(value, fx.Node):
+                return self.nodes[value]
+            if isinstance(value, list | tuple):
+                return [typed(item) for item in value]
+            return value
+
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            values = [*node.args, *node.kwargs.values()]
+            return {str(i): typed(value) for i, value in enumerate(values)}
+        arguments = {argument.name: argument.default_value for argument in schema.arguments}
+        for argument, value in zip(schema.arguments, node.args, strict=False):
+            arguments[argument.name] = typed(value)
+        return {**arguments, **{name: typed(value) for name, value in node.kwargs.items()}}
+
+
+def _argument_node(node: fx.Node, name: str) -> fx.Node | None:
+    """The node given for an argument."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    position = next(i for i, argument in enumerate(schema.arguments) if argument.name == name)
+    value = node.args[position] if position < len(node.args) else node.kwargs.get(name)
+    return value if isinstance(value, fx.Node) else None
+
+
+def _name(node: fx.Node) -> str:
+    """`conv2d` for ATen's, `namespace::name` for others."""
+    schema = getattr(node.target, "_schema", None)
+    return str(node.target) if schema is None else schema.name.removeprefix("aten::")
+
+
+def _constant(tensor: Tensor) -> TensorType:
+    """A tensor that is not in the state dict: it stays as it is, so only axes along which it is uniform are free."""
+    if tensor.is_meta or not tensor.numel():
+        return TensorType.fixed(tensor.shape, "a constant")
+    uniform = [bool((tensor == tensor.narrow(dim, 0, 1)).all()) for dim in range(tensor.ndim)]
+    layouts = [
+        free(size) if alike else fixed(size, "a constant") for size, alike in zip(tensor.shape, uniform, strict=True)
+    ]
+    return TensorType.of(layouts)
+
+
+def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
+    """The shapes of what a node returns, at the size of the example batch."""
+    return [tuple(map(_hint, tensor.shape)) for tensor in _tensors(node.meta.get("val"), Tensor)]
+
+
+def _number(node: fx.Node) -> Any:
+    value = node.meta.get("val")
+    return _hint(value) if isinstance(value, int | torch.SymInt) else value
+
+
+def _hint(size: int | torch.SymInt) -> int:
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+
+
+def _tensors(value: Any, kind: type = TensorType) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [item for part in value for item in _tensors(part, kind)]
+    return [value] if isinstance(value, kind) else []

@@ -1,0 +1,139 @@
+"""Where the units of a group can be observed, and how to read them off a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from rebasin_lt.symmetry.axes import Atom, resolve
+from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.tensor_type import TensorType
+
+# Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more of it.
+_PASSED = frozenset(
+    "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose swapaxes t contiguous clone alias "
+    "detach to _to_copy dropout dropout_ feature_dropout slice select split split_with_sizes chunk unbind cat roll pad "
+    "constant_pad_nd expand mean max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d "
+    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d adaptive_max_pool2d getitem".split()
+)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A tensor of the traced network in which a group's units show.
+
+    Its samples are all elements along the other dimensions. Where another group acts on the tensor too, a unit shows as
+    the root mean square over that group: that does not depend on the other's permutation, so groups can be matched
+    independently of each other.
+    """
+
+    node: str  # the operator whose result it is
+    dim: int  # the dimension on which the group acts
+    positions: Tensor  # (units, other groups' units, copies): positions along that dimension
+    reduced: tuple[int, ...]  # other dimensions on which groups act
+
+    def units(self, value: Tensor) -> Tensor:
+        """The samples of each unit; shape (samples, units), in the value's dtype."""
+        if self.reduced:
+            value = value.square().mean(self.reduced, keepdim=True).sqrt()
+        rows = value.movedim(self.dim, -1)
+        count, others, copies = self.positions.shape
+        if others == copies == 1 and torch.equal(self.positions.flatten(), torch.arange(rows.shape[-1])):
+            return rows.reshape(-1, count)
+        rows = rows.reshape(-1, rows.shape[-1])
+        picked = rows[:, self.positions.to(rows.device).flatten()].unflatten(1, (count, others, copies))
+        picked = picked[:, :, 0] if others == 1 else picked.square().mean(2).sqrt()
+        return picked.transpose(1, 2).reshape(-1, count)
+
+
+def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, tuple[Observation, ...]]:
+    """For every group, in the order of execution, the tensors that its weights read.
+
+    They are followed back through reshaping and pooling to the operator that made them: an activation, a sum, a
+    normalisation, or a convolution. A group that no weight reads, such as the channels in which queries meet keys, is
+    observed where weights write it.
+    """
+    order = {node: index for index, node in enumerate(inference.program.graph.nodes)}
+    found: dict[str, set[fx.Node]] = {group: set() for group in groups.values()}
+    for source, dim in inference.reads:
+        for atom in _acting(inference.nodes[source], dim):
+            if atom in groups:
+                found[groups[atom]] |= _origins(inference, source, atom)
+    for node in inference.products:
+        for atom in {atom for dim in range(_ndim(inference, node)) for atom in _acting(inference.nodes[node], dim)}:
+            if atom in groups and not found[groups[atom]]:
+                found[groups[atom]] = {node}
+    by_name = {name: atom for atom, name in groups.items()}
+    return {
+        group: tuple(
+            observation
+            for node in sorted(nodes, key=order.__getitem__)
+            for observation in _observe(inference.nodes[node], node.name, by_name[group])
+        )
+        for group, nodes in found.items()
+    }
+
+
+def _ndim(inference: Inference, node: fx.Node) -> int:
+    kind = inference.nodes[node]
+    return len(kind.shape) if isinstance(kind, TensorType) else 0
+
+
+def _acting(kind: TensorType, dim: int) -> list[Atom]:
+    """The atoms of a dimension; none if it is split from an axis with others."""
+    part = kind.part_of(dim)
+    if len(part.dims) > 1:
+        return []
+    return list(dict.fromkeys(atom for block in resolve(part.layout).blocks for atom in block.atoms))
+
+
+def _shows(kind: object, atom: Atom) -> bool:
+    return isinstance(kind, TensorType) and any(atom in _acting(kind, dim) for dim in range(len(kind.shape)))
+
+
+def _origins(inference: Inference, node: fx.Node, atom: Atom) -> set[fx.Node]:
+    """The tensors that `node` got the units of `atom` from, through operators that only move or pool them."""
+    pending, origins, seen = [node], set(), set()
+    while pending:
+        here = pending.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        sources: list[fx.Node] = []
+        if here.op == "call_function" and _plain_name(here) in _PASSED:
+            sources = [
+                source
+                for source in here.all_input_nodes
+                if isinstance(inference.nodes[source], tuple | list) or _shows(inference.nodes[source], atom)
+            ]
+        sources = [source for source in sources if source.op == "call_function"]
+        if sources:
+            pending += sources
+        elif _shows(inference.nodes[here], atom):
+            origins.add(here)
+    return origins
+
+
+def _plain_name(node: fx.Node) -> str:
+    schema = getattr(node.target, "_schema", None)
+    return getattr(node.target, "__name__", "") if schema is None else schema.name.removeprefix("aten::")
+
+
+def _observe(kind: TensorType, node: str, atom: Atom) -> list[Observation]:
+    """One observation for each block of an axis in which the atom is."""
+    observations = []
+    for dim in range(len(kind.shape)):
+        if atom not in _acting(kind, dim):
+            continue
+        others = tuple(part.dims for part in kind.parts if dim not in part.dims and resolve(part.layout).blocks)
+        reduced = tuple(sorted(other for dims in others for other in dims))
+        for block in resolve(kind.axis(dim)).blocks:
+            if atom in block.atoms:
+                k = block.atoms.index(atom)
+                positions = torch.from_numpy(block.positions.copy()).movedim(k, 0)
+                copies = positions.shape[-1]
+                observations.append(Observation(node, dim, positions.reshape(atom.size, -1, copies), reduced))
+    return observations

@@ -1,0 +1,240 @@
+"""The permutation symmetry of a network, found by itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.symmetry.axes import Atom, Layout, atoms_of, resolve
+from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
+from rebasin_lt.symmetry.export import Program, example_arguments, execute, export
+from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.observation import Observation, find_observations
+from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.rules import Rule
+
+TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
+_UNUSED = "not used in evaluation mode"
+
+Visit = Callable[[str, int, list[Tensor]], None]
+
+
+class Frozen(NamedTuple):
+    """Units of a parameter or buffer that no group moves."""
+
+    name: str
+    axis: int
+    units: int
+    reason: str
+
+
+class Symmetry:
+    """The groups of units that may be permuted without changing what a network computes, and where they act.
+
+    `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`, ...
+    for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension. `frozen`:
+    what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`: fraction of the
+    parameters' elements that some group moves. `observations`: group -> `Observation`s, in the order of execution.
+    `error`: the relative error that `verify` measured when the network was traced, None without.
+    """
+
+    def __init__(self, program: Program, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
+        """Read the groups off an inference; `tensors` holds every parameter and buffer of the state dict."""
+        self._program = program
+        by_id = {id(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
+        layouts = {name: by_id[id(tensor)].axes() if id(tensor) in by_id else [] for name, tensor in tensors.items()}
+        groups = _name_groups([*inference.order, *tensors], layouts)
+        self.groups: Mapping[str, int] = MappingProxyType({name: atom.size for atom, name in groups.items()})
+        self.axes: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({
+            name: tuple(_axis_type(layout, groups) for layout in layouts[name])
+            or tuple(AxisType(size) for size in tensor.shape)
+            for name, tensor in tensors.items()
+        })
+        self.frozen: tuple[Frozen, ...] = tuple(_frozen(self.axes, layouts))
+        self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
+        self.coverage = _coverage({name: self.axes[name] for name, t in tensors.items() if isinstance(t, nn.Parameter)})
+        self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(find_observations(inference, groups))
+        self.error: float | None = None
+
+    def __repr__(self) -> str:
+        units = sum(self.groups.values())
+        return f"Symmetry({len(self.groups)} groups, {units} units, coverage {self.coverage:.3f})"
+
+    def identity(self) -> Permutation:
+        """The permutation that moves nothing."""
+        return Permutation({group: torch.arange(size) for group, size in self.groups.items()})
+
+    def random(self, generator: torch.Generator | None = None) -> Permutation:
+        """Every group permuted at random, uniformly."""
+        return Permutation({group: torch.randperm(size, generator=generator) for group, size in self.groups.items()})
+
+    def permute(self, tensors: Mapping[str, Tensor], permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Permute tensors that have the network's names and shapes: weights, buffers, masks, optimiser moments.
+
+        Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices.
+        Raises InputError for a name or shape that the network does not have, or groups of other sizes.
+        """
+        self._check_permutation(permutation)
+        permuted = {}
+        for name, tensor in tensors.items():
+            axes = self._axes_of(name, tensor)
+            moved = tensor.detach().clone() if not any(axis.blocks for axis in axes) else tensor.detach()
+            for dim, axis in enumerate(axes):
+                if axis.blocks:
+                    moved = moved.index_select(dim, axis.index(permutation).to(tensor.device))
+            permuted[name] = moved
+        return permuted
+
+    def observe(self, states: list[Mapping[str, Tensor]], inputs: tuple[Tensor, ...], visit: Visit) -> None:
+        """Run the network in eval mode on the same inputs under several states and show every group's units.
+
+        `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (samples, units);
+        it must not keep them, for the network may go on to work on them in place. Inputs and states must be on one
+        device; any batch size will do. Stops after the last observation.
+        """
+        points: dict[str, list[tuple[str, int, Observation]]] = {}
+        for group, observations in self.observations.items():
+            for k, observation in enumerate(observations):
+                points.setdefault(observation.node, []).append((group, k, observation))
+        for node, values in execute(self._program, states, inputs):
+            for group, k, observation in points.pop(node, ()):
+                visit(group, k, [observation.units(value) for value in values])
+            if not points:
+                return
+
+    def verify(self, model: nn.Module, example_inputs: Tensor | tuple[Any, ...], seed: int = 0) -> float:
+        """The relative error of the outputs under a random permutation, in float64 on the CPU.
+
+        The model itself is run, not the traced graph; parameters and buffers that are constant (norms as they are
+        initialised, layers that start at zero) are replaced by random ones first, for otherwise they could not show an
+        error. Raises SymmetryError if the error is above 1e-9. The model is not modified.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        network = copy.deepcopy(model).cpu().double().eval()
+        state = {name: _generic(tensor, generator) for name, tensor in network.state_dict().items()}
+        arguments = tuple(_as_double(argument, generator) for argument in example_arguments(example_inputs))
+        with torch.no_grad():
+            expected = _outputs(functional_call(network, state, arguments))
+            actual = _outputs(functional_call(network, self.permute(state, self.random(generator)), arguments))
+        error = max((_relative_error(a, b) for a, b in zip(actual, expected, strict=True)), default=0.0)
+        if not error <= TOLERANCE:
+            raise SymmetryError(
+                f"a random permutation changes the outputs of {type(model).__name__} by a relative error of "
+                f"{error:.2e} (expected at most {TOLERANCE:g}): the symmetry found is not one of this network"
+            )
+        return error
+
+    def _check_permutation(self, permutation: Mapping[str, Tensor]) -> None:
+        for group, index in permutation.items():
+            if group not in self.groups:
+                raise InputError(f"permutation has a group {group}, which this network does not have: {_some(self.groups)}")
+            if len(index) != self.groups[group]:
+                raise InputError(f"permutation of {group} has {len(index)} units, expected {self.groups[group]}")
+
+    def _axes_of(self, name: str, tensor: Tensor) -> tuple[AxisType, ...]:
+        if name not in self.axes:
+            raise InputError(f"tensors has {name}, which this network does not have: expected names as {_some(self.axes)}")
+        expected = tuple(axis.size for axis in self.axes[name])
+        if tuple(tensor.shape) != expected:
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
+        return self.axes[name]
+
+
+def trace_symmetry(model: nn.Module, example_inputs: Tensor | tuple[Any, ...], *, verify: bool = True) -> Symmetry:
+    """Find the permutation symmetry of any network that `torch.export` takes, and check it numerically.
+
+    `example_inputs` is one input tensor, or a tuple of the model's arguments, with the batch first; its values do not
+    matter. The network is traced in eval mode and left as it is. Raises SymmetryError, naming the line, if it cannot be
+    exported, and if a permutation of what was found changes its outputs (`Symmetry.verify`).
+    """
+    symmetry = infer_symmetry(model, example_inputs)
+    if verify:
+        symmetry.error = symmetry.verify(model, example_inputs)
+    return symmetry
+
+
+def infer_symmetry(
+    model: nn.Module, example_inputs: Tensor | tuple[Any, ...], rules: Mapping[str, Rule] | None = None
+) -> Symmetry:
+    """`trace_symmetry` without the check, and with other rules if given."""
+    program = export(model, example_arguments(example_inputs))
+    tensors = dict(model.state_dict(keep_vars=True))
+    inference = Inference(program, tensors, rules)
+    if inference.unknown:  # compound operators: say it again in terms of simpler ones
+        program = program.decomposed()
+        inference = Inference(program, tensors, rules)
+    return Symmetry(program, inference, tensors)
+
+
+def _name_groups(names: list[str], layouts: Mapping[str, list[Layout]]) -> dict[Atom, str]:
+    """A name for every atom that acts on a parameter or buffer, in the order of first use."""
+    groups: dict[Atom, str] = {}
+    for name in dict.fromkeys(names):
+        new = [atom for atom in atoms_of(layouts[name]) if atom not in groups]
+        for k, atom in enumerate(new):
+            groups[atom] = f"{name}[{k}]" if k else name
+    return groups
+
+
+def _axis_type(layout: Layout, groups: Mapping[Atom, str]) -> AxisType:
+    blocks = (
+        AxisBlock(tuple(groups[atom] for atom in block.atoms), torch.from_numpy(block.positions.copy()))
+        for block in resolve(layout).blocks
+    )
+    return AxisType(layout.size, tuple(blocks))
+
+
+def _frozen(axes: Mapping[str, tuple[AxisType, ...]], layouts: Mapping[str, list[Layout]]) -> Iterator[Frozen]:
+    for name, types in axes.items():
+        for dim, axis in enumerate(types):
+            if axis.num_fixed and axis.size > 1:
+                reason = resolve(layouts[name][dim]).reason if layouts[name] else _UNUSED
+                yield Frozen(name, dim, axis.num_fixed, reason or "nothing to exchange it with")
+
+
+def _coverage(axes: Mapping[str, tuple[AxisType, ...]]) -> float:
+    total = moved = 0.0
+    for types in axes.values():
+        size, fixed = 1, 1
+        for axis in types:
+            size *= axis.size
+            fixed *= axis.num_fixed
+        total += size
+        moved += size - fixed
+    return moved / total if total else 0.0
+
+
+def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """The tensor, or a random one in [0.5, 1.5) in place of one that is constant along some axis."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return tensor
+    alike = any(bool((tensor == tensor.narrow(dim, 0, 1)).all()) for dim in range(tensor.ndim) if tensor.shape[dim] > 1)
+    return torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) + 0.5 if alike else tensor
+
+
+def _as_double(argument: Any, generator: torch.Generator) -> Any:
+    if isinstance(argument, Tensor) and argument.is_floating_point():
+        return torch.randn(argument.shape, generator=generator, dtype=torch.float64)
+    return argument.cpu() if isinstance(argument, Tensor) else argument
+
+
+def _outputs(value: Any) -> list[Tensor]:
+    """The floating tensors in a network's output, whatever its structure."""
+    leaves = torch.utils._pytree.tree_leaves(value)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
+    scale = expected.abs().max()
+    return float((actual - expected).abs().max() / scale) if scale > 0 else float((actual - expected).abs().max())
+
+
+def _some(names: Mapping[str, Any]) -> str:
+    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")

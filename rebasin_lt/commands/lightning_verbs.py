@@ -12,8 +12,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
-import rebasin_lt.lit.callbacks  # short class names in a YAML resolve once their modules are imported
-import rebasin_lt.lit.classifier
+import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import ConfigWinsCLI

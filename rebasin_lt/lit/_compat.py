@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from lightning.fabric.loggers.logger import _DummyExperiment as DummyExperiment
 from lightning.pytorch.cli import LightningCLI
+
+__all__ = ["ConfigWinsCLI", "DummyExperiment"]
 
 
 class ConfigWinsCLI(LightningCLI):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyExperiment
+
+from rebasin_lt.lit._compat import DummyExperiment
 
 
 class RunTensorBoard(TensorBoardLogger):

@@ -93,7 +93,7 @@ def same(call: Call) -> Result:
     return call.tensors[0]
 
 
-@rule("pointwise", "copy", "fill", "zero", "masked_fill")
+@rule("pointwise", "copy", "fill", "zero", "masked_fill", "hardswish", "threshold")
 def pointwise(call: Call) -> Result:
     """Elementwise with broadcasting: also the rule of every operator that ATen tags as pointwise."""
     return broadcast(call.tensors, call.name)

@@ -123,20 +123,23 @@ class TensorType:
         kept = [dim for dim, size in enumerate(self.shape) if size != 1]
         wanted = [dim for dim, size in enumerate(shape) if size != 1]
         parts = [Part(fixed(1), (dim,)) for dim, size in enumerate(shape) if size == 1]
-        segments = list(_segments([self.shape[dim] for dim in kept], [shape[dim] for dim in wanted]))
-        source = self
-        for old, _ in segments:
-            dims = {kept[i] for i in old}
-            torn = [part for part in source.parts if set(part.dims) & dims and not set(part.dims) <= dims]
-            source = source.separated([dim for part in torn for dim in part.dims])
-        for old, new in segments:
-            layout = source._joined([kept[i] for i in old])
-            dims = tuple(wanted[i] for i in new)
+        segments = [
+            ([kept[i] for i in old], [wanted[i] for i in new])
+            for old, new in _segments([self.shape[dim] for dim in kept], [shape[dim] for dim in wanted])
+        ]
+        same = {old[0]: new[0] for old, new in segments if len(old) == len(new) == 1}
+        carried = [part for part in self.parts if set(part.dims) <= same.keys()]
+        parts += [Part(part.layout, tuple(same[dim] for dim in part.dims)) for part in carried]
+        segments = [(old, new) for old, new in segments if not any(old[0] in part.dims for part in carried)]
+        torn = [part for part in self.parts if any(_is_torn(part, old) for old, _ in segments)]
+        source = self.separated([dim for part in torn for dim in part.dims])
+        for old, dims in segments:
+            layout = source._joined(old)
             if resolve(layout).is_fixed:
                 reason = resolve(layout).reason
                 parts += [Part(fixed(shape[dim], reason), (dim,)) for dim in dims]
             else:
-                parts.append(Part(layout, dims))
+                parts.append(Part(layout, tuple(dims)))
         return TensorType(shape, tuple(parts))
 
     def _joined(self, dims: list[int]) -> Layout:
@@ -188,6 +191,11 @@ def broadcast(types: Sequence[TensorType], reason: str) -> TensorType:
 def _fits(tensor: TensorType, dims: tuple[int, ...]) -> bool:
     """Whether the tensor has a part of just these dimensions or is spread over all of them."""
     return all(tensor.shape[dim] == 1 for dim in dims) or tensor.part_of(dims[0]).dims == dims
+
+
+def _is_torn(part: Part, dims: Sequence[int]) -> bool:
+    """Whether some, but not all, of a part's dimensions are among `dims`."""
+    return not set(part.dims).isdisjoint(dims) and not set(part.dims) <= set(dims)
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.symmetry.axes import Atom, Layout, atoms_of, resolve
+from rebasin_lt.symmetry.axes import Atom, Layout, atoms_of, fixed, resolve
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
 from rebasin_lt.symmetry.export import Program, example_arguments, execute, export
 from rebasin_lt.symmetry.infer import Inference
@@ -50,6 +50,7 @@ class Symmetry:
         self._program = program
         by_id = {id(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
         layouts = {name: by_id[id(tensor)].axes() if id(tensor) in by_id else [] for name, tensor in tensors.items()}
+        _fix_what_buffers_define(inference.order, layouts, tensors)
         groups = _name_groups([*inference.order, *tensors], layouts)
         self.groups: Mapping[str, int] = MappingProxyType({name: atom.size for atom, name in groups.items()})
         self.axes: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({
@@ -171,6 +172,18 @@ def infer_symmetry(
         program = program.decomposed()
         inference = Inference(program, tensors, rules)
     return Symmetry(program, inference, tensors)
+
+
+def _fix_what_buffers_define(
+    order: list[str], layouts: Mapping[str, list[Layout]], tensors: Mapping[str, Tensor]
+) -> None:
+    """Fix units that first show in a buffer, such as coordinates in a table: it is the same in every such network."""
+    known: set[Atom] = set()
+    for name in order:
+        for atom in atoms_of(layouts[name]):
+            if atom not in known and not isinstance(tensors[name], nn.Parameter):
+                atom.binding = fixed(atom.size, f"the order is given by the buffer {name}")
+            known.add(atom)
 
 
 def _name_groups(names: list[str], layouts: Mapping[str, list[Layout]]) -> dict[Atom, str]:

@@ -17,6 +17,12 @@ class ForeignData(LightningDataModule):
         return DataLoader(TensorDataset(inputs, inputs.sum(1, keepdim=True).sin()), batch_size=self.batch_size)
 
 
+class SeededData(ForeignData):
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.seed = seed
+
+
 class ForeignModule(LightningModule):
     def __init__(self, hidden: int = 12, optimizer: str = "sgd"):
         super().__init__()
@@ -36,3 +42,19 @@ class ForeignModule(LightningModule):
             return torch.optim.AdamW(groups, weight_decay=0.1)
         optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=0.01)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+
+class Restless(torch.optim.SGD):
+    """SGD that also moves every weight at every step, whatever its gradient."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                torch._foreach_add_(group["params"], 0.01)
+        return loss
+
+
+class RestlessModule(ForeignModule):
+    def configure_optimizers(self):
+        return Restless(self.parameters(), lr=0.05)

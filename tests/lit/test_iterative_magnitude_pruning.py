@@ -1,6 +1,6 @@
 import pytest
 import torch
-from foreign import ForeignData, ForeignModule
+from foreign import ForeignData, ForeignModule, RestlessModule
 from lightning import Callback
 
 from rebasin_lt.errors import InputError
@@ -42,6 +42,28 @@ def test_every_target_is_hit_within_one_weight_and_left_as_files(trainer, tmp_pa
         assert all(not ticket["state_dict"][name][~kept].any() for name, kept in mask.items())
     final = Mask.load(imp.mask_path(0.8))
     assert all(not module.get_parameter(name)[~kept].any() for name, kept in final.items())
+
+
+class ZerosOfEveryRound(Callback):
+    """The sparsity at every step, after looking at every weight that is pruned by then."""
+
+    def __init__(self, imp):
+        self.imp, self.sparsities = imp, []
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.sparsities.append(self.imp.mask.sparsity)
+        for name, kept in self.imp.mask.items():
+            assert not pl_module.get_parameter(name)[~kept].any(), name
+
+
+@pytest.mark.parametrize("make", [ForeignModule, lambda: ForeignModule(optimizer="adamw"), RestlessModule])
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.01}, {"accumulate_grad_batches": 3}])
+def test_pruned_weights_are_zero_after_every_step_of_every_round(trainer, make, settings):
+    """Dense epochs first, so that momentum of pruned weights is there to be stale."""
+    imp = IterativeMagnitudePruning([0.2, 0.36], 2, dense_epochs=1)
+    watch = ZerosOfEveryRound(imp)
+    trainer(-1, [imp, watch], **settings).fit(make(), ForeignData())
+    assert watch.sparsities == pytest.approx([0.0] * 4 + [0.2] * 8 + [0.36] * 8, abs=1 / imp.mask.num_weights)
 
 
 def test_the_ticket_is_what_the_rounds_last_epoch_trained(trainer, tmp_path):

@@ -1,6 +1,8 @@
+import math
+
 import pytest
 import torch
-from foreign import ForeignData, ForeignModule
+from foreign import ForeignData, ForeignModule, RestlessModule
 from lightning import Callback
 
 from rebasin_lt.errors import InputError
@@ -40,6 +42,32 @@ def test_pruned_weights_are_zero_after_every_step(trainer, optimizer, settings):
             assert not any(buffer[~kept].any() for buffer in buffers)
 
 
+def test_an_optimiser_that_moves_every_weight_leaves_the_pruned_at_zero(trainer):
+    module = RestlessModule()
+    mask = random_mask(module)
+    watch = ZerosAtEveryStep(mask)
+    trainer(2, [MaskGuard(mask), watch]).fit(module, ForeignData())
+    assert watch.steps == 8
+
+
+def test_momentum_from_before_the_mask_revives_nothing(trainer):
+    class KeepsItsOptimizer(ForeignModule):
+        kept = None
+
+        def configure_optimizers(self):
+            self.kept = self.kept or torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+            return self.kept
+
+    module = KeepsItsOptimizer()
+    mask = random_mask(module)
+    trainer(1).fit(module, ForeignData())
+    momentum = module.kept.state[module.encoder[0].weight]["momentum_buffer"]
+    assert momentum[~mask["encoder.0.weight"]].all()  # else this test shows nothing
+    watch = ZerosAtEveryStep(mask)
+    trainer(1, [MaskGuard(mask), watch]).fit(module, ForeignData())
+    assert watch.steps == 4
+
+
 def test_the_run_equals_one_that_multiplies_by_hand(trainer):
     """Oracle: parametrised by mask, plain SGD with momentum and weight decay."""
     module = ForeignModule()
@@ -60,13 +88,14 @@ def test_clipping_sees_the_masked_gradients_alone(trainer):
     mask = Mask({"encoder.0.weight": torch.zeros(12, 6, dtype=torch.bool)})
     norms = []
 
-    class Norm(Callback):
-        def on_before_zero_grad(self, trainer, pl_module, optimizer):
-            grad = pl_module.encoder[0].weight.grad
-            norms.append(None if grad is None else float(grad.norm()))
+    class Norms(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            norms.append([float(parameter.grad.norm()) for parameter in pl_module.parameters()])
 
-    trainer(1, [MaskGuard(mask), Norm()], gradient_clip_val=1e-3).fit(module, ForeignData())
-    assert {norm for norm in norms if norm is not None} == {0.0}
+    trainer(1, [MaskGuard(mask), Norms()], gradient_clip_val=1e-3).fit(module, ForeignData())
+    assert [norm[0] for norm in norms] == [0.0] * 4
+    # had the pruned gradients counted, the others would have been scaled below the limit
+    assert [math.hypot(*norm) for norm in norms] == pytest.approx([1e-3] * 4, rel=1e-3)
 
 
 def test_no_step_waits_for_the_device(trainer):

@@ -81,4 +81,4 @@ class MaskGuard(Callback):
     @torch.no_grad()
     def _mask_weights(self, *_: Any) -> None:
         if self._weights:
-            torch._foreach_mul_(self._weights, self._factors)  # type: ignore[arg-type]
+            torch._foreach_mul_(self._weights, self._factors)

@@ -1,0 +1,90 @@
+"""The callbacks on a LightningModule and a LightningDataModule that are not ours, by YAML alone."""
+
+import pytest
+import torch
+import yaml
+from foreign import ForeignModule
+
+from rebasin_lt.cli import main
+from rebasin_lt.commands.lightning_verbs import run
+from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.pruning.mask import Mask
+
+TARGETS = [0.3, 0.5, 0.8]
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes a YAML file whose trainer has these callbacks; its run's folder is `run`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["rebasin-lt"])
+
+    def write(callbacks, data="foreign.ForeignData", **settings):
+        trainer = {"accelerator": "cpu", "max_epochs": -1, "default_root_dir": "run", **settings}
+        trainer["callbacks"] = [{"class_path": name, "init_args": values} for name, values in callbacks.items()]
+        model = {"class_path": "foreign.ForeignModule", "init_args": {"hidden": 10}}
+        content = {"seed_everything": 7, "model": model, "data": {"class_path": data}, "trainer": trainer}
+        (tmp_path / "x.yaml").write_text(yaml.safe_dump({**content, "ckpt_path": "last"}))
+        return "x.yaml"
+
+    return write
+
+
+def assert_zero_where_pruned(state, mask):
+    assert set(mask) == {"encoder.0.weight", "head.weight"}
+    for name, kept in mask.items():
+        assert torch.equal(state[name] != 0, kept), name
+
+
+def test_pruning_and_rewinding_leave_masks_tickets_and_rewind_files(written, tmp_path):
+    imp = {"targets": TARGETS, "epochs_per_round": 1, "dense_epochs": 2}
+    rewind = {"after_prune": "rewind_weights", "rewind_from": "1ep"}
+    file = written({"RewindCheckpoint": {"at": ["0it", "1ep"]}, "IterativeMagnitudePruning": imp | rewind})
+    assert main(["fit", "--config", file, "--debug"]) == 0
+    folder = tmp_path / "run"
+    for target in TARGETS:
+        mask = Mask.load(folder / "imp" / f"sparsity-{target}.mask.safetensors")
+        assert abs(mask.sparsity - target) * mask.num_weights <= 1
+        ticket = read_checkpoint(folder / "imp" / f"sparsity-{target}.ckpt")
+        assert_zero_where_pruned(ticket["state_dict"], mask)
+    last = read_checkpoint(folder / "last.ckpt")
+    assert Mask(last["rebasin_lt_mask"]) == mask
+    assert_zero_where_pruned(last["state_dict"], mask)
+    assert [group["initial_lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.05, 0.2]
+    moments = {path.stem: read_checkpoint(path)["rebasin_lt"] for path in (folder / "rewind").iterdir()}
+    assert {name: (about["moment"], about["global_step"]) for name, about in moments.items()} == {
+        "0it": ("0it", 0),
+        "1ep": ("1ep", 4),
+    }
+
+
+def test_the_same_command_again_changes_no_file(written, tmp_path):
+    imp = {"targets": [0.2], "epochs_per_round": 2}
+    file = written({"RewindCheckpoint": {"at": ["1ep"]}, "IterativeMagnitudePruning": imp})
+    assert main(["fit", "--config", file, "--debug"]) == 0
+
+    def contents():
+        return {path: path.read_bytes() for kind in ("ckpt", "safetensors") for path in tmp_path.rglob(f"*.{kind}")}
+
+    before = contents()
+    assert len(before) == 4
+    assert main(["fit", "--config", file, "--debug"]) == 0
+    assert contents() == before
+
+
+def test_a_mask_file_holds_to_the_end(written, tmp_path):
+    state = ForeignModule(hidden=10).state_dict()
+    mask = Mask({name: torch.rand(state[name].shape) < 0.4 for name in ("encoder.0.weight", "head.weight")})
+    mask.save(tmp_path / "given.mask.safetensors")
+    file = written({"MaskGuard": {"mask": "given.mask.safetensors"}}, max_epochs=3, gradient_clip_val=0.1)
+    assert main(["fit", "--config", file, "--debug"]) == 0
+    last = read_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert last["global_step"] == 12
+    assert Mask(last["rebasin_lt_mask"]) == mask
+    assert_zero_where_pruned(last["state_dict"], mask)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("foreign.ForeignData", None), ("foreign.SeededData", 7)])
+def test_data_is_given_the_seed_if_it_takes_one(written, kind, seed):
+    cli = run(["fit", "--config", written({}, data=kind, max_epochs=1)])
+    assert getattr(cli.datamodule, "seed", None) == seed

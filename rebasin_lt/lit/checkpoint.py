@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
@@ -48,8 +49,20 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
 
 
 def save_network(path: Path | str, trainer: Trainer, module: LightningModule, mask: Mask | None, **about: Any) -> None:
-    """Write weights, buffers and mask, atomically, in the layout of a Lightning checkpoint without training state."""
-    content = {"state_dict": module.state_dict(), METADATA: {**describe(trainer, module), **about}}
+    """Write weights, buffers and mask, atomically, as a Lightning checkpoint without training state.
+
+    Lightning tests, predicts and `load_from_checkpoint`s such a file like any other. Hyperparameters are in it for our
+    modules only: those of others may be objects, which would have to be unpickled.
+    """
+    content: dict[str, Any] = {
+        "pytorch-lightning_version": lightning.__version__,
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "state_dict": module.state_dict(),
+        METADATA: {**describe(trainer, module), **about},
+    }
+    if isinstance(module, NetworkModule):
+        content[module.CHECKPOINT_HYPER_PARAMS_KEY] = dict(module.hparams)
     if mask is not None:
         content[MASK] = dict(mask)
         content[METADATA]["mask_sha256"] = mask.hash

@@ -225,7 +225,7 @@ def _check_takes(network: nn.Module, arch: str, shape: Sequence[int]) -> None:
     """Raise InputError if the network cannot read an image of `shape`."""
     training = network.training
     try:
-        network.eval()(torch.zeros(1, *shape))
+        network.eval()(next(network.parameters()).new_zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"network {arch} does not take the data's images of shape {tuple(shape)}: {reason}") from error

@@ -67,7 +67,7 @@ def default_input_shape(name: str) -> ImageShape:
     if name in _NETWORKS:
         return _NETWORKS[name].input_shape
     if name.startswith(TORCHVISION):
-        return _IMAGENET
+        return (3, 299, 299) if name == f"{TORCHVISION}inception_v3" else _IMAGENET
     parameter = inspect.signature(_factory(name)).parameters.get("input_shape")
     if parameter is None or not isinstance(parameter.default, tuple | list):
         return _CIFAR

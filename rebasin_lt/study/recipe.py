@@ -21,7 +21,7 @@ class Recipe:
     rewind: str = "1ep"
     dense: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
     prune: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05})
-    sparse: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
+    sparse: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 0.15, "weight_decay": 0.0})
     dense_epochs: int = 20
     epochs_per_round: int = 5
-    sparse_epochs: int = 20
+    sparse_epochs: int = 35

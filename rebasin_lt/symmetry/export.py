@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import traceback
@@ -63,16 +64,19 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
 
     Raises SymmetryError, naming the line, for what `torch.export` cannot follow.
     """
-    shapes = tuple(
-        {0: Dim.AUTO} if isinstance(argument, Tensor) and argument.ndim else None for argument in arguments
-    )
     with _in_eval_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
+            shapes = torch.utils._pytree.tree_map(_any_batch_size, tuple(bound.values()))
             exported = torch.export.export(model, arguments, dynamic_shapes=shapes, strict=False)
         except Exception as error:
             raise SymmetryError(_explain(model, error)) from error
     return _program(exported)
+
+
+def _any_batch_size(argument: Any) -> Any:
+    return {0: Dim.AUTO} if isinstance(argument, Tensor) and argument.ndim else None
 
 
 @contextmanager

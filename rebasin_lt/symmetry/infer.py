@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.axes import fixed, free
 from rebasin_lt.symmetry.export import Program
 from rebasin_lt.symmetry.rules import RULES, Call, Rule, rule_of
@@ -23,7 +25,9 @@ class Inference:
     could not be followed, by operator, with the reason; all that it touched is fixed.
     """
 
-    def __init__(self, program: Program, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule] | None = None) -> None:
+    def __init__(
+        self, program: Program, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule] | None = None
+    ) -> None:
         """Type `program`; `tensors` holds the network's parameters and buffers, one object for tied ones."""
         self.program = program
         self.state: dict[str, TensorType] = {}
@@ -86,6 +90,9 @@ class Inference:
                     tensor.freeze(problem)
             result = tuple(TensorType.fixed(shape, problem) for shape in shapes)
             result = result[0] if isinstance(node.meta["val"], Tensor) else result
+        if isinstance(result, tuple):  # among the tensors there may be numbers and None
+            types = iter(result)
+            result = tuple(next(types) if isinstance(value, Tensor) else value for value in node.meta["val"])
         self.nodes[node] = result
         self._note_reads(node, call)
 
@@ -104,17 +111,17 @@ class Inference:
         return result, ""
 
     def _note_reads(self, node: fx.Node, call: Call) -> None:
-        names = [argument for argument, _ in call.reads]
-        sources = {name: _argument_node(node, name) for name in names}
-        of_data = [name for name, source in sources.items() if source in self._data]
-        weights = [tensor for name, tensor in call.arguments.items() if isinstance(tensor, TensorType)]
-        if not call.reads or len(of_data) == len(names) and len(names) > 1 or not weights:
+        factors = {id(tensor) for tensor, _ in call.reads}
+        sources = [(self._source(node, tensor), dim) for tensor, dim in call.reads]
+        of_data = [(source, dim) for source, dim in sources if source in self._data]
+        if not sources or (len(of_data) == len(sources) and len(factors) > 1):
             return  # a product of two activations is read by no weight
         self.products.append(node)
-        for name, dim in call.reads:
-            source = sources[name]
-            if name in of_data and source is not None:
-                self.reads.append((source, dim))
+        self.reads += of_data
+
+    def _source(self, node: fx.Node, tensor: TensorType) -> fx.Node:
+        """The argument of `node` that has this very type."""
+        return next(argument for argument in node.all_input_nodes if self.nodes[argument] is tensor)
 
     def _arguments(self, node: fx.Node) -> dict[str, Any]:
         """The operator's arguments by name, nodes replaced by their types."""
@@ -136,14 +143,6 @@ class Inference:
         return {**arguments, **{name: typed(value) for name, value in node.kwargs.items()}}
 
 
-def _argument_node(node: fx.Node, name: str) -> fx.Node | None:
-    """The node given for an argument."""
-    schema = node.target._schema  # type: ignore[union-attr]
-    position = next(i for i, argument in enumerate(schema.arguments) if argument.name == name)
-    value = node.args[position] if position < len(node.args) else node.kwargs.get(name)
-    return value if isinstance(value, fx.Node) else None
-
-
 def _name(node: fx.Node) -> str:
     """`conv2d` for ATen's, `namespace::name` for others."""
     schema = getattr(node.target, "_schema", None)
@@ -163,7 +162,15 @@ def _constant(tensor: Tensor) -> TensorType:
 
 def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
     """The shapes of what a node returns, at the size of the example batch."""
-    return [tuple(map(_hint, tensor.shape)) for tensor in _tensors(node.meta.get("val"), Tensor)]
+    shapes = [tuple(map(_hint, tensor.shape)) for tensor in _tensors(node.meta.get("val"), Tensor)]
+    if any(size is None for shape in shapes for size in shape):
+        frames = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
+        where = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
+        raise SymmetryError(
+            f"the size of what {_name(node)} returns{where} depends on the data; "
+            "trace a submodule without it, such as trace_symmetry(model.backbone, inputs)"
+        )
+    return shapes
 
 
 def _number(node: fx.Node) -> Any:
@@ -171,8 +178,11 @@ def _number(node: fx.Node) -> Any:
     return _hint(value) if isinstance(value, int | torch.SymInt) else value
 
 
-def _hint(size: int | torch.SymInt) -> int:
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+def _hint(size: int | torch.SymInt) -> Any:
+    """A size for the example batch; None where it depends on the data."""
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    return int(size.node.hint) if size.node.has_hint() else None
 
 
 def _tensors(value: Any, kind: type = TensorType) -> list[Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from rebasin_lt.symmetry.axes import Atom, resolve
+from rebasin_lt.symmetry.axes import Atom, atoms_of, resolve
 from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -59,7 +59,7 @@ def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[
     order = {node: index for index, node in enumerate(inference.program.graph.nodes)}
     found: dict[str, set[fx.Node]] = {group: set() for group in groups.values()}
     for source, dim in inference.reads:
-        for atom in _acting(inference.nodes[source], dim):
+        for atom in atoms_of([inference.nodes[source].axis(dim)]):
             if atom in groups:
                 found[groups[atom]] |= _origins(inference, source, atom)
     for node in inference.products:

@@ -27,7 +27,7 @@ class Call:
     name: str
     arguments: dict[str, Any]  # tensors are TensorTypes, everything else is what it was
     shapes: list[tuple[int, ...]]  # of the tensors it returns
-    reads: list[tuple[str, int]] = field(default_factory=list)  # (argument, dimension) that weights sum over
+    reads: list[tuple[TensorType, int]] = field(default_factory=list)  # (argument, dimension) that is summed over
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -85,7 +85,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 @rule(
-    *("alias", "clone", "contiguous", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", "softmax"),
+    *("alias", "contiguous", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", "softmax"),
     *("dropout", "feature_dropout", "alpha_dropout", "_softmax", "_log_softmax", "log_softmax"),
 )
 def same(call: Call) -> Result:
@@ -93,18 +93,18 @@ def same(call: Call) -> Result:
     return call.tensors[0]
 
 
-@rule("pointwise", "copy", "fill", "zero", "masked_fill", "hardswish", "threshold")
+@rule("pointwise", "copy", "fill", "zero", "hardswish")
 def pointwise(call: Call) -> Result:
     """Elementwise with broadcasting: also the rule of every operator that ATen tags as pointwise."""
     return broadcast(call.tensors, call.name)
 
 
-@rule("prelu", "_prelu_kernel")
+@rule("prelu")
 def prelu(call: Call) -> Result:
     """One slope for all channels, or one for each."""
     inputs, weight = call["self"], call["weight"]
     if weight.shape != (1,):
-        call.tie(inputs.axis(1 if call.name == "prelu" else -1), weight.axis(-1))
+        call.tie(inputs.axis(1), weight.axis(0))
     return inputs  # type: ignore[no-any-return]
 
 
@@ -117,7 +117,7 @@ def glu(call: Call) -> Result:
     return broadcast([gated, gate], call.name)
 
 
-@rule("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "scalar_tensor")
+@rule("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 def uniform(call: Call) -> Result:
     """All elements are alike, whatever is permuted."""
     return TensorType.free(call.shapes[0])
@@ -300,10 +300,9 @@ def index(call: Call) -> Result:
 def matmul(call: Call) -> Result:
     """The last axis of the first factor meets the second last, or only, axis of the second; batches are spread."""
     left, right = call.tensors
-    names = list(call.arguments)
     rows, columns = left.axes(), right.axes()
     call.tie(rows[-1], columns[-2] if len(columns) > 1 else columns[0])
-    call.reads = [(names[0], len(rows) - 1), (names[1], max(0, len(columns) - 2))]
+    call.reads = [(left, len(rows) - 1), (right, max(0, len(columns) - 2))]
     batches = [layouts[:-2] for layouts in (rows, columns) if len(layouts) > 2]
     outer = _spread_batches(call, batches)
     return TensorType.of([*outer, *rows[-2:-1], *columns[-1:][: len(columns) - 1]])
@@ -320,6 +319,9 @@ def einsum(call: Call) -> Result:
     for term, tensor in zip(letters, call["tensors"], strict=True):
         for letter, layout in zip(term, tensor.axes(), strict=True):
             call.tie(axes.setdefault(letter, layout), layout)
+    if len(letters) > 1:
+        places = [(tensor, i) for term, tensor in zip(letters, call["tensors"], strict=True) for i in range(len(term))]
+        call.reads = [place for place, letter in zip(places, "".join(letters), strict=True) if letter not in output]
     return TensorType.of([axes[letter] for letter in output])
 
 
@@ -333,8 +335,7 @@ def _spread_batches(call: Call, batches: list[list[Layout]]) -> list[Layout]:
 def addmm(call: Call) -> Result:
     """A product plus a bias."""
     bias, left, right = call.tensors
-    names = list(call.arguments)
-    inner = Call(call.name, {names[1]: left, names[2]: right}, call.shapes)
+    inner = Call(call.name, {"left": left, "right": right}, call.shapes)
     total = matmul(inner)
     call.reads = inner.reads
     assert isinstance(total, TensorType)
@@ -346,7 +347,7 @@ def linear(call: Call) -> Result:
     """Inputs meet the second axis of the weight; outputs are its first."""
     inputs, weight, bias = call["input"], call["weight"], call["bias"]
     call.tie(inputs.axis(-1), weight.axis(-1))
-    call.reads = [("input", len(inputs.shape) - 1)]
+    call.reads = [(inputs, len(inputs.shape) - 1)]
     if len(weight.shape) == 1:
         return inputs.drop([-1])  # type: ignore[no-any-return]
     if bias is not None:
@@ -376,7 +377,7 @@ def convolution(call: Call) -> Result:
     call.tie(weight.axis(1), outer if transposed else inner)
     if bias is not None:
         call.tie(bias.axis(0), outs)
-    call.reads = [("input", channel)]
+    call.reads = [(inputs, channel)]
     sites = [fixed(size, "sites of a convolution") for size in call.shapes[0][channel + 1 :]]
     return TensorType.of([*inputs.axes()[:channel], outs, *sites])
 
@@ -459,7 +460,21 @@ def group_norm(call: Call) -> Result:
 # Reductions -----------------------------------------------------------------------------------------------------------
 
 
-@rule("mean", "sum", "amax", "amin", "prod", "var", "std", "var_mean", "logsumexp", "linalg_vector_norm", "norm", "any", "all")
+@rule(
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "prod",
+    "var",
+    "std",
+    "var_mean",
+    "logsumexp",
+    "linalg_vector_norm",
+    "norm",
+    "any",
+    "all",
+)
 def reduction(call: Call) -> Result:
     """The order of what is reduced does not matter."""
     tensor = call.tensors[0]
@@ -473,7 +488,10 @@ def reduction(call: Call) -> Result:
     *(f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
     *(f"max_pool{n}d_with_indices" for n in (2, 3)),
     *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "avg_pool1d"),
-    *(f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),
+    *(
+        f"upsample_{kind}"
+        for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+    ),
     *("_upsample_bilinear2d_aa", "_upsample_nearest_exact2d"),
 )
 def sites(call: Call) -> Result:
@@ -501,4 +519,3 @@ def pixel_shuffle(call: Call) -> Result:
     call.fix(split, [-3], "sites of pixel_shuffle")
     kept = split.axes()[: len(batch) + 1]
     return TensorType.of([*kept, *(fixed(size, "sites of pixel_shuffle") for size in (height * r, width * r))])
-

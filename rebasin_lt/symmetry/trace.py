@@ -61,7 +61,9 @@ class Symmetry:
         self.frozen: tuple[Frozen, ...] = tuple(_frozen(self.axes, layouts))
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
         self.coverage = _coverage({name: self.axes[name] for name, t in tensors.items() if isinstance(t, nn.Parameter)})
-        self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(find_observations(inference, groups))
+        self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
+            find_observations(inference, groups)
+        )
         self.error: float | None = None
 
     def __repr__(self) -> str:
@@ -119,11 +121,17 @@ class Symmetry:
         """
         generator = torch.Generator().manual_seed(seed)
         network = copy.deepcopy(model).cpu().double().eval()
-        state = {name: _generic(tensor, generator) for name, tensor in network.state_dict().items()}
+        tensors = (*network.named_parameters(), *network.named_buffers())  # tied ones once, as functional_call has them
+        state = {name: _generic(tensor.detach(), generator) for name, tensor in tensors if name in self.axes}
+        for parameter in network.parameters():
+            parameter.data = parameter.data.new_empty(0)  # `state` holds it: large networks fit in memory only once
         arguments = tuple(_as_double(argument, generator) for argument in example_arguments(example_inputs))
+        permutation = self.random(generator)
         with torch.no_grad():
             expected = _outputs(functional_call(network, state, arguments))
-            actual = _outputs(functional_call(network, self.permute(state, self.random(generator)), arguments))
+            for name in state:
+                state[name] = self.permute({name: state[name]}, permutation)[name]
+            actual = _outputs(functional_call(network, state, arguments))
         error = max((_relative_error(a, b) for a, b in zip(actual, expected, strict=True)), default=0.0)
         if not error <= TOLERANCE:
             raise SymmetryError(
@@ -135,13 +143,17 @@ class Symmetry:
     def _check_permutation(self, permutation: Mapping[str, Tensor]) -> None:
         for group, index in permutation.items():
             if group not in self.groups:
-                raise InputError(f"permutation has a group {group}, which this network does not have: {_some(self.groups)}")
+                raise InputError(
+                    f"permutation has a group {group}, which this network does not have: {_some(self.groups)}"
+                )
             if len(index) != self.groups[group]:
                 raise InputError(f"permutation of {group} has {len(index)} units, expected {self.groups[group]}")
 
     def _axes_of(self, name: str, tensor: Tensor) -> tuple[AxisType, ...]:
         if name not in self.axes:
-            raise InputError(f"tensors has {name}, which this network does not have: expected names as {_some(self.axes)}")
+            raise InputError(
+                f"tensors has {name}, which this network does not have: expected names as {_some(self.axes)}"
+            )
         expected = tuple(axis.size for axis in self.axes[name])
         if tuple(tensor.shape) != expected:
             raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
@@ -165,7 +177,11 @@ def infer_symmetry(
     model: nn.Module, example_inputs: Tensor | tuple[Any, ...], rules: Mapping[str, Rule] | None = None
 ) -> Symmetry:
     """`trace_symmetry` without the check, and with other rules if given."""
-    program = export(model, example_arguments(example_inputs))
+    return read_symmetry(export(model, example_arguments(example_inputs)), model, rules)
+
+
+def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] | None = None) -> Symmetry:
+    """The symmetry of a network that has been exported as `program`."""
     tensors = dict(model.state_dict(keep_vars=True))
     inference = Inference(program, tensors, rules)
     if inference.unknown:  # compound operators: say it again in terms of simpler ones

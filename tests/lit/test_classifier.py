@@ -7,6 +7,7 @@ from lightning import Callback
 from torch.nn.functional import cross_entropy
 
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
@@ -111,15 +112,45 @@ def test_a_masked_checkpoint_and_a_dense_one_load_into_each_other(trainer, tmp_p
     second.save_checkpoint(tmp_path / "masked.ckpt")
     again = Classifier(init_from=str(tmp_path / "masked.ckpt"))
     assert all(torch.equal(t, again.net.state_dict()[n]) for n, t in masked.net.state_dict().items())
-    keys = [read_checkpoint(tmp_path / f"{name}.ckpt").keys() for name in ("dense", "masked")]
-    assert keys[1] - keys[0] == {"rebasin_lt_mask"}
-    states = [read_checkpoint(tmp_path / f"{name}.ckpt")["state_dict"].keys() for name in ("dense", "masked")]
-    assert states[0] == states[1]
+    before, after = (read_checkpoint(tmp_path / f"{name}.ckpt") for name in ("dense", "masked"))
+    assert before.keys() ^ after.keys() == {"rebasin_lt_mask"}
+    assert before["rebasin_lt"].keys() ^ after["rebasin_lt"].keys() == {"mask_sha256"}
+    assert before["hyper_parameters"].keys() ^ after["hyper_parameters"].keys() == {"mask"}
+    assert list(before["state_dict"]) == list(after["state_dict"])
     loaded = load_network(tmp_path / "masked.ckpt")
     assert loaded.mask == Mask.load(path)
     assert loaded.metadata["mask_sha256"] == loaded.mask.hash
     assert loaded.metadata["data"]["name"] == "digits"
     assert not loaded.network.training
+
+
+def test_dense_and_masked_checkpoints_are_evaluated_by_either_module(trainer, tmp_path):
+    dense = Classifier(learning_rate=0.2)
+    masked = MaskedClassifier(mask_file(dense, tmp_path / "m.mask.safetensors"), learning_rate=0.2)
+    for name, module in (("dense", dense), ("masked", masked)):
+        run = trainer(2)
+        run.fit(module, data())
+        run.save_checkpoint(tmp_path / f"{name}.ckpt")
+    for name in ("dense", "masked"):
+        path = tmp_path / f"{name}.ckpt"
+        expected = trainer(1).test({"dense": dense, "masked": masked}[name], data(), verbose=False)
+        for module in (Classifier(), MaskedClassifier(str(tmp_path / "m.mask.safetensors"))):
+            assert trainer(1).test(module, data(), ckpt_path=path, verbose=False) == expected
+            loaded = type(module).load_from_checkpoint(path, mask=str(tmp_path / "m.mask.safetensors"))
+            assert trainer(1).test(loaded, data(), verbose=False) == expected
+
+
+def test_what_pruning_writes_is_evaluated_like_any_checkpoint(trainer, tmp_path):
+    module = Classifier(width=0.5, learning_rate=0.2)
+    imp = IterativeMagnitudePruning([0.2], epochs_per_round=1)
+    run = trainer(-1, [RewindCheckpoint(["1ep"]), imp])
+    run.fit(module, data())
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    expected = trainer(1).test(module, data(), verbose=False)
+    for path in (tmp_path / "last.ckpt", imp.ticket_path(0.2), tmp_path / "rewind" / "1ep.ckpt"):
+        other = [RewindCheckpoint(["0it"]), IterativeMagnitudePruning([0.5], epochs_per_round=3)]
+        assert trainer(1, other).test(Classifier(width=0.5), data(), ckpt_path=path, verbose=False) == expected
+        assert trainer(1).test(Classifier.load_from_checkpoint(path), data(), verbose=False) == expected
 
 
 def test_checkpoints_load_without_our_classes_and_without_unpickling(trainer, tmp_path):

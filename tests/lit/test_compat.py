@@ -28,7 +28,9 @@ def width_given_both(kind, folder, monkeypatch):
     torch.save({"hyper_parameters": {"width": 2}}, folder / "wide.ckpt")
     monkeypatch.setattr(kind, "_run_subcommand", lambda *_: None)
     settings = {"logger": False, "accelerator": "cpu", "default_root_dir": str(folder)}
-    monkeypatch.setattr("sys.argv", ["x", "fit", f"--ckpt_path={folder / 'wide.ckpt'}", "--model.width=3"])
+    monkeypatch.setattr(
+        "sys.argv", ["x", "fit", f"--ckpt_path={folder / 'wide.ckpt'}", "--model.width=3", "--seed_everything=0"]
+    )
     return kind(Wide, save_config_callback=None, trainer_defaults=settings).model.width
 
 

@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
+from rebasin_lt.lit.data import digits
 from rebasin_lt.lit.data.registry import build_data
 
 
@@ -49,6 +50,7 @@ def test_digits_are_normalised_to_mean_0_and_deviation_1() -> None:
 
 
 def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits._read.cache_clear()
     original = builtins.__import__
 
     def without(name, *args, **kwargs):

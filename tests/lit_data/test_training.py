@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback, LightningModule
+from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.data.registry import DATASETS, build_data
 from rebasin_lt.lit.trainer import quiet_trainer
 
 
@@ -25,7 +26,7 @@ class Linear(LightningModule):
     def training_step(self, batch, batch_idx):
         images, labels = batch
         self.seen.append((self.trainer.current_epoch, images.double().sum().item()))
-        return nn.functional.cross_entropy(self.net(images.flatten(1)), labels)
+        return nn.functional.cross_entropy(self.net(images.flatten(1)), labels % 10)
 
     def validation_step(self, batch, batch_idx):
         self.counts["validation"] += len(batch[1])
@@ -33,8 +34,26 @@ class Linear(LightningModule):
     def test_step(self, batch, batch_idx):
         self.counts["test"] += len(batch[1])
 
+    def predict_step(self, batch, batch_idx):
+        return self.net(batch[0].flatten(1))
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+
+def small(request: pytest.FixtureRequest, name: str) -> ImageData:
+    """A data module of that name on files that the fixtures write: 20 images to train on, 10 for choices."""
+    fixtures = {"fashion_mnist": "fashion", "cifar10": "cifar10", "cifar100": "cifar100", "svhn": "svhn"}
+    settings: dict[str, object] = {"batch_size": 5, "train_size": 20, "val_size": 10}
+    if name in fixtures:
+        settings["root"] = str(request.getfixturevalue(fixtures[name]))
+    elif name == "image_folder":
+        settings["root"] = str(request.getfixturevalue("folders")({"train": 10, "test": 2}, size=(8, 8)))
+        settings |= {"image_size": 8, "num_workers": 0}
+    elif name == "imagenet":
+        root = request.getfixturevalue("folders")({"train": 1, "val": 1}, classes=1000, size=(8, 8))
+        settings |= {"root": str(root), "num_workers": 0}
+    return build_data(name, **settings)
 
 
 class Kill(Callback):
@@ -116,6 +135,45 @@ def test_evaluation_sees_every_image_once_and_training_works_after_it(make_data,
     assert module.counts["test"] == len(torch.cat([labels for _, labels in data.sweep("test")]))
     trainer.fit(module, datamodule=data)
     assert len(module.seen) == 5
+
+
+def test_workers_end_with_the_run_however_it_ends(folders, tmp_path: Path) -> None:
+    root = str(folders({"train": 20, "test": 4}, size=(8, 8)))
+    before = set(multiprocessing.active_children())
+    data = build_data("image_folder", root=root, val_size=10, batch_size=10, image_size=8, num_workers=2)
+    module = fit(data, tmp_path, [Kill(tmp_path / "cut.ckpt", step=3)])
+    assert module.seen
+    assert set(multiprocessing.active_children()) == before
+    trainer = quiet_trainer(tmp_path, 1, accelerator="cpu")
+    for verb in (trainer.fit, trainer.validate, trainer.test, trainer.predict):
+        verb(module, datamodule=data)
+        assert set(multiprocessing.active_children()) == before
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_every_dataset_goes_through_every_verb(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> None:
+    """With a plain Trainer: Lightning's defaults, its sanity check included, must take the loaders as they are."""
+    data = small(request, name)
+    module = Linear(data)
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    trainer.fit(module, datamodule=data)
+    assert len(module.seen) == 2 * 4
+    module.counts = dict.fromkeys(module.counts, 0)
+    trainer.validate(module, datamodule=data, verbose=False)
+    trainer.test(module, datamodule=data, verbose=False)
+    predictions = trainer.predict(module, datamodule=data)
+    num_test = len(data.test_dataloader().sampler.indices)
+    assert module.counts == {"validation": 10, "test": num_test}
+    assert sum(map(len, predictions)) == num_test > 0
 
 
 def test_fit_without_validation_images(fashion: Path, tmp_path: Path) -> None:

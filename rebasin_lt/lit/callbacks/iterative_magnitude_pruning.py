@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
@@ -111,15 +112,17 @@ class IterativeMagnitudePruning(MaskGuard):
         return {**own, "round": self.round, "rewound": dict(self._rewound)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in ("epochs_per_round", "targets"):
-            if state_dict[name] != getattr(self, name):
-                raise InputError(
-                    f"the checkpoint to resume was pruned with {name} {state_dict[name]}, "
-                    f"this run has {getattr(self, name)}"
-                )
         self.round, self._rewound = state_dict["round"], dict(state_dict["rewound"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
+            return
+        own = checkpoint["callbacks"].get(self.state_key, {})
+        for name in ("epochs_per_round", "targets"):
+            if name in own and own[name] != getattr(self, name):
+                raise InputError(
+                    f"the checkpoint to resume was pruned with {name} {own[name]}, this run has {getattr(self, name)}"
+                )
         saved = Mask(checkpoint.get(MASK, {}))
         if {name: tensor.shape for name, tensor in saved.items()} != {n: t.shape for n, t in self.mask.items()}:
             raise InputError("the checkpoint to resume prunes other parameters than this run: were `exclude` equal?")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
@@ -55,6 +56,8 @@ class MaskGuard(Callback):
         checkpoint.setdefault(METADATA, {})["mask_sha256"] = self.mask.hash
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
+            return
         saved = Mask(checkpoint[MASK]) if MASK in checkpoint else None
         if saved != self.mask:
             theirs = "no mask" if saved is None else f"a mask of sha256 {saved.hash[:12]}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
+from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData, Split
@@ -27,15 +30,21 @@ class Digits(ImageData):
     default_val_size = 297
 
     def _open(self, part: Split) -> ResidentImages:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise InputError("data digits needs scikit-learn: pip install rebasin-lt[demo]") from error
-        digits = load_digits()
-        order = torch.randperm(len(digits.target), generator=seeded(SPLIT, _SPLIT_SEED))
+        pixels, targets = _read()
+        order = torch.randperm(len(targets), generator=seeded(SPLIT, _SPLIT_SEED))
         chosen = order[:_NUM_TEST] if part == "test" else order[_NUM_TEST:]
-        pixels = torch.from_numpy(digits.images).to(torch.uint8)[chosen, None]
-        return ResidentImages(pixels, torch.from_numpy(digits.target)[chosen].long(), self._normalisation())
+        return ResidentImages(pixels[chosen, None], targets[chosen], self._normalisation())
 
     def _normalisation(self) -> Normalisation:
         return Normalisation(self.mean, self.std, white=16)
+
+
+@cache  # an experiment opens the data once per stage, and scikit-learn parses text
+def _read() -> tuple[Tensor, Tensor]:
+    """Pixels, uint8 of shape (images, 8, 8), and classes."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise InputError("data digits needs scikit-learn: pip install rebasin-lt[demo]") from error
+    digits = load_digits()
+    return torch.from_numpy(digits.images).to(torch.uint8), torch.from_numpy(digits.target).long()

@@ -1,0 +1,32 @@
+"""`python -m benchmarks [NAME...]` runs the named benchmarks, or all of them; --help lists them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from pathlib import Path
+
+
+def main() -> None:
+    """Run benchmarks one after another, each with its own defaults."""
+    names = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_"))
+    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
+    lines = [f"  {name}: {(module.__doc__ or '').splitlines()[0]}" for name, module in modules.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run the named benchmarks, or all of them:\n" + "\n".join(lines),
+        epilog="`python -m benchmarks.NAME --help` explains the options of one.",
+    )
+    parser.add_argument("name", nargs="*", help="benchmarks to run; all of them if none is named")
+    chosen = parser.parse_args().name
+    for name in chosen:
+        if name not in modules:
+            parser.error(f"benchmark {name!r} is not known, expected {', '.join(names)}")
+    for name in chosen or names:
+        modules[name].main([])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What was found of a network's symmetry, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from rebasin_lt.symmetry.trace import Frozen, Symmetry
+
+_SHOWN = 3  # names given as examples of what is frozen for one reason
+
+
+def log10_symmetries(symmetry: Symmetry) -> float:
+    """log10 of the number of permutations: n! for every group of n units, multiplied."""
+    return sum(math.lgamma(size + 1) for size in symmetry.groups.values()) / math.log(10)
+
+
+def as_text(symmetry: Symmetry) -> str:
+    """A table of the groups, then totals, what is frozen and why, and the error of the check.
+
+    Groups alike but for one number in their names share a line: `layer1.{0-2}.conv1.weight` stands for three.
+    """
+    tensors = _tensors_by_group(symmetry)
+    lines = _table(
+        ("group", "units", "tensors", "groups"),
+        [
+            (name, str(units), str(touched), str(count) if count > 1 else "")
+            for name, units, touched, count in _condensed(
+                (group, units, len(tensors[group])) for group, units in symmetry.groups.items()
+            )
+        ],
+    )
+    units = sum(symmetry.groups.values())
+    lines += [
+        "",
+        f"{len(symmetry.groups)} {'group' if len(symmetry.groups) == 1 else 'groups'} of {units:,} units, "
+        f"10^{log10_symmetries(symmetry):,.0f} permutations",
+        f"Coverage: they move {_percent(symmetry.coverage)} of the parameters' elements",
+        _checked(symmetry),
+        "",
+        *_frozen_lines(symmetry.frozen),
+        *_unknown_lines(symmetry),
+    ]
+    return "\n".join(lines)
+
+
+def as_json(symmetry: Symmetry) -> str:
+    """The same as one JSON object, with all names."""
+    tensors = _tensors_by_group(symmetry)
+    return json.dumps(
+        {
+            "groups": {group: {"units": units, "tensors": tensors[group]} for group, units in symmetry.groups.items()},
+            "num_groups": len(symmetry.groups),
+            "num_units": sum(symmetry.groups.values()),
+            "coverage": symmetry.coverage,
+            "log10_symmetries": log10_symmetries(symmetry),
+            "frozen": [
+                {
+                    "reason": reason,
+                    "axes": [{"name": entry.name, "axis": entry.axis, "units": entry.units} for entry in entries],
+                }
+                for reason, entries in frozen_by_reason(symmetry.frozen).items()
+            ],
+            "unknown": dict(symmetry.unknown),
+            "error": symmetry.error,
+        },
+        indent=2,
+    )
+
+
+def frozen_by_reason(frozen: Iterable[Frozen]) -> dict[str, list[Frozen]]:
+    """What is frozen, by reason, the most frequent reason first."""
+    reasons: dict[str, list[Frozen]] = {}
+    for entry in frozen:
+        reasons.setdefault(entry.reason, []).append(entry)
+    return dict(sorted(reasons.items(), key=lambda item: -len(item[1])))
+
+
+def _tensors_by_group(symmetry: Symmetry) -> dict[str, list[str]]:
+    tensors: dict[str, list[str]] = {group: [] for group in symmetry.groups}
+    for name, axes in symmetry.axes.items():
+        for group in dict.fromkeys(group for axis in axes for group in axis.groups):
+            tensors[group].append(name)
+    return tensors
+
+
+def _condensed(rows: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int, int]]:
+    """Rows (name, units, tensors), with those that differ in one number of the name only made one, and their count.
+
+    A row takes in the later ones along the number that makes most of them alike; no row is in two.
+    """
+    left = {name: (units, touched) for name, units, touched in rows}
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name in left:
+        for key in _patterns(name, left[name]):
+            alike.setdefault(key, []).append(name)
+    result = []
+    for name, sizes in dict(left).items():
+        if name not in left:
+            continue
+        families = [
+            (k, [other for other in alike[key] if other in left]) for k, key in enumerate(_patterns(name, sizes))
+        ]
+        k, family = max(families, key=lambda item: len(item[1]), default=(0, [name]))
+        for other in family:
+            del left[other]
+        result.append((_joint_name(family, 2 * k + 1), *sizes, len(family)))
+    return result
+
+
+def _patterns(name: str, sizes: tuple[int, int]) -> list[tuple[object, ...]]:
+    """For each number in the name, what must be equal in another name that differs in it only."""
+    parts = re.split(r"(\d+)", name)
+    return [(sizes, k, *parts[:k], "", *parts[k + 1 :]) for k in range(1, len(parts), 2)]
+
+
+def _joint_name(names: Sequence[str], k: int) -> str:
+    if len(names) == 1:
+        return names[0]
+    parts = re.split(r"(\d+)", names[0])
+    numbers = sorted(int(re.split(r"(\d+)", name)[k]) for name in names)
+    return "".join([*parts[:k], "{" + _ranges(numbers) + "}", *parts[k + 1 :]])
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0,2-5` for 0, 2, 3, 4, 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join([
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ])
+        for row in (head, *rows)
+    ]
+    lines.insert(1, "─" * len(lines[0]))
+    return [line.rstrip() for line in lines]
+
+
+def _percent(fraction: float) -> str:
+    """Two decimals, rounded down: 100 % means all of them."""
+    return f"{math.floor(fraction * 1e4) / 100:.2f}".removesuffix(".00") + " %"
+
+
+def _checked(symmetry: Symmetry) -> str:
+    if symmetry.error is None:
+        return "Not verified"
+    return f"Verified: a random permutation changes the outputs by a relative error of {symmetry.error:.1e}"
+
+
+def _frozen_lines(frozen: Sequence[Frozen]) -> list[str]:
+    if not frozen:
+        return ["Nothing is frozen"]
+    lines = ["Frozen axes"]
+    for reason, entries in frozen_by_reason(frozen).items():
+        names = list(dict.fromkeys(entry.name for entry in entries))
+        more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        lines.append(f"  {len(entries)} × {reason}: {', '.join(names[:_SHOWN])}{more}")
+    return lines
+
+
+def _unknown_lines(symmetry: Symmetry) -> list[str]:
+    if not symmetry.unknown:
+        return []
+    return [
+        "Operators that are not followed; all that they touch is frozen",
+        *(f"  {text}" for text in symmetry.unknown.values()),
+    ]

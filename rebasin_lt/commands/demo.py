@@ -15,6 +15,8 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
     """
     from pathlib import Path
 
+    import torch
+
     from rebasin_lt.errors import InputError
     from rebasin_lt.report.experiment import write_report
     from rebasin_lt.report.tables import experiment_table
@@ -24,6 +26,7 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}, expected at least 1")
+    torch.set_num_threads(1)  # networks this small only wait for each other's threads
     folder, recipe = Path(out), Recipe()
     claim_folder(folder, {"command": "demo", "seeds": seeds})
     outcome = run_experiment(folder / "runs", recipe, seeds)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barr
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, hash_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork, load_network
-from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.pruning.mask import Mask
@@ -64,11 +64,11 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         )
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
-    data = _data(settings, source)
+    images = _images(settings, source)
     claim_folder(out, asdict(settings))
     result = finished(out)
     if result is None:
-        result = _align(settings, out, source, reference, masks, data, progress or (lambda *_: None))
+        result = _align(settings, out, source, reference, masks, images, progress or (lambda *_: None))
         finish(out, result)
     return result
 
@@ -105,15 +105,12 @@ def _align(
     source: LoadedNetwork,
     reference: LoadedNetwork,
     masks: Mapping[str, Mask],
-    data: ImageData,
+    images: _Images,
     progress: Progress,
 ) -> dict[str, Any]:
-    device = resolve_device(settings.device)
-    network_a, network_b = source.network.to(device), reference.network.to(device)
-    sweep = {"num_images": settings.num_images, "batch_size": settings.batch_size, "seed": settings.seed}
-    batches = data.sweep("train", **sweep, device=device)
-    symmetry = trace_symmetry(network_a, next(iter(batches))[0][:2])
-    match = match_activations(network_a, network_b, batches, symmetry, progress=partial(progress, "match"))
+    network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
+    symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
+    match = match_activations(network_a, network_b, images.train, symmetry, progress=partial(progress, "match"))
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
     _write(settings, out, source, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
@@ -123,7 +120,7 @@ def _align(
         "masks": {name: mask.sparsity for name, mask in masks.items()},
     }
     if settings.num_alphas:
-        result["barrier"] = _barriers(settings, network_a, network_b, permuted, data, device, progress)
+        result["barrier"] = _barriers(settings, network_a, network_b, permuted, images, progress)
     return result
 
 
@@ -164,15 +161,10 @@ def _barriers(
     network_a: nn.Module,
     network_b: nn.Module,
     permuted: Mapping[str, Tensor],
-    data: ImageData,
-    device: torch.device,
+    images: _Images,
     progress: Progress,
 ) -> dict[str, Any]:
     """Curves on the test images, by correction, before (A to B) and after (π(A) to B) alignment."""
-    test = data.sweep("test", batch_size=settings.batch_size, device=device)
-    train = data.sweep(
-        "train", num_images=settings.num_images, batch_size=settings.batch_size, seed=settings.seed, device=device
-    )
     normalised = any(isinstance(module, _BatchNorm) for module in network_b.modules())
     corrections: tuple[Correction, ...] = ("none", "bn_reset" if normalised else "repair")
     curves: dict[str, Any] = {}
@@ -183,10 +175,10 @@ def _barriers(
                     network_b,
                     state,
                     network_b,
-                    test,
+                    images.test,
                     alphas=settings.num_alphas,
                     correction=correction,
-                    correction_batches=train,
+                    correction_batches=images.train,
                     progress=partial(progress, f"barrier {name}, {correction}"),
                 )
             )
@@ -198,11 +190,23 @@ def _curve(barrier: BarrierResult) -> dict[str, Any]:
     return {name: getattr(barrier, name) for name in names}
 
 
-def _data(settings: Alignment, source: LoadedNetwork) -> ImageData:
-    """The dataset that was asked for, or else the one A was trained on."""
+class _Images(NamedTuple):
+    """What A and B see: batches of (images, labels) on one device, the same ones in every pass."""
+
+    train: ImageLoader  # to match on, and to correct statistics
+    test: ImageLoader  # to measure the loss
+    device: torch.device
+
+
+def _images(settings: Alignment, source: LoadedNetwork) -> _Images:
+    """Those of the dataset that was asked for, or else of the one A was trained on."""
     if settings.data is not None:
-        return build_data(settings.data, root=settings.root)
-    known = source.metadata.get("data")
-    if not known:
+        data = build_data(settings.data, root=settings.root)
+    elif known := source.metadata.get("data"):
+        data = build_data(**known)
+    else:
         raise InputError(f"--ckpt-a {settings.ckpt_a} does not say what it was trained on: give --data NAME")
-    return build_data(**known)
+    device = resolve_device(settings.device)
+    common: dict[str, Any] = {"batch_size": settings.batch_size, "device": device}
+    train = data.sweep("train", num_images=settings.num_images, seed=settings.seed, **common)
+    return _Images(train, data.sweep("test", **common), device)

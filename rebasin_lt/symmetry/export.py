@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import io
 import linecache
+import logging
 import os
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +40,7 @@ class Program:
 
     def decomposed(self) -> Program:
         """The same program in PyTorch's core operators, of which there are fewer."""
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _quietly(), torch.no_grad():
             return _program(self.exported.run_decompositions())
 
 
@@ -64,8 +65,7 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
 
     Raises SymmetryError, naming the line, for what `torch.export` cannot follow.
     """
-    with _in_eval_mode(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _in_eval_mode(model), torch.no_grad(), _quietly():
         try:
             bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
             shapes = torch.utils._pytree.tree_map(_any_batch_size, tuple(bound.values()))
@@ -90,6 +90,19 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without torch's warnings and dumps of graphs: what matters is in the error."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
 def _program(exported: ExportedProgram) -> Program:
     state, constants, inputs = {}, {}, []
     for spec in exported.graph_signature.input_specs:
@@ -107,7 +120,8 @@ def _explain(model: nn.Module, error: Exception) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not os.path.abspath(frame.filename).startswith((_TORCH, os.path.abspath(__file__))) and "<" not in frame.filename
+        if not os.path.abspath(frame.filename).startswith((_TORCH, os.path.abspath(__file__)))
+        and "<" not in frame.filename
     ]
     where = ""
     if frames:

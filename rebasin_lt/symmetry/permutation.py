@@ -25,7 +25,9 @@ class Permutation(Mapping[str, Tensor]):
         for group, index in indices.items():
             index = torch.as_tensor(index).detach().cpu()
             if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-                raise InputError(f"permutation of {group} is {index.dtype} of shape {tuple(index.shape)}, expected indices")
+                raise InputError(
+                    f"permutation of {group} is {index.dtype} of shape {tuple(index.shape)}, expected indices"
+                )
             index = index.long()
             if not torch.equal(index.sort().values, torch.arange(len(index))):
                 raise InputError(f"permutation of {group} does not hold each of 0 to {len(index) - 1} once")

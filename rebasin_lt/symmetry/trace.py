@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -115,16 +116,18 @@ class Symmetry:
     def verify(self, model: nn.Module, example_inputs: Tensor | tuple[Any, ...], seed: int = 0) -> float:
         """The relative error of the outputs under a random permutation, in float64 on the CPU.
 
-        The model itself is run, not the traced graph; parameters and buffers that are constant (norms as they are
-        initialised, layers that start at zero) are replaced by random ones first, for otherwise they could not show an
+        The model itself is run, not the traced graph; its weights are scaled and constants (norms as they are
+        initialised, layers that start at zero) replaced by random values first, for otherwise they might not show an
         error. Raises SymmetryError if the error is above 1e-9. The model is not modified.
         """
         generator = torch.Generator().manual_seed(seed)
         network = copy.deepcopy(model).cpu().double().eval()
-        tensors = (*network.named_parameters(), *network.named_buffers())  # tied ones once, as functional_call has them
-        state = {name: _generic(tensor.detach(), generator) for name, tensor in tensors if name in self.axes}
-        for parameter in network.parameters():
-            parameter.data = parameter.data.new_empty(0)  # `state` holds it: large networks fit in memory only once
+        state = {}
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):  # tied ones once
+            if name in self.axes:
+                state[name] = _generic(tensor, generator)
+            if isinstance(tensor, nn.Parameter):
+                tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
         arguments = tuple(_as_double(argument, generator) for argument in example_arguments(example_inputs))
         permutation = self.random(generator)
         with torch.no_grad():
@@ -241,11 +244,22 @@ def _coverage(axes: Mapping[str, tuple[AxisType, ...]]) -> float:
 
 
 def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """The tensor, or a random one in [0.5, 1.5) in place of one that is constant along some axis."""
-    if not tensor.is_floating_point() or not tensor.numel():
-        return tensor
-    alike = any(bool((tensor == tensor.narrow(dim, 0, 1)).all()) for dim in range(tensor.ndim) if tensor.shape[dim] > 1)
-    return torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) + 0.5 if alike else tensor
+    """The tensor at values that let every unit be seen in the outputs.
+
+    One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
+    the scale of He et al. (arXiv 1502.01852): untrained, as in an EfficientNet without statistics of its batches, they
+    damp what its first layers do to 1e-13 of the outputs.
+    """
+    values = tensor.detach()
+    if not values.is_floating_point() or not values.numel():
+        return values
+    alike = any(bool((values == values.narrow(dim, 0, 1)).all()) for dim in range(values.ndim) if values.shape[dim] > 1)
+    if alike:
+        offset = 0.5 if values.any() else -0.5
+        values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
+    if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
+        values = values * (math.sqrt(2 / values[0].numel()) / values.square().mean().sqrt())
+    return values
 
 
 def _as_double(argument: Any, generator: torch.Generator) -> Any:

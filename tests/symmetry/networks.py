@@ -35,7 +35,10 @@ def weight(*shape: int) -> nn.Parameter:
 
 def concatenation() -> nn.Module:
     return Net(
-        lambda net, x: net.c(torch.cat([net.a(x).relu(), net.b(x).relu()], 1)), a=conv(2, 4), b=conv(2, 6), c=conv(10, 3)
+        lambda net, x: net.c(torch.cat([net.a(x).relu(), net.b(x).relu()], 1)),
+        a=conv(2, 4),
+        b=conv(2, 6),
+        c=conv(10, 3),
     )
 
 
@@ -71,7 +74,9 @@ def norm_stream() -> nn.Module:
         h = net.embed(x)
         return net.head(net.norm(h + net.down(net.up(net.norm(h)).relu())))
 
-    return Net(run, embed=nn.Linear(5, 6), norm=nn.LayerNorm(6), up=nn.Linear(6, 8), down=nn.Linear(8, 6), head=nn.Linear(6, 3))
+    return Net(
+        run, embed=nn.Linear(5, 6), norm=nn.LayerNorm(6), up=nn.Linear(6, 8), down=nn.Linear(8, 6), head=nn.Linear(6, 3)
+    )
 
 
 def attention() -> nn.Module:
@@ -100,7 +105,9 @@ def flattened() -> nn.Module:
 
 def tied() -> nn.Module:
     """One matrix under two names: hidden units are outputs of its first use and inputs of its second."""
-    net = Net(lambda net, x: F.linear(net.a(x).relu(), net.b.weight.t()), a=nn.Linear(5, 6), b=nn.Linear(5, 6, bias=False))
+    net = Net(
+        lambda net, x: F.linear(net.a(x).relu(), net.b.weight.t()), a=nn.Linear(5, 6), b=nn.Linear(5, 6, bias=False)
+    )
     net.b.weight = net.a.weight
     return net
 
@@ -168,9 +175,7 @@ def padded_channels() -> nn.Module:
 
 def without_rule() -> nn.Module:
     """The order of channels matters to a cumulative sum, for which there is no rule."""
-    return Net(
-        lambda net, x: net.c(net.b(net.a(x).cumsum(1)).relu()), a=conv(2, 6), b=conv(6, 4), c=conv(4, 3)
-    )
+    return Net(lambda net, x: net.c(net.b(net.a(x).cumsum(1)).relu()), a=conv(2, 6), b=conv(6, 4), c=conv(4, 3))
 
 
 def in_place() -> nn.Module:
@@ -205,3 +210,9 @@ def inputs(build: Callable[[], nn.Module], batch: int = 3, seed: int = 1) -> Ten
     """A batch of random inputs, of a size other than that of the trace."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, *NETWORKS[build][1:]), dtype=torch.float64, generator=generator)
+
+
+def mixed_state(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict, every second tensor of it a mask."""
+    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    return {name: tensor > 0 if k % 2 else tensor for k, (name, tensor) in enumerate(state.items())}

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import permutations, product
+from math import factorial, prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rebasin_lt.symmetry import axes
-from rebasin_lt.symmetry.axes import Atom, Block, Layout, atoms_of, concatenate, fixed, free, freeze, resolve, take, unify
+from rebasin_lt.symmetry.axes import (
+    Atom,
+    Block,
+    Layout,
+    atoms_of,
+    concatenate,
+    fixed,
+    free,
+    freeze,
+    resolve,
+    take,
+    unify,
+)
 
 Moves = dict[Atom, Sequence[int]]
 few = settings(max_examples=80, deadline=None, derandomize=True)
@@ -103,10 +116,11 @@ def test_take_keeps_just_what_keeps_the_part_together(data: st.DataObject) -> No
         assert tuple(indices[i] for i in part) == tuple(whole[i] for i in indices)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(pairs(2))
 def test_unify_leaves_only_permutations_that_act_alike_on_both_axes(pair: tuple[Layout, Layout]) -> None:
     first, second = pair
+    assume(prod(factorial(atom.size) for atom in atoms_of(pair)) <= 1000)
     alike = {pair for pair in actions([first, second]) if pair[0] == pair[1]}
     unify(first, second, "the test")
     assert_alike(first, second)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torchvision import models
 
+from rebasin_lt.errors import SymmetryError
 from rebasin_lt.models.registry import default_input_shape
-from rebasin_lt.symmetry.trace import trace_symmetry
+from rebasin_lt.symmetry.axis_type import AxisType
+from rebasin_lt.symmetry.trace import infer_symmetry, trace_symmetry
 
 CHANNELS_ALL_FREE = (
     *("vgg", "resnet", "wide_resnet", "densenet", "squeezenet", "googlenet", "inception", "mobilenet", "efficientnet"),
@@ -50,6 +52,16 @@ def test_the_symmetry_of_small_networks_is_found(name):
     check(name)
 
 
+@pytest.mark.parametrize("left_behind", ["features.0.1.running_var", "features.1.block.0.0.weight"])
+def test_the_check_sees_the_first_layers_of_a_deep_network(left_behind):
+    """At its initialisation this network damps them to 1e-9 of the outputs: the check must not be blind there."""
+    network, images = models.mobilenet_v3_large(weights=None), torch.randn(2, 3, 64, 64)
+    symmetry = infer_symmetry(network, images)
+    symmetry.axes = {**symmetry.axes, left_behind: tuple(AxisType(axis.size) for axis in symmetry.axes[left_behind])}
+    with pytest.raises(SymmetryError, match="changes the outputs of MobileNetV3"):
+        symmetry.verify(network, images)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models.list_models(module=models))
 def test_the_symmetry_of_every_classifier_is_found(name):
@@ -57,5 +69,5 @@ def test_the_symmetry_of_every_classifier_is_found(name):
 
 
 @pytest.mark.slow
-def test_there_are_eighty_classifiers():
+def test_these_are_all_eighty():
     assert len(models.list_models(module=models)) >= 80

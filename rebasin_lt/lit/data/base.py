@@ -138,6 +138,9 @@ class ImageData(LightningDataModule):
             raise InputError(f"split is {split!r}, expected train, val or test")
         if split == "val":
             self._check_has_val()
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.prepare_data()
         images, indices = self._images(split)
         if num_images is not None:
@@ -145,7 +148,7 @@ class ImageData(LightningDataModule):
                 raise InputError(f"num_images is {num_images}, but {split} of {self.name} has {len(indices)} images")
             chosen = torch.randperm(len(indices), generator=seeded(SPLIT, seed))[:num_images]
             indices = indices[chosen.sort().values]
-        sampler = EpochBatches(indices, batch_size or self.batch_size, seed=seed)
+        sampler = EpochBatches(indices, batch_size, seed=seed)
         return images.loader(sampler, augment, torch.device(device or "cpu"))
 
     def _has_val(self) -> bool:

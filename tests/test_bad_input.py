@@ -117,7 +117,11 @@ CASES = [
     (f"{MATCH} --out new --n-images 0", 2, "num_images is 0"),
     (f"{MATCH} --out new --batch-size 0", 2, "batch_size is 0"),
     (f"{MATCH} --out new --device warp", 2, "device 'warp' cannot be used here"),
-    (f"{MATCH} --out other", 2, "output folder other holds another run: ckpt_a is elsewhere.ckpt there and a.ckpt here"),
+    (
+        f"{MATCH} --out other",
+        2,
+        "output folder other holds another run: ckpt_a is elsewhere.ckpt there and a.ckpt here",
+    ),
     (f"{MATCH} --out strange", 2, "strange holds files but no config.yaml"),
     (f"{MATCH} --out a.ckpt", 2, "output folder a.ckpt is a file"),
     ("demo --out other", 2, "output folder other holds another run"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -44,9 +44,9 @@ def match_activations(
 
     Per group the sum over units of the Pearson correlation of matched pairs is maximised (arXiv 2505.05143, Eq. 1);
     every image and site is a sample. No group's statistic depends on another's permutation, so one pass serves all.
-    `stream`: a group seen at several points (a residual stream) counts the correlation at all of them ("sum") or, as the
-    paper's code, at its last ("last"). A unit that is constant at a point has correlation 0 there. Pairs in which either
-    unit is constant everywhere are settled by their weights (`settle_ties`), at no cost to the correlations.
+    `stream`: a group seen at several points (a residual stream) counts the correlation at all of them ("sum") or, as
+    the paper's code, at its last ("last"). A unit that is constant at a point has correlation 0 there. Pairs in which
+    either unit is constant everywhere are settled by their weights (`settle_ties`), at no cost to the correlations.
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
@@ -56,7 +56,7 @@ def match_activations(
     if stream not in get_args(Stream):
         raise InputError(f"stream is {stream!r}, expected one of {', '.join(get_args(Stream))}")
     states = [state_of(source), state_of(reference)]
-    check_alike(*states, names=("source", "reference"))
+    check_alike(states[0], states[1], names=("source", "reference"))
     _check_symmetry(symmetry, states[0])
     points = {group: _points(symmetry, group, stream) for group in symmetry.groups}
     moments, num_samples = _stream(states, batches, symmetry, points, progress)
@@ -101,7 +101,7 @@ def _stream(
 
     device, num_samples = device_of(states[0]), 0
     states = [states[0], {name: tensor.to(device) for name, tensor in states[1].items()}]
-    total = len(batches) if hasattr(batches, "__len__") else 0
+    total = len(batches) if isinstance(batches, Sized) else 0
     for done, batch in enumerate(nonempty(batches), start=1):
         inputs = inputs_of(batch, device)
         symmetry.observe(states, inputs, visit)

@@ -42,14 +42,14 @@ def write_report(folder: Path, recipe: Recipe, outcome: Outcome) -> Path:
 
 _TEXTS = {
     "accuracy": (
-        "Test accuracy of each sparse network, mean ± standard error over seeds. LTH trains A's weights under A's mask; "
-        "all others train B: under A's mask permuted to B's units (permuted), as it is (naive), permuted at random but "
-        "consistently (random permutation), and shuffled layer by layer (shuffled).",
+        "Test accuracy of each sparse network, mean ± standard error over seeds. LTH trains A's weights under A's "
+        "mask; all others train B: under A's mask permuted to B's units (permuted), as it is (naive), permuted at "
+        "random but consistently (random permutation), and shuffled layer by layer (shuffled).",
         "Line chart of test accuracy against sparsity for five methods, with the dense accuracy as a line.",
     ),
     "barrier-loss": (
-        "Mean test loss along the straight line from A to B, before and after A's units are permuted to match B's; with "
-        "REPAIR, the statistics of every unit are set to the interpolated ones.",
+        "Mean test loss along the straight line from A to B, before and after A's units are permuted to match B's; "
+        "with REPAIR, the statistics of every unit are set to the interpolated ones.",
         "Curves of test loss against the interpolation coefficient, before and after alignment.",
     ),
     "barrier-error": (
@@ -62,19 +62,20 @@ _TEXTS = {
 def _introduction(recipe: Recipe, outcome: Outcome) -> str:
     seeds = len(outcome.alignments)
     return (
-        f"Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units by "
-        f"the permutation that matches their activations; B is trained under it from its own weights at {recipe.rewind}. "
-        f"{seeds} paired repetition{'s' * (seeds != 1)} on scikit-learn's handwritten digits, 8×8 pixels, 1,000 of them for "
-        "training. Masks simulate sparsity: nothing here runs faster."
+        "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
+        "by the permutation that matches their activations; B is trained under it from its own weights at "
+        f"{recipe.rewind}. {seeds} paired repetition{'s' * (seeds != 1)} on scikit-learn's handwritten digits, "
+        "8×8 pixels, 1,000 of them for training. Masks simulate sparsity: nothing here runs faster."
     )
 
 
 def _settings(recipe: Recipe) -> str:
     network = ", ".join(f"{name} {value}" for name, value in recipe.network.items())
     return (
-        f"Network: {network}. Dense: {recipe.dense_epochs} epochs at learning rate {recipe.dense['learning_rate']}. Pruning: "
-        f"{recipe.fraction:.0%} of the remaining weights per round, {recipe.epochs_per_round} epochs of fine-tuning at "
-        f"{recipe.prune['learning_rate']} after each. Sparse: {recipe.sparse_epochs} epochs at "
-        f"{recipe.sparse['learning_rate']}. SGD with momentum 0.9, cosine schedule, batches of {recipe.data['batch_size']}. "
+        f"Network: {network}. Dense: {recipe.dense_epochs} epochs at learning rate {recipe.dense['learning_rate']}. "
+        f"Pruning: {recipe.fraction:.0%} of the remaining weights per round, {recipe.epochs_per_round} epochs of "
+        f"fine-tuning at {recipe.prune['learning_rate']} after each. Sparse: {recipe.sparse_epochs} epochs at "
+        f"{recipe.sparse['learning_rate']}, weight decay {recipe.sparse.get('weight_decay', 5e-4):g}. SGD with "
+        f"momentum 0.9, cosine schedule, batches of {recipe.data['batch_size']}. "
         "The test images were used once per network, after its training."
     )

@@ -75,7 +75,7 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
 
 def load_pair(settings: Alignment) -> tuple[LoadedNetwork, LoadedNetwork]:
     """Networks A and B. Raises InputError where their architectures or widths differ, with both values."""
-    load = {"arch": settings.model, "width": settings.width, "num_classes": settings.num_classes}
+    load: dict[str, Any] = {"arch": settings.model, "width": settings.width, "num_classes": settings.num_classes}
     source, reference = (load_network(path, **load) for path in (settings.ckpt_a, settings.ckpt_b))
     for key in ("arch", "width", "num_classes", "input_shape"):
         ours, theirs = source.metadata.get(key), reference.metadata.get(key)

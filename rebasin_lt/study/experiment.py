@@ -1,4 +1,4 @@
-"""The whole experiment over paired seeds: dense A and B, IMP, matching, and every sparse solution beside its controls."""
+"""The whole experiment over paired seeds: dense A and B, IMP, matching, every sparse solution and its controls."""
 
 from __future__ import annotations
 

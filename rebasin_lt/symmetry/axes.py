@@ -168,7 +168,7 @@ def _canonical(size: int, blocks: Iterable[Block], reason: str) -> Layout:
         if len(block.atoms) > 1:
             origin = block.positions[(0,) * len(block.atoms) + (0,)]
             steps = [
-                abs(block.positions[tuple(int(i == k) for i in range(len(block.atoms))) + (0,)] - origin)
+                abs(block.positions[(*(int(i == k) for i in range(len(block.atoms))), 0)] - origin)
                 for k in range(len(block.atoms))
             ]
             order = sorted(range(len(steps)), key=lambda k: -steps[k])

@@ -36,7 +36,8 @@ class Program:
     @property
     def graph(self) -> fx.Graph:
         """Its operators, in an order in which they can be executed."""
-        return self.exported.graph
+        graph: fx.Graph = self.exported.graph
+        return graph
 
     def decomposed(self) -> Program:
         """The same program in PyTorch's core operators, of which there are fewer."""
@@ -52,7 +53,8 @@ def example_arguments(example_inputs: Tensor | tuple[Any, ...]) -> tuple[Any, ..
     arguments = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
     if not isinstance(arguments, tuple) or not any(isinstance(argument, Tensor) for argument in arguments):
         raise InputError(
-            f"example_inputs is a {type(example_inputs).__name__}, expected a tensor or a tuple of the model's arguments"
+            f"example_inputs is a {type(example_inputs).__name__}, "
+            "expected a tensor or a tuple of the model's arguments"
         )
     return tuple(
         torch.cat([argument, argument]) if isinstance(argument, Tensor) and argument.shape[:1] == (1,) else argument
@@ -170,7 +172,8 @@ def _call(node: fx.Node, values: dict[fx.Node, list[Any]], device: torch.device,
     results = []
     with torch.no_grad():
         for i in range(count):
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda argument, i=i: values[argument][i])
+            own = {argument: values[argument][i] for argument in node.all_input_nodes}
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), own.__getitem__)
             if kwargs.get("device") is not None:
                 kwargs = {**kwargs, "device": device}
             results.append(node.target(*args, **kwargs))  # type: ignore[operator]

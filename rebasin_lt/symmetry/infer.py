@@ -54,7 +54,8 @@ class Inference:
         elif node.op == "get_attr":
             self.nodes[node] = None  # a subgraph of a higher-order operator, for which there is no rule
         elif node.target is operator.getitem:
-            self.nodes[node] = self.nodes[node.args[0]][node.args[1]]
+            (source,) = node.all_input_nodes
+            self.nodes[node] = self.nodes[source][node.args[1]]
         else:
             self._operator(node)
 
@@ -182,7 +183,8 @@ def _hint(size: int | torch.SymInt) -> Any:
     """A size for the example batch; None where it depends on the data."""
     if not isinstance(size, torch.SymInt):
         return int(size)
-    return int(size.node.hint) if size.node.has_hint() else None
+    hint: Any = size.node.hint if size.node.has_hint() else None
+    return None if hint is None else int(hint)
 
 
 def _tensors(value: Any, kind: type = TensorType) -> list[Any]:

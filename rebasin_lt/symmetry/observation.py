@@ -12,13 +12,15 @@ from rebasin_lt.symmetry.axes import Atom, atoms_of, resolve
 from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.tensor_type import TensorType
 
-# Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more of it.
-_PASSED = frozenset(
-    "view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose swapaxes t contiguous clone alias "
-    "detach to _to_copy dropout dropout_ feature_dropout slice select split split_with_sizes chunk unbind cat roll pad "
-    "constant_pad_nd expand mean max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d "
-    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d adaptive_max_pool2d getitem".split()
-)
+# Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more.
+_PASSED = frozenset({
+    *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose"),
+    *("swapaxes", "t", "contiguous", "clone", "alias", "detach", "to", "_to_copy", "dropout", "dropout_"),
+    *("feature_dropout", "slice", "select", "split", "split_with_sizes", "chunk", "unbind", "cat", "roll", "pad"),
+    *("constant_pad_nd", "expand", "mean", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices"),
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "getitem"),
+})
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Observation:
         if others == copies == 1 and torch.equal(self.positions.flatten(), torch.arange(rows.shape[-1])):
             return rows.reshape(-1, count)
         rows = rows.reshape(-1, rows.shape[-1])
-        picked = rows[:, self.positions.to(rows.device).flatten()].unflatten(1, (count, others, copies))
+        picked = rows[:, self.positions.to(rows.device).flatten()].view(-1, count, others, copies)
         picked = picked[:, :, 0] if others == 1 else picked.square().mean(2).sqrt()
         return picked.transpose(1, 2).reshape(-1, count)
 

@@ -79,13 +79,13 @@ class Permutation(Mapping[str, Tensor]):
 
     @classmethod
     def load(cls, path: Path | str) -> Permutation:
-        """Read what `save` wrote. Raises InputError if there is no such file, BrokenFileError if it is no permutation."""
+        """Read what `save` wrote. Raises InputError for a missing file, BrokenFileError for what is no permutation."""
         if not Path(path).is_file():
             raise InputError(f"permutation {path} does not exist")
         try:
             with safe_open(path, framework="pt") as file:
                 if (file.metadata() or {}).get("format") != "rebasin_lt.permutation":
                     raise BrokenFileError(f"{path} is not a permutation file of rebasin-lt")
-                return cls({group: file.get_tensor(group) for group in file.keys()})
+                return cls({group: file.get_tensor(group) for group in file.keys()})  # noqa: SIM118 - no mapping
         except (SafetensorError, InputError) as error:
             raise BrokenFileError(f"{path} is not a readable permutation: {error}") from error

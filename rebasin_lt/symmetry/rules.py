@@ -262,10 +262,9 @@ def pad(call: Call) -> Result:
 
 @rule("embedding")
 def embedding(call: Call) -> Result:
-    """Rows are chosen by the input, so they stay; their elements are units."""
+    """Rows are chosen by indices, so they stay; their elements are units."""
     weight, indices = call["weight"], call["indices"]
     freeze(weight.axis(0), "rows are looked up by index")
-    indices.freeze("indices into a table")
     return TensorType.of([*indices.axes(), weight.axis(1)])
 
 
@@ -433,7 +432,7 @@ def batch_norm(call: Call) -> Result:
 
 @rule("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
 def layer_norm(call: Call) -> Result:
-    """Statistics over the normalised dimensions do not depend on their order; the affine map has an element for each."""
+    """Statistics over the normalised dimensions do not depend on order; the affine map has an element for each."""
     inputs = call["input"]
     axes = inputs.axes()
     for name in ("weight", "bias"):
@@ -448,7 +447,7 @@ def layer_norm(call: Call) -> Result:
 def group_norm(call: Call) -> Result:
     """Whole groups may be permuted, and the units within a group alike in all groups."""
     inputs = call["input"]
-    groups = call.arguments.get("num_groups", call.arguments.get("group"))
+    groups = int(call.arguments["num_groups"] if call.name == "group_norm" else call["group"])
     channels = product([free(groups), free(inputs.shape[1] // groups)])
     call.tie(inputs.axis(1), channels)
     for name in ("weight", "bias"):

@@ -68,7 +68,7 @@ class TensorType:
         return [separate.part_of(dim).layout for dim in range(len(self.shape))]
 
     def separated(self, dims: Sequence[int]) -> TensorType:
-        """The same tensor with every part that has one of `dims` split: its axis must be a product of its dimensions."""
+        """The same tensor with every part that has one of `dims` split: its axis must be a product of dimensions."""
         parts: list[Part] = []
         for part in self.parts:
             if len(part.dims) == 1 or not set(part.dims) & set(dims):

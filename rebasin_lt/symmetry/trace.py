@@ -39,10 +39,10 @@ class Frozen(NamedTuple):
 class Symmetry:
     """The groups of units that may be permuted without changing what a network computes, and where they act.
 
-    `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`, ...
-    for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension. `frozen`:
-    what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`: fraction of the
-    parameters' elements that some group moves. `observations`: group -> `Observation`s, in the order of execution.
+    `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`,
+    ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension.
+    `frozen`: what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`: fraction
+    of the parameters' elements that some group moves. `observations`: group -> `Observation`s, in execution order.
     `error`: the relative error that `verify` measured when the network was traced, None without.
     """
 
@@ -247,8 +247,8 @@ def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """The tensor at values that let every unit be seen in the outputs.
 
     One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
-    the scale of He et al. (arXiv 1502.01852): untrained, as in an EfficientNet without statistics of its batches, they
-    damp what its first layers do to 1e-13 of the outputs.
+    the scale of He et al. (arXiv 1502.01852): as they are initialised, deep networks without statistics of their batches
+    may damp what the first layers do to 1e-13 of the outputs.
     """
     values = tensor.detach()
     if not values.is_floating_point() or not values.numel():

@@ -49,7 +49,13 @@ def residual_net() -> nn.Module:
 
 
 def vgg_like() -> nn.Module:
-    convolutions = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 18, 3, padding=1), nn.ReLU()]
+    convolutions = [
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 18, 3, padding=1),
+        nn.ReLU(),
+    ]
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(18 * 4, 14), nn.ReLU(), nn.Linear(14, 5))
 
 
@@ -150,7 +156,7 @@ def test_dead_unit_that_is_planted_wrong_never_costs_a_live_one() -> None:
     """Weights that all but shout for another partner do not move a live pair."""
     source, reference, symmetry = planted(mlp, 4)
     exact = match_activations(source, reference, images(40), symmetry).permutation
-    group = list(symmetry.groups)[0]
+    group = next(iter(symmetry.groups))
     with torch.no_grad():
         source[1].weight[0] *= 0
         source[1].bias[0] = 0
@@ -197,9 +203,10 @@ def test_permutation_does_not_depend_on_the_cut_into_batches() -> None:
     source, reference = randomised(residual_net, 0), randomised(residual_net, 1)
     symmetry, whole = trace_symmetry(source, EXAMPLE), images(36)
     cut = list(torch.split(whole[0], [1, 20, 15]))
-    assert match_activations(source, reference, whole, symmetry).permutation == match_activations(
-        source, reference, cut, symmetry
-    ).permutation
+    assert (
+        match_activations(source, reference, whole, symmetry).permutation
+        == match_activations(source, reference, cut, symmetry).permutation
+    )
 
 
 def test_network_matched_with_itself_gives_the_identity() -> None:

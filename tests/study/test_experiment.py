@@ -79,10 +79,15 @@ def test_controls_keep_what_they_promise(finished) -> None:
     controls = folder / "seed=0" / "controls"
     for control in ("random_permutation", "shuffled"):
         mask = Mask.load(controls / control / "sparsity-0.8.mask.safetensors")
-        assert {name: int(kept.sum()) for name, kept in mask.items()} == {name: int(kept.sum()) for name, kept in own.items()}
+        assert {name: int(kept.sum()) for name, kept in mask.items()} == {
+            name: int(kept.sum()) for name, kept in own.items()
+        }
         assert any(not torch.equal(mask[name], own[name]) for name in own)
     consistent = Mask.load(controls / "random_permutation" / "sparsity-0.8.mask.safetensors")
-    for name, kept in own.items():  # a permutation moves rows and columns, so what they hold in total only changes places
+    for (
+        name,
+        kept,
+    ) in own.items():  # a permutation moves rows and columns, so what they hold in total only changes places
         for dim in (0, 1):
             assert consistent[name].sum(dim).sort().values.tolist() == kept.sum(dim).sort().values.tolist()
 
@@ -92,6 +97,12 @@ def test_report_holds_the_numbers_and_needs_nothing_else(finished, tmp_path) -> 
     page = write_report(tmp_path, TINY, outcome)
     html = page.read_text(encoding="utf-8")
     assert "<svg" in html
-    assert "http://" not in html.replace("http://www.w3.org", "") and "src=" not in html
-    assert {path.name for path in Path(tmp_path).iterdir()} >= {"accuracy.svg", "barrier-loss.svg", "table.csv", "records.json"}
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "src=" not in html
+    assert {path.name for path in Path(tmp_path).iterdir()} >= {
+        "accuracy.svg",
+        "barrier-loss.svg",
+        "table.csv",
+        "records.json",
+    }
     assert json.loads((tmp_path / "records.json").read_text())["records"] == outcome.records

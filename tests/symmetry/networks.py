@@ -1,4 +1,4 @@
-"""Small networks, each with one structure that permutations must respect; `NETWORKS` holds them with an example input."""
+"""Small networks, each with one structure that permutations must respect; `NETWORKS` has the shapes of their inputs."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ CONVOLVED, KERNEL = (1, 2, 4, 4), torch.randn(2, 2, 2, 2, generator=torch.Genera
 NETWORKS: dict[str, tuple[Callable[[], Net], dict[str, int]]] = {
     "memory": (attended, {"keys": 6}),
     "memory with a bias": (lambda: attended(masked=True), {"keys": 6}),
-    "causal memory": (lambda: attended(causal=True), {}),
-    "convolution": (lambda: scaled(lambda canvas: F.conv2d(canvas, KERNEL.to(canvas)), *CONVOLVED), {"read": 2}),
+    "causal memory": (lambda: attended(causal=True), {"queries": 5}),
+    "convolution": (lambda: scaled(lambda canvas: F.conv2d(canvas, KERNEL.to(canvas)), *CONVOLVED), {}),
     "pooling": (lambda: scaled(lambda canvas: F.max_pool2d(canvas, 2), *CONVOLVED), {"canvas": 2}),
     "pixel shuffle": (lambda: scaled(lambda canvas: F.pixel_shuffle(canvas, 2), 1, 12, 3, 3), {"canvas": 3}),
     "roll of everything": (lambda: scaled(lambda canvas: canvas.roll(1), 3, 4), {}),
@@ -59,7 +59,10 @@ NETWORKS: dict[str, tuple[Callable[[], Net], dict[str, int]]] = {
     "reflection": (lambda: scaled(lambda canvas: F.pad(canvas, (1, 1), mode="reflect"), 3, 4), {"canvas": 3}),
     "index_select": (lambda: chosen(lambda h, index: h.index_select(1, index)), {}),
     "index": (lambda: chosen(lambda h, index: h[:, index]), {}),
-    "embedding": (lambda: chosen(lambda h, index: h.sum(1)[:, None] * F.embedding(index, h[0, :2, None])[:, 0]), {}),
+    "embedding": (
+        lambda: chosen(lambda h, index: h.sum(1)[:, None] * F.embedding(index, h[0, :2, None])[:, 0]),
+        {"a.weight": 2, "choice": 6},
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is found in small networks: the exact groups, the axes they act on, and what stays where it is, with the reason."""
+"""What is found in small networks: the exact groups, the axes they act on, and what stays, with the reason."""
 
 from __future__ import annotations
 

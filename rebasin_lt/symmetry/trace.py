@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -41,8 +40,8 @@ class Symmetry:
 
     `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`,
     ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension.
-    `frozen`: what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`: fraction
-    of the parameters' elements that some group moves. `observations`: group -> `Observation`s, in execution order.
+    `frozen`: what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`:
+    fraction of the parameters' elements that some group moves. `observations`: group -> `Observation`s, as executed.
     `error`: the relative error that `verify` measured when the network was traced, None without.
     """
 
@@ -247,8 +246,8 @@ def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """The tensor at values that let every unit be seen in the outputs.
 
     One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
-    the scale of He et al. (arXiv 1502.01852): as they are initialised, deep networks without statistics of their batches
-    may damp what the first layers do to 1e-13 of the outputs.
+    the variance 1 / fan-in: as they are initialised, deep networks may damp what the first layers do to 1e-13 of the
+    outputs, and at twice that variance some gated ones amplify rounding to 1e-10.
     """
     values = tensor.detach()
     if not values.is_floating_point() or not values.numel():
@@ -258,7 +257,7 @@ def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
         offset = 0.5 if values.any() else -0.5
         values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
     if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
-        values = values * (math.sqrt(2 / values[0].numel()) / values.square().mean().sqrt())
+        values = values / (values.square().mean() * values[0].numel()).sqrt()
     return values
 
 

@@ -53,8 +53,14 @@ def actions(layouts: Sequence[Layout]) -> set[tuple[tuple[int, ...], ...]]:
 
 
 def assert_alike(first: Layout, second: Layout) -> None:
-    first, second = resolve(first), resolve(second)
-    mine, other = ({block.atoms: block.positions.tolist() for block in layout.blocks} for layout in (first, second))
+    """The same units at the same positions, in whichever order copies of them are listed."""
+    mine, other = (
+        {
+            block.atoms: {copy.tobytes() for copy in np.moveaxis(block.positions, -1, 0)}
+            for block in resolve(axis).blocks
+        }
+        for axis in (first, second)
+    )
     assert mine == other
 
 

@@ -1,86 +1,28 @@
-"""The axis algebra: which units lie where along a tensor axis, and what it takes for two axes to agree.
+"""The axis algebra: what it takes for two axes to agree.
 
-An `Atom` is a set of units that may be permuted among themselves. A `Layout` says for every position of an axis which
-unit of which atoms lies there; positions outside all blocks are fixed. Every operator of a network only ever asks that
-two layouts agree (`unify`). Agreement is reached by binding atoms to finer layouts, as a type checker binds type
-variables: by merging two atoms, by splitting one into several, into a product, or by fixing it. Whatever is still
-unbound at the end is a permutation group.
+Every operator of a network only ever asks that two layouts agree (`unify`). Agreement is reached by binding atoms to
+finer layouts, as a type checker binds type variables: by merging two atoms, by splitting one into several, into a
+product, or by fixing it. Whatever is still unbound at the end is a permutation group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
-
-
-class Atom:
-    """Units that may be permuted among themselves; `binding` is the finer layout they turned out to have, if any."""
-
-    __slots__ = ("binding", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.binding: Layout | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Where the units of a product of atoms lie: `positions[i, j, ..., c]` is copy c of units i, j, ... of the atoms.
-
-    Permutations p, q, ... of the atoms move what is at `positions[p[i], q[j], ..., c]` to `positions[i, j, ..., c]`.
-    """
-
-    atoms: tuple[Atom, ...]
-    positions: Indices  # (sizes of the atoms..., copies)
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """The blocks of an axis; no position is in two of them, and those in none are fixed, for a reason."""
-
-    size: int
-    blocks: tuple[Block, ...] = ()
-    reason: str = ""
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether nothing can be permuted along this axis; meaningful for a resolved layout."""
-        return not self.blocks
-
-
-def free(size: int) -> Layout:
-    """An axis whose units may be permuted in any way, for all that is known yet."""
-    if size < 2:
-        return Layout(size)
-    return Layout(size, (_whole(Atom(size)),))
-
-
-def fixed(size: int, reason: str = "") -> Layout:
-    """An axis on which every unit must stay where it is."""
-    return Layout(size, (), reason)
-
-
-def product(layouts: Sequence[Layout]) -> Layout:
-    """The row-major flattening of several axes into one."""
-    result = layouts[0]
-    for layout in layouts[1:]:
-        result = _product(resolve(result), resolve(layout))
-    return result
-
-
-def concatenate(layouts: Sequence[Layout]) -> Layout:
-    """Several axes laid end to end."""
-    blocks, offset, reason = [], 0, ""
-    for layout in map(resolve, layouts):
-        blocks += [Block(block.atoms, block.positions + offset) for block in layout.blocks]
-        offset += layout.size
-        reason = reason or layout.reason
-    return _canonical(offset, blocks, reason)
+from rebasin_lt.symmetry.layouts import (
+    Atom,
+    Block,
+    Indices,
+    Layout,
+    canonical,
+    columns,
+    fixed,
+    free,
+    product,
+    resolve,
+    whole,
+)
 
 
 def take(layout: Layout, indices: Indices) -> Layout:
@@ -93,7 +35,7 @@ def take(layout: Layout, indices: Indices) -> Layout:
     while True:
         layout = resolve(layout)
         blocks = []
-        for atoms, positions in _columns(layout):
+        for atoms, positions in columns(layout):
             moved = new[positions]
             if (moved >= 0).all():
                 blocks.append(Block(atoms, moved[..., None]))
@@ -101,7 +43,7 @@ def take(layout: Layout, indices: Indices) -> Layout:
                 _split(atoms, moved >= 0, "a part of the axis is used apart from the rest")
                 break
         else:
-            return _canonical(len(indices), blocks, layout.reason)
+            return canonical(len(indices), blocks, layout.reason)
 
 
 def freeze(layout: Layout, reason: str) -> None:
@@ -125,95 +67,6 @@ def unify(first: Layout, second: Layout, reason: str = "") -> None:
             return
 
 
-def resolve(layout: Layout) -> Layout:
-    """The same layout in terms of unbound atoms."""
-    if all(atom.binding is None for block in layout.blocks for atom in block.atoms):
-        return layout
-    reasons = [layout.reason]
-    blocks = [done for block in layout.blocks for done in _substitute(block, reasons)]
-    return _canonical(layout.size, blocks, next((reason for reason in reasons if reason), ""))
-
-
-def atoms_of(layouts: Iterable[Layout]) -> Iterator[Atom]:
-    """The unbound atoms of some axes, each once, in order."""
-    seen: set[Atom] = set()
-    for layout in layouts:
-        for block in resolve(layout).blocks:
-            for atom in block.atoms:
-                if atom not in seen:
-                    seen.add(atom)
-                    yield atom
-
-
-def _whole(atom: Atom) -> Block:
-    return Block((atom,), np.arange(atom.size)[:, None])
-
-
-def _uncovered(layout: Layout) -> Indices:
-    covered = np.zeros(layout.size, dtype=bool)
-    for block in layout.blocks:
-        covered[block.positions] = True
-    return np.flatnonzero(~covered)
-
-
-def _columns(layout: Layout) -> list[tuple[tuple[Atom, ...], Indices]]:
-    """Every copy of every block by itself."""
-    return [(block.atoms, block.positions[..., c]) for block in layout.blocks for c in range(block.positions.shape[-1])]
-
-
-def _canonical(size: int, blocks: Iterable[Block], reason: str) -> Layout:
-    """A layout whose blocks list their atoms from the slowest to the fastest varying, and of which no two are alike."""
-    by_atoms: dict[tuple[Atom, ...], list[Indices]] = {}
-    for block in blocks:
-        if len(block.atoms) > 1:
-            origin = block.positions[(0,) * len(block.atoms) + (0,)]
-            steps = [
-                abs(block.positions[(*(int(i == k) for i in range(len(block.atoms))), 0)] - origin)
-                for k in range(len(block.atoms))
-            ]
-            order = sorted(range(len(steps)), key=lambda k: -steps[k])
-            block = Block(tuple(block.atoms[k] for k in order), block.positions.transpose(*order, len(order)))
-        by_atoms.setdefault(block.atoms, []).append(block.positions)
-    merged = (Block(atoms, np.concatenate(columns, axis=-1)) for atoms, columns in by_atoms.items() if atoms)
-    return Layout(size, tuple(merged), reason)
-
-
-def _product(first: Layout, second: Layout) -> Layout:
-    every: list[tuple[tuple[Atom, ...], Indices]] = []
-    parts = [
-        [*((block.atoms, block.positions) for block in layout.blocks), ((), _uncovered(layout))]
-        for layout in (first, second)
-    ]
-    for left, where in parts[0]:
-        for right, there in parts[1]:
-            outer = np.multiply.outer(where * second.size, np.ones_like(there)) + there
-            outer = np.moveaxis(outer, len(left), -2)  # copies of the left beside those of the right
-            every.append((left + right, outer.reshape(*outer.shape[:-2], -1)))
-    blocks = [Block(atoms, positions) for atoms, positions in every if atoms and positions.size]
-    return _canonical(first.size * second.size, blocks, first.reason or second.reason)
-
-
-def _substitute(block: Block, reasons: list[str]) -> Iterator[Block]:
-    """The block in terms of unbound atoms; adds the reasons for what got fixed."""
-    k = next((k for k, atom in enumerate(block.atoms) if atom.binding is not None), None)
-    if k is None:
-        yield block
-        return
-    bound = block.atoms[k].binding
-    assert bound is not None
-    inner = block.atoms[k].binding = resolve(bound)
-    reasons.append(inner.reason)
-    parts = [(part.atoms, part.positions) for part in inner.blocks]
-    rest = _uncovered(inner)
-    if len(rest) and len(block.atoms) > 1:
-        parts.append(((), rest))
-    for atoms, where in parts:
-        positions = np.take(block.positions, where, axis=k)
-        positions = np.moveaxis(positions, k + len(atoms), -2)
-        positions = positions.reshape(*positions.shape[:-2], -1)
-        yield from _substitute(Block(block.atoms[:k] + atoms + block.atoms[k + 1 :], positions), reasons)
-
-
 def _bind_whole(first: Layout, second: Layout) -> bool:
     """Bind the atom that is all of `first`, if there is one, to `second`."""
     if len(first.blocks) != 1 or len(first.blocks[0].atoms) != 1:
@@ -228,11 +81,11 @@ def _bind_whole(first: Layout, second: Layout) -> bool:
 def _refine(first: Layout, second: Layout, reason: str) -> bool:
     """Take one step towards agreement; False where the two agree."""
     for ours, theirs in ((first, second), (second, first)):
-        columns = _columns(theirs)
+        theirs_columns = columns(theirs)
         owner = np.full(theirs.size, -1)
-        for index, (_, positions) in enumerate(columns):
+        for index, (_, positions) in enumerate(theirs_columns):
             owner[positions] = index
-        for atoms, positions in _columns(ours):
+        for atoms, positions in columns(ours):
             owners = owner[positions]
             if (owners != owners.flat[0]).any():
                 _split(atoms, owners, reason)
@@ -240,7 +93,7 @@ def _refine(first: Layout, second: Layout, reason: str) -> bool:
             if owners.flat[0] < 0:
                 freeze(Layout(ours.size, (Block(atoms, positions[..., None]),)), theirs.reason or reason)
                 return True
-            other_atoms, other = columns[owners.flat[0]]
+            other_atoms, other = theirs_columns[owners.flat[0]]
             if other.size == positions.size and _merge(atoms, positions, other_atoms, other, reason):
                 return True
     return False
@@ -284,7 +137,7 @@ def _merge(ours: tuple[Atom, ...], here: Indices, theirs: tuple[Atom, ...], ther
             atom.binding = fixed(atom.size, reason)
     else:
         outer = [free(mine.size // other.size)] if mine.size > other.size else []
-        mine.binding = product([*outer, Layout(other.size, (_whole(other),))])
+        mine.binding = product([*outer, Layout(other.size, (whole(other),))])
     return True
 
 

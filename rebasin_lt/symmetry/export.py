@@ -9,7 +9,7 @@ import logging
 import os
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +137,7 @@ def _explain(model: nn.Module, error: Exception) -> str:
 
 
 def execute(
-    program: Program, states: list[Mapping[str, Tensor]], inputs: tuple[Any, ...]
+    program: Program, states: Sequence[Mapping[str, Tensor]], inputs: tuple[Any, ...]
 ) -> Iterator[tuple[str, list[Any]]]:
     """Run the program on the same inputs under each of several states, in step.
 

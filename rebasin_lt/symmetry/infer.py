@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, fx
 
 from rebasin_lt.errors import SymmetryError
-from rebasin_lt.symmetry.axes import fixed, free
+from rebasin_lt.symmetry.call import Call, Rule
 from rebasin_lt.symmetry.export import Program
-from rebasin_lt.symmetry.rules import RULES, Call, Rule, rule_of
+from rebasin_lt.symmetry.layouts import fixed, free
+from rebasin_lt.symmetry.rules import RULES, rule_of
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 

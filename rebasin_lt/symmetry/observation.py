@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from rebasin_lt.symmetry.axes import Atom, atoms_of, resolve
 from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.layouts import Atom, atoms_of, resolve
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 # Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more.

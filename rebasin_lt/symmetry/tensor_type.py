@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from rebasin_lt.symmetry.axes import Layout, concatenate, fixed, free, freeze, product, resolve, take, unify
+from rebasin_lt.symmetry.axes import freeze, take, unify
+from rebasin_lt.symmetry.layouts import Layout, concatenate, fixed, free, product, resolve
 
 
 @dataclass(frozen=True, eq=False)

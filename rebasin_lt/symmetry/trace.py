@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.symmetry.axes import Atom, Layout, atoms_of, fixed, resolve
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
+from rebasin_lt.symmetry.call import Rule
 from rebasin_lt.symmetry.export import Program, example_arguments, execute, export
 from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, fixed, resolve
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
-from rebasin_lt.symmetry.rules import Rule
 
 TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
 _UNUSED = "not used in evaluation mode"
@@ -95,7 +95,7 @@ class Symmetry:
             permuted[name] = moved
         return permuted
 
-    def observe(self, states: list[Mapping[str, Tensor]], inputs: tuple[Tensor, ...], visit: Visit) -> None:
+    def observe(self, states: Sequence[Mapping[str, Tensor]], inputs: tuple[Tensor, ...], visit: Visit) -> None:
         """Run the network in eval mode on the same inputs under several states and show every group's units.
 
         `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (samples, units);

@@ -12,19 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rebasin_lt.symmetry import axes
-from rebasin_lt.symmetry.axes import (
-    Atom,
-    Block,
-    Layout,
-    atoms_of,
-    concatenate,
-    fixed,
-    free,
-    freeze,
-    resolve,
-    take,
-    unify,
-)
+from rebasin_lt.symmetry.axes import freeze, take, unify
+from rebasin_lt.symmetry.layouts import Atom, Block, Layout, atoms_of, concatenate, fixed, free, resolve
 
 Moves = dict[Atom, Sequence[int]]
 few = settings(max_examples=80, deadline=None, derandomize=True)

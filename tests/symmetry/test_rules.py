@@ -10,8 +10,9 @@ from operators import CASES, LAYERS, Branches
 from torch import Tensor, nn
 
 from rebasin_lt.errors import SymmetryError
+from rebasin_lt.symmetry.call import Call, Result
 from rebasin_lt.symmetry.export import Program, export
-from rebasin_lt.symmetry.rules import RULES, Call, Result, rule_of
+from rebasin_lt.symmetry.rules import RULES, rule_of
 from rebasin_lt.symmetry.tensor_type import TensorType
 from rebasin_lt.symmetry.trace import Symmetry, read_symmetry
 

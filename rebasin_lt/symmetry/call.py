@@ -1,0 +1,75 @@
+"""An operator applied to types, and tables of rules for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rebasin_lt.symmetry.axes import freeze, unify
+from rebasin_lt.symmetry.layouts import Layout
+from rebasin_lt.symmetry.tensor_type import TensorType
+
+Result = TensorType | tuple[TensorType, ...]
+
+
+@dataclass
+class Call:
+    """An operator applied to types: its arguments by name, and the shapes of what it returns."""
+
+    name: str
+    arguments: dict[str, Any]  # tensors are TensorTypes, everything else is what it was
+    shapes: list[tuple[int, ...]]  # of the tensors it returns
+    reads: list[tuple[TensorType, int]] = field(default_factory=list)  # (argument, dimension) that is summed over
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments[argument]
+
+    @property
+    def tensors(self) -> list[TensorType]:
+        """Every tensor argument, also those in lists."""
+        found: list[TensorType] = []
+        for value in self.arguments.values():
+            found += [item for item in flat(value) if isinstance(item, TensorType)]
+        return found
+
+    def tie(self, first: Layout, second: Layout) -> None:
+        """Make two axes agree, in the name of this operator."""
+        unify(first, second, self.name)
+
+    def fix(self, tensor: TensorType, dims: Sequence[int], reason: str) -> None:
+        """Fix some axes of a tensor."""
+        for dim in dims:
+            freeze(tensor.axis(dim), reason)
+
+
+Rule = Callable[[Call], Result]
+
+
+class NotFollowed(Exception):
+    """A use of an operator that its rule does not cover; the tracer fixes all that it touches."""
+
+
+class Rules(dict[str, Rule]):
+    """Rules by the names of ATen operators, without namespace and overload."""
+
+    def of(self, *operators: str) -> Callable[[Rule], Rule]:
+        """Make a function the rule of some operators."""
+
+        def register(function: Rule) -> Rule:
+            self.update(dict.fromkeys(operators, function))
+            return function
+
+        return register
+
+
+def with_fixed_rest(call: Call, first: TensorType) -> Result:
+    """The first result; further ones, such as indices or statistics, are not to be relied on, so they are fixed."""
+    if len(call.shapes) == 1:
+        return first
+    return (first, *(TensorType.fixed(shape, f"a side result of {call.name}") for shape in call.shapes[1:]))
+
+
+def flat(value: Any) -> list[Any]:
+    """The items of nested lists and tuples."""
+    return [item for part in value for item in flat(part)] if isinstance(value, list | tuple) else [value]

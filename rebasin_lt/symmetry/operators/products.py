@@ -1,0 +1,122 @@
+"""Sums of products: matrices, convolutions, attention."""
+
+from __future__ import annotations
+
+from rebasin_lt.symmetry.axes import freeze
+from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, with_fixed_rest
+from rebasin_lt.symmetry.layouts import Layout, fixed, free, product
+from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
+
+RULES = Rules()
+
+
+@RULES.of("mm", "bmm", "matmul", "mv", "dot")
+def matmul(call: Call) -> Result:
+    """The last axis of the first factor meets the second last, or only, axis of the second; batches are spread."""
+    left, right = call.tensors
+    rows, columns = left.axes(), right.axes()
+    call.tie(rows[-1], columns[-2] if len(columns) > 1 else columns[0])
+    call.reads = [(left, len(rows) - 1), (right, max(0, len(columns) - 2))]
+    batches = [layouts[:-2] for layouts in (rows, columns) if len(layouts) > 2]
+    outer = _spread_batches(call, batches)
+    return TensorType.of([*outer, *rows[-2:-1], *columns[-1:][: len(columns) - 1]])
+
+
+@RULES.of("einsum")
+def einsum(call: Call) -> Result:
+    """Axes with the same letter meet; those that the output does not name are summed over."""
+    inputs, _, output = call["equation"].replace(" ", "").partition("->")
+    letters = inputs.split(",")
+    if "." in inputs or not output or any(len(set(term)) < len(term) for term in letters):
+        raise NotFollowed("einsum with an ellipsis, a diagonal or without an output")
+    axes: dict[str, Layout] = {}
+    for term, tensor in zip(letters, call["tensors"], strict=True):
+        for letter, layout in zip(term, tensor.axes(), strict=True):
+            call.tie(axes.setdefault(letter, layout), layout)
+    if len(letters) > 1:
+        places = [(tensor, i) for term, tensor in zip(letters, call["tensors"], strict=True) for i in range(len(term))]
+        call.reads = [place for place, letter in zip(places, "".join(letters), strict=True) if letter not in output]
+    return TensorType.of([axes[letter] for letter in output])
+
+
+def _spread_batches(call: Call, batches: list[list[Layout]]) -> list[Layout]:
+    if not batches:
+        return []
+    return broadcast([TensorType.of(layouts) for layouts in batches], call.name).axes()
+
+
+@RULES.of("addmm", "baddbmm")
+def addmm(call: Call) -> Result:
+    """A product plus a bias."""
+    bias, left, right = call.tensors
+    inner = Call(call.name, {"left": left, "right": right}, call.shapes)
+    total = matmul(inner)
+    call.reads = inner.reads
+    assert isinstance(total, TensorType)
+    return broadcast([total, bias], call.name)
+
+
+@RULES.of("linear")
+def linear(call: Call) -> Result:
+    """Inputs meet the second axis of the weight; outputs are its first."""
+    inputs, weight, bias = call["input"], call["weight"], call["bias"]
+    call.tie(inputs.axis(-1), weight.axis(-1))
+    call.reads = [(inputs, len(inputs.shape) - 1)]
+    if len(weight.shape) == 1:
+        return inputs.drop([-1])  # type: ignore[no-any-return]
+    if bias is not None:
+        call.tie(bias.axis(-1), weight.axis(0))
+    return inputs.replace(-1, weight.axis(0))  # type: ignore[no-any-return]
+
+
+@RULES.of("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution")
+def convolution(call: Call) -> Result:
+    """Channels in g groups: whole groups may be permuted, and the units within a group alike in all groups.
+
+    Inputs are (group, input of a group), outputs (group, output of a group). The weight's axes are outputs and inputs
+    of a group; of a transposed convolution inputs and outputs of a group. Sites and kernel positions are fixed. One
+    group is an ordinary convolution, as many groups as channels a depthwise one.
+    """
+    inputs, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
+    transposed = call.arguments.get("transposed", "transpose" in call.name)
+    group = free(groups)
+    inner = free(inputs.shape[-len(weight.shape) + 1] // groups)
+    outer = free((weight.shape[1] * groups if transposed else weight.shape[0]) // groups)
+    call.fix(weight, range(2, len(weight.shape)), "kernel positions of a convolution")
+    channel = len(inputs.shape) - len(weight.shape) + 1
+    call.fix(inputs, range(channel + 1, len(inputs.shape)), "sites of a convolution")
+    ins, outs = product([group, inner]), product([group, outer])
+    call.tie(inputs.axis(channel), ins)
+    call.tie(weight.axis(0), ins if transposed else outs)
+    call.tie(weight.axis(1), outer if transposed else inner)
+    if bias is not None:
+        call.tie(bias.axis(0), outs)
+    call.reads = [(inputs, channel)]
+    sites = [fixed(size, "sites of a convolution") for size in call.shapes[0][channel + 1 :]]
+    return TensorType.of([*inputs.axes()[:channel], outs, *sites])
+
+
+@RULES.of(
+    *("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu"),
+    *("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
+    *("_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math"),
+)
+def attention(call: Call) -> Result:
+    """Queries meet keys within a head, weights meet values along the tokens; heads are a batch.
+
+    Causal attention orders the tokens, so it fixes them.
+    """
+    query, key, value = (call[name].axes() for name in ("query", "key", "value"))
+    mask = call.arguments.get("attn_mask", call.arguments.get("attn_bias"))
+    if call.arguments.get("enable_gqa"):
+        raise NotFollowed("grouped queries")
+    call.tie(query[-1], key[-1])
+    call.tie(key[-2], value[-2])
+    heads = _spread_batches(call, [query[:-2], key[:-2], value[:-2]])
+    if isinstance(mask, TensorType):
+        broadcast([TensorType.of([*heads, query[-2], key[-2]]), mask], call.name)
+    if call.arguments.get("is_causal"):
+        freeze(query[-2], "tokens of causal attention")
+        freeze(key[-2], "tokens of causal attention")
+    out = TensorType.of([*heads, query[-2], value[-1]])
+    return with_fixed_rest(call, out)

@@ -13,7 +13,7 @@ INSTALLED = $(VENV)/.installed
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in about a minute
+demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in a minute or two
 	$(BIN)/rebasin-lt demo
 
 test: $(INSTALLED)  ## run the tests

@@ -171,7 +171,7 @@ def broadcast(types: Sequence[TensorType], reason: str) -> TensorType:
     """The result of an elementwise operator: dimensions are aligned from the last, those of size 1 are spread."""
     ndim = max(len(tensor.shape) for tensor in types)
     aligned = [tensor.reshape((1,) * (ndim - len(tensor.shape)) + tensor.shape) for tensor in types]
-    shape = tuple(max(sizes) for sizes in zip(*(tensor.shape for tensor in aligned), strict=True))
+    shape = tuple(0 if 0 in sizes else max(sizes) for sizes in zip(*(tensor.shape for tensor in aligned), strict=True))
     if any(0 in tensor.shape for tensor in aligned):
         return TensorType.fixed(shape, reason)
     joint = {part.dims for tensor in aligned for part in tensor.parts if len(part.dims) > 1}

@@ -131,6 +131,11 @@ class Symmetry:
         permutation = self.random(generator)
         with torch.no_grad():
             expected = _outputs(functional_call(network, state, arguments))
+            if not all(bool(output.isfinite().all()) for output in expected):
+                raise SymmetryError(
+                    f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry cannot "
+                    "be verified; verify=False skips the check"
+                )
             for name in state:
                 state[name] = self.permute({name: state[name]}, permutation)[name]
             actual = _outputs(functional_call(network, state, arguments))
@@ -254,7 +259,7 @@ def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return values
     alike = any(bool((values == values.narrow(dim, 0, 1)).all()) for dim in range(values.ndim) if values.shape[dim] > 1)
     if alike:
-        offset = 0.5 if values.any() else -0.5
+        offset = -0.5 if isinstance(tensor, nn.Parameter) and not values.any() else 0.5  # variances stay positive
         values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
     if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
         values = values / (values.square().mean() * values[0].numel()).sqrt()

@@ -139,6 +139,7 @@ CASES: dict[str, Case] = {
     "expand": Case("vector", lambda h: h[:, None].expand(-1, 3, -1)),
     "expand_as": Case("tokens", lambda h: aten.expand_as(h[:, :1], h)),
     "repeat": Case("vector", lambda h: h.repeat(1, 2)),
+    "repeat_interleave": Case("vector", lambda h: h.repeat_interleave(2, 1)),
     "cat": Case("vector", lambda h: torch.cat([h, h.sin()], 1)),
     "concat": Case("vector", lambda h: aten.concat([h, h.sin()], 1)),
     "stack": Case("vector", lambda h: torch.stack([h, h.sin()], 1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rebasin_lt.symmetry.axes import freeze
-from rebasin_lt.symmetry.call import Call, Result, Rules, flat
+from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, flat
 from rebasin_lt.symmetry.layouts import concatenate, fixed, free, product
 from rebasin_lt.symmetry.tensor_type import TensorType, cat
 
@@ -56,6 +56,15 @@ def repeat(call: Call) -> Result:
     tensor = tensor.reshape((1,) * (len(call["repeats"]) - len(tensor.shape)) + tensor.shape)
     copies = [shape // size for shape, size in zip(call.shapes[0], tensor.shape, strict=True)]
     return TensorType.of([product([fixed(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
+
+
+@RULES.of("repeat_interleave")
+def repeat_interleave(call: Call) -> Result:
+    """Every position of one dimension comes several times in a row."""
+    tensor: TensorType = call["self"]
+    if not isinstance(call["repeats"], int) or call["dim"] is None:
+        raise NotFollowed("a number of repetitions that depends on data, or of the flattened tensor")
+    return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), fixed(call["repeats"])]))
 
 
 @RULES.of("cat", "concat")

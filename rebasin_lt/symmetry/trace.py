@@ -133,8 +133,8 @@ class Symmetry:
             expected = _outputs(functional_call(network, state, arguments))
             if not all(bool(output.isfinite().all()) for output in expected):
                 raise SymmetryError(
-                    f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry cannot "
-                    "be verified; verify=False skips the check"
+                    f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
+                    "cannot be verified; verify=False skips the check"
                 )
             for name in state:
                 state[name] = self.permute({name: state[name]}, permutation)[name]

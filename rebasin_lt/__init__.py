@@ -17,6 +17,7 @@ _EXPORTS = {
     "Permutation": "symmetry.permutation",
     "MatchResult": "matching.activation",
     "match_activations": "matching.activation",
+    "match_weights": "matching.weight_matching",
     "Mask": "pruning.mask",
     "magnitude_prune": "pruning.magnitude",
     "loss_barrier": "connectivity.barrier",

@@ -28,11 +28,11 @@ LIGHTNING = {
     "predict": "Class probabilities of a checkpoint on the test split.",
 }
 
-FAILED, WRONG_USAGE = 1, 2
+FAILED, WRONG_USAGE, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 75 terminated, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(arguments)
         else:
             _run_own(arguments)
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
         message, code = explained(error)
         print(f"rebasin-lt: error: {message}", file=sys.stderr)
@@ -94,6 +94,9 @@ def explained(error: BaseException) -> tuple[str, int]:
     jsonargparse wraps what a constructor raises, and its own findings, in reports of every type it tried: the causes
     behind them hold what matters.
     """
+    stopped = _stopped(error)
+    if stopped:
+        return f"{stopped}; the same command goes on from here", INTERRUPTED if stopped == "interrupted" else PREEMPTED
     causes = list(_causes(error))
     ours = next((cause for cause in causes if isinstance(cause, RebasinError)), None)
     if ours is not None:
@@ -104,9 +107,15 @@ def explained(error: BaseException) -> tuple[str, int]:
         return where + _plain(one_line(str(causes[-1]))), WRONG_USAGE
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
         return f"{error.filename or 'file'}: {error.strerror or error}", FAILED
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command goes on from here", 130
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
+
+
+def _stopped(error: BaseException) -> str:
+    """What stopped a run from outside, if anything did. Lightning turns both into SystemExit after a clean shutdown."""
+    if type(error).__name__ == "SIGTERMException":
+        return "terminated"
+    causes = _causes(error) if isinstance(error, SystemExit) else [error]
+    return "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in causes) else ""
 
 
 def one_line(message: str) -> str:

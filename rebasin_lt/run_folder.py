@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,35 @@ from rebasin_lt.files import write_json, write_text
 CONFIG, RESULT = "config.yaml", "result.json"
 
 
-def claim_folder(folder: Path | str, config: Mapping[str, Any]) -> None:
+def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
     """Make `folder` this run's own: write its configuration, unless it lies there. Raises as `check_folder`."""
-    check_folder(folder, config)
+    check_folder(folder, config, but)
     path = Path(folder) / CONFIG
     if not path.exists():
         write_text(path, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
 
 
-def check_folder(folder: Path | str, config: Mapping[str, Any]) -> None:
-    """Raise InputError where the folder is of another run (with both values) or of something else; write nothing."""
+def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
+    """Raise InputError where the folder is of another run (with both values) or of something else; write nothing.
+
+    Settings named in `but`, such as `trainer.default_root_dir`, may differ.
+    """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder {folder} is a file: choose another")
     path = folder / CONFIG
     if path.exists():
-        _check_same(folder, read_config(path), config)
+        _check_same(folder, read_config(path), config, but)
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
 
 
-def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
     wanted = _flat(json.loads(json.dumps(dict(config))))
     present = _flat(existing)
     for name in dict.fromkeys([*wanted, *present]):
-        if wanted.get(name) != present.get(name):
+        if name not in but and wanted.get(name) != present.get(name):
             raise InputError(
                 f"output folder {folder} holds another run: {name} is {present.get(name)} there and "
                 f"{wanted.get(name)} here; choose another folder"

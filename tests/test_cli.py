@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from rebasin_lt.cli import main, spelled_out, with_underscores
+from rebasin_lt.errors import InputError
 
 
 def test_dashes_and_underscores_are_alike_in_names_only():
@@ -71,3 +73,46 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.split()[-1].count(".") == 2
+
+
+def test_help_answers_at_once():
+    """Under 0.3 s on an idle machine; the best of several starts, with room for a busy one."""
+    starts = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        python("from rebasin_lt.cli import main; main(['--help'])")
+        starts.append(time.perf_counter() - begun)
+    assert min(starts) < 0.6
+
+
+class SIGTERMException(SystemExit):
+    """As Lightning's, by name: importing its own would load torch."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "code"),
+    [
+        (KeyboardInterrupt(), "interrupted; the same command goes on from here", 130),
+        (SIGTERMException(), "terminated; the same command goes on from here", 75),
+        (InputError("a is 1, expected 2"), "a is 1, expected 2", 2),
+    ],
+)
+def test_what_stops_a_run_is_one_line_and_a_code(monkeypatch, capsys, error, message, code):
+    def stop(**_):
+        raise error
+
+    monkeypatch.setattr("rebasin_lt.cli._run_own", lambda _: stop())
+    assert main(["demo"]) == code
+    assert capsys.readouterr().err == f"rebasin-lt: error: {message}\n"
+
+
+def test_interrupt_that_lightning_turned_into_an_exit_is_an_interrupt(monkeypatch, capsys):
+    def stop(_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    monkeypatch.setattr("rebasin_lt.cli._run_own", stop)
+    assert main(["demo"]) == 130
+    assert "interrupted" in capsys.readouterr().err

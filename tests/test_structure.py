@@ -141,6 +141,14 @@ def test_public_name_resolves_where_it_is_defined(name: str) -> None:
     assert value.__doc__
 
 
+def test_public_names_are_those_of_the_design() -> None:
+    """Written out: a name that goes away must be missed here."""
+    names = "build_network trace_symmetry Symmetry Permutation match_activations match_weights Mask magnitude_prune"
+    names += " loss_barrier reset_batchnorm repair load_network Classifier MaskedClassifier"
+    names += " IterativeMagnitudePruning RewindCheckpoint MaskGuard"
+    assert set(names.split()) <= set(rb.__all__)
+
+
 def test_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'rebasin_lt' has no attribute 'Maks'"):
         _ = rb.Maks

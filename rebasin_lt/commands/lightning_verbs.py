@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import Tensor
 
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
+from rebasin_lt.files import write_text
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.checkpoint import read_checkpoint
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
@@ -45,12 +49,17 @@ class RunCLI(ConfigWinsCLI):
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand]
         folder = Path(settings.trainer.default_root_dir)
+        if settings.ckpt_path is None:
+            settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         if self.subcommand == "fit":
-            check_folder(folder, self._run_settings())
+            check_folder(folder, self._run_settings(), but=_PLACE)
         elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
             raise InputError(
                 f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"
             )
+        path = folder / RESUME if settings.ckpt_path == "last" else Path(settings.ckpt_path)
+        if settings.ckpt_path != "last" or path.exists():
+            read_checkpoint(path)  # refused here in one line, and before anything is built
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
@@ -84,7 +93,7 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            claim_folder(self.folder, self.settings)
+            claim_folder(self.folder, self.settings, but=_PLACE)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()
@@ -99,7 +108,6 @@ def run(arguments: Sequence[str]) -> RunCLI:
     sys.argv[1:] = arguments  # LightningCLI warns if both are given; DDP's launcher re-executes sys.argv
     cli = RunCLI(
         LightningModule,
-        LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,  # its optimiser would be one object for all rounds of pruning
@@ -110,9 +118,26 @@ def run(arguments: Sequence[str]) -> RunCLI:
     if cli.subcommand in {"validate", "test"}:
         for name, value in cli.trainer.callback_metrics.items():
             print(f"{name}\t{value.item():.4f}")
+    if cli.subcommand == "predict":
+        _write_predictions(cli.trainer)
     return cli
 
 
+def _write_predictions(trainer: Trainer) -> None:
+    """Write what `predict_step` returned for every example to predictions.csv in the run's folder, and say where."""
+    batches = trainer.predict_loop.predictions
+    if not batches or not all(isinstance(batch, Tensor) and batch.ndim == 2 for batch in batches):
+        raise InputError("predict writes one row per example, so predict_step must return a tensor (examples, values)")
+    rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+    path = Path(trainer.default_root_dir) / f"predictions{rank}.csv"
+    rows = torch.cat([batch for batch in batches if isinstance(batch, Tensor)]).tolist()
+    header = ",".join(["example", *(f"value_{k}" for k in range(len(rows[0])))])
+    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(rows)]
+    write_text(path, "\n".join([header, *lines]) + "\n")
+    print(path)
+
+
+_PLACE = ("trainer.default_root_dir",)  # a run's folder may be named in another way, or have moved
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 

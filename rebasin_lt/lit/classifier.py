@@ -65,6 +65,8 @@ class Classifier(NetworkModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        if not learning_rate > 0:
+            raise InputError(f"learning_rate is {learning_rate}, expected a positive number")
         self.save_hyperparameters()
         shape = None if input_shape is None else _three(input_shape)
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)

@@ -17,6 +17,8 @@ _NOT_OUR_BUSINESS = (
     ".*GPU available but not used.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resume
+    ".*The dirpath has changed from .*",  # a run's folder may move; its last.ckpt is given by name
+    ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation needs none; fit compares configs
     ".*is set, but there is no last checkpoint available.*",  # a beginning
 )
 

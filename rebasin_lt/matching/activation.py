@@ -5,28 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.batches import Network, check_alike, device_of, inputs_of, nonempty, state_of
+from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
-from rebasin_lt.matching.weight import Assignment, settle_ties
+from rebasin_lt.matching.paper import PaperMoments, paper_points
+from rebasin_lt.matching.similarity import Objective, group_similarity
+from rebasin_lt.matching.weight import settle_ties
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
 Stream = Literal["sum", "last"]
+Preset = Literal["paper"]
 
 
 @dataclass(frozen=True)
 class MatchResult:
-    """What `match_activations` found."""
+    """What `match_activations` or `match_weights` found."""
 
     permutation: Permutation  # aligns the source to the reference
-    objective: dict[str, float]  # group -> mean similarity of its matched live pairs, in [-1, 1]; 0 where none is live
+    objective: dict[str, float]  # group -> mean similarity of its matched live pairs; 0 where none is live
     live: dict[str, Tensor]  # group -> which reference units form a live pair with their source unit; (n,), bool
     num_samples: int  # images
 
@@ -37,52 +41,96 @@ def match_activations(
     batches: Iterable[Any],
     symmetry: Symmetry,
     *,
+    objective: Objective = "correlation",
     stream: Stream = "sum",
+    weight_mix: float = 0.0,
+    preset: Preset | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MatchResult:
     """The permutation that aligns `source` to `reference`, for all groups from one pass over `batches`.
 
-    Per group the sum over units of the Pearson correlation of matched pairs is maximised (arXiv 2505.05143, Eq. 1);
-    every image and site is a sample. No group's statistic depends on another's permutation, so one pass serves all.
-    `stream`: a group seen at several points (a residual stream) counts the correlation at all of them ("sum") or, as
-    the paper's code, at its last ("last"). A unit that is constant at a point has correlation 0 there. Pairs in which
-    either unit is constant everywhere are settled by their weights (`settle_ties`), at no cost to the correlations.
+    Per group the sum over units of the similarity of matched pairs is maximised; every image and site is a sample. No
+    group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is constant
+    everywhere are settled by their weights (`settle_ties`), at no cost to the similarities.
+
+    `objective`: the similarity is the Pearson "correlation" (arXiv 2505.05143, Eq. 1), which ignores the scale of each
+    unit; the "covariance", centred but not normalised; or "raw", the mean product, neither centred nor normalised
+    (Git Re-Basin, arXiv 2209.04836, section 3.1). A unit that is constant at a point has similarity 0 there.
+    `stream`: a group seen at several points (a residual stream) counts the similarity at all of them ("sum") or, as
+    the paper's code, at its last ("last").
+    `weight_mix`: share, in [0, 1], of the similarity of weights; above 0 the solution above is where `match_jointly`
+    starts, which weighs both in units of a correlation. `MatchResult.objective` is that of the activations.
+    `preset`: "paper" repeats the published ResNet20 matching, flaws included, for comparison only: the correlation of
+    `PaperMoments` (mean of the standard deviations within batches, 1e-4 added to the denominator, equal weight per
+    batch), at the last observation, and for the last stream at the one before its last (`paper_points`). It sets the
+    other three. Only pairs with a constant unit, which the published code leaves to the solver, are settled as above.
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
     batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units. Raises
-    InputError for networks that differ, a symmetry of another network, activations that are not finite, or no batch.
+    InputError for an argument with a value it cannot have, networks that differ, a symmetry of another network,
+    activations that are not finite, or no batch.
     """
-    if stream not in get_args(Stream):
-        raise InputError(f"stream is {stream!r}, expected one of {', '.join(get_args(Stream))}")
+    _check_settings(objective, stream, weight_mix, preset)
     states = [state_of(source), state_of(reference)]
     check_alike(states[0], states[1], names=("source", "reference"))
-    _check_symmetry(symmetry, states[0])
-    points = {group: _points(symmetry, group, stream) for group in symmetry.groups}
-    moments, num_samples = _stream(states, batches, symmetry, points, progress)
+    check_symmetry(symmetry, states[0], "source")
+    points = paper_points(symmetry) if preset == "paper" else _points(symmetry, stream)
+    kind = PaperMoments if preset == "paper" else CrossMoments
+    moments, num_samples = _stream(states, batches, symmetry, points, kind, progress)
     _warn_if_few(num_samples, symmetry.groups)
-    assignments, objective = {}, {}
-    for group in symmetry.groups:
+    similarities = {}
+    for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
         statistics = {point: moments.pop((group, point)) for point in points[group]}
-        assignments[group], objective[group] = _match_group(group, symmetry.groups[group], statistics)
+        similarities[group] = group_similarity(group, size, statistics, objective)
+    assignments = {
+        group: similarity.assignment(solve_assignment(similarity.matrix, group))
+        for group, similarity in similarities.items()
+    }
     assignments = settle_ties(assignments, states[0], states[1], symmetry)
     permutation = Permutation({group: assignment.indices for group, assignment in assignments.items()})
-    live = {group: assignment.live_pairs for group, assignment in assignments.items()}
-    return MatchResult(permutation, objective, live, num_samples)
+    if weight_mix > 0:
+        scaled = {group: similarity.matrix * similarity.scale for group, similarity in similarities.items()}
+        permutation = match_jointly(scaled, states[0], states[1], symmetry, permutation, weight_mix)
+    live = {group: found.assignment(permutation[group]).live_pairs for group, found in similarities.items()}
+    means = {group: found.mean(permutation[group]) for group, found in similarities.items()}
+    return MatchResult(permutation, means, live, num_samples)
 
 
-def _check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor]) -> None:
+def _check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+    for name, value, kind in (("objective", objective, Objective), ("stream", stream, Stream)):
+        if value not in get_args(kind):
+            raise InputError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}")
+    if not isinstance(weight_mix, Real) or isinstance(weight_mix, bool) or not 0 <= weight_mix <= 1:
+        raise InputError(f"weight_mix is {weight_mix!r}, expected a number from 0 (activations) to 1 (weights)")
+    if preset is None:
+        return
+    if preset not in get_args(Preset):
+        raise InputError(f"preset is {preset!r}, expected {' or '.join(map(repr, get_args(Preset)))} or None")
+    for name, value, default in (
+        ("objective", objective, "correlation"),
+        ("stream", stream, "sum"),
+        ("weight_mix", weight_mix, 0.0),
+    ):
+        if value != default:
+            raise InputError(f"{name} is {value!r}, but preset {preset!r} sets it: expected its default {default!r}")
+
+
+def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: str) -> None:
+    """Raise InputError, naming the state's argument, unless the symmetry is one of a network with such a state."""
     missing = [name for name in symmetry.axes if name not in state]
     if missing:
-        raise InputError(f"symmetry has {missing[0]}, source does not: trace the symmetry of this network")
+        raise InputError(f"symmetry has {missing[0]}, {argument} does not: trace the symmetry of this network")
     known = {name: tensor for name, tensor in state.items() if name in symmetry.axes}
     symmetry.permute(known, symmetry.identity())  # refuses other shapes, with both values
 
 
-def _points(symmetry: Symmetry, group: str, stream: Stream) -> range:
-    """Which observations of the group count."""
-    num_points = len(symmetry.observations.get(group, ()))
-    return range(num_points) if stream == "sum" else range(max(0, num_points - 1), num_points)
+def _points(symmetry: Symmetry, stream: Stream) -> dict[str, range]:
+    """Which observations of each group count."""
+    counts = {group: len(symmetry.observations.get(group, ())) for group in symmetry.groups}
+    return {
+        group: range(count) if stream == "sum" else range(max(0, count - 1), count) for group, count in counts.items()
+    }
 
 
 def _stream(
@@ -90,10 +138,11 @@ def _stream(
     batches: Iterable[Any],
     symmetry: Symmetry,
     points: Mapping[str, range],
+    kind: type[CrossMoments] | type[PaperMoments],
     progress: Callable[[int, int], None] | None,
-) -> tuple[dict[tuple[str, int], CrossMoments], int]:
+) -> tuple[dict[tuple[str, int], CrossMoments | PaperMoments], int]:
     """Moments by (group, observation), and the number of images, from one pass."""
-    moments = {(group, k): CrossMoments(symmetry.groups[group]) for group in points for k in points[group]}
+    moments = {(group, k): kind(symmetry.groups[group]) for group in points for k in points[group]}
 
     def visit(group: str, k: int, units: list[Tensor]) -> None:
         if (group, k) in moments:
@@ -119,21 +168,3 @@ def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:
             "the permutation is unreliable",
             stacklevel=3,
         )
-
-
-def _match_group(group: str, num_units: int, statistics: Mapping[int, CrossMoments]) -> tuple[Assignment, float]:
-    """The assignment of largest summed correlation, and the mean correlation of its live pairs over their points."""
-    similarity = torch.zeros(num_units, num_units, dtype=torch.float64)
-    lives = []  # per point, live units of the source and of the reference
-    for point, moments in statistics.items():
-        correlation = moments.correlation().cpu()
-        if not bool(torch.isfinite(correlation).all()):
-            raise InputError(f"activations of {group} (observation {point}) are NaN or infinite: the network diverged")
-        similarity += correlation
-        lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
-    indices = solve_assignment(similarity, group)
-    dead = torch.zeros(num_units, dtype=torch.bool)
-    live_source, live_reference = (sum(side, start=dead) for side in (zip(*lives, strict=True) if lives else ((), ())))
-    num_pairs = sum(int((reference & source[indices]).sum()) for source, reference in lives)
-    matched = float(similarity.gather(1, indices[:, None]).sum())
-    return Assignment(indices, live_source, live_reference), matched / num_pairs if num_pairs else 0.0

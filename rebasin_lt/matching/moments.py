@@ -6,7 +6,10 @@ of several processes add up, and a mean of 1e4 beside a standard deviation of 1e
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
@@ -76,7 +79,7 @@ class UnitMoments:
 class CrossMoments:
     """Moments of n units of a source and of a reference network on the same samples, and those between them.
 
-    Holds one n x n matrix in fp64. Every process may stream its own share and `merge` the results.
+    Holds one n x n matrix in fp64. Every process may stream its own share, to `merge` or `all_reduce` them.
     """
 
     def __init__(self, num_units: int) -> None:
@@ -125,6 +128,33 @@ class CrossMoments:
         merged.products = self.products + moved.products.to(self.products)
         return merged
 
+    def all_reduce(self, group: dist.ProcessGroup | None = None) -> CrossMoments:
+        """The moments of the samples of all processes together, on every process; a new object, where this one lies.
+
+        Every process of the group (default: the world) must call it; some may have no samples. Without
+        `torch.distributed` there is one process. Equals `merge` over the processes, but for fp64 rounding.
+        """
+        if not dist.is_initialized():
+            return self.about(self.source.shift, self.reference.shift)
+        home = self.products.device
+        device = torch.device("cuda") if dist.get_backend(group) == "nccl" else torch.device("cpu")
+
+        def reduced(tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+            copy = tensor.to(device, torch.float64, copy=True)
+            dist.all_reduce(copy, op=op, group=group)
+            return copy.to(home)
+
+        count = reduced(torch.tensor(float(self.count)))
+        # Sums add up only about a common shift. Any will do; the overall mean keeps the most digits.
+        shifts = [reduced(side.mean * side.count) / count.clamp(min=1) for side in (self.source, self.reference)]
+        whole = self.about(*shifts)
+        for side in (whole.source, whole.reference):
+            side.total, side.squares = reduced(side.total), reduced(side.squares)
+            side.resolution = float(reduced(torch.tensor(side.resolution), dist.ReduceOp.MAX))
+            side.count = int(count)
+        whole.products = reduced(whole.products)
+        return whole
+
     def state(self) -> tuple[Tensor, ...]:
         """The sums: count, totals and squares of source and reference, products.
 
@@ -139,6 +169,10 @@ class CrossMoments:
         """Population covariance, shape (reference units, source units), fp64."""
         count = max(1, self.count)
         return self.products / count - torch.outer(self.reference.total / count, self.source.total / count)
+
+    def second_moments(self) -> Tensor:
+        """Mean products, not centred, shape (reference units, source units), fp64."""
+        return self.covariance() + torch.outer(self.reference.mean, self.source.mean)
 
     def correlation(self) -> Tensor:
         """Pearson correlation, shape (reference units, source units), fp64; 0 where either unit is dead.

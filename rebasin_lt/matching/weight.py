@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,12 +68,71 @@ def _settle(
     forbidden = torch.outer(assignment.live_reference[rows], assignment.live_source[columns])
     similarity = similarity.masked_fill(forbidden, -1 - 2 * float(similarity.abs().sum()))
     order = solve_assignment(similarity, group)
-    gain = similarity.gather(1, order[:, None]).sum() - similarity.trace()
-    if gain <= 1e-12 * similarity.diagonal().abs().sum():  # rounding is no gain, and must not keep the sweeps going
+    if not gains(similarity, order):
         return None
     indices = assignment.indices.clone()
     indices[rows] = columns[order]
+    if is_curved(symmetry, group):
+        rematched = Permutation({**permutation, group: indices})
+        names = floating_tensors(symmetry, source, group)
+        before, after = (inner_product(names, source, reference, symmetry, p) for p in (permutation, rematched))
+        if after <= before:
+            return None
     return replace(assignment, indices=indices)
+
+
+def gains(similarity: Tensor, order: Tensor) -> bool:
+    """Whether matching row i with column order[i] beats the diagonal by more than rounding.
+
+    Rounding is no gain, and must not keep sweeps going.
+    """
+    gain = similarity.gather(1, order[:, None]).sum() - similarity.trace()
+    return bool(gain > 1e-12 * similarity.diagonal().abs().sum())
+
+
+def floating_tensors(symmetry: Symmetry, state: Mapping[str, Tensor], group: str | None = None) -> list[str]:
+    """The floating parameters and buffers on which a group acts, by default those on which any does."""
+    return [
+        name
+        for name, axes in symmetry.axes.items()
+        if state[name].is_floating_point()
+        and any(axis.groups if group is None else group in axis.groups for axis in axes)
+    ]
+
+
+def in_double(state: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
+    """The state with the floating tensors on which groups act in fp64 on the CPU, where sums over them are taken."""
+    return {**state, **{name: state[name].to("cpu", torch.float64) for name in floating_tensors(symmetry, state)}}
+
+
+def is_curved(symmetry: Symmetry, group: str) -> bool:
+    """Whether some tensor meets the group twice, as the weight of a recurrence does: on two axes, or in one block.
+
+    Its inner product is then quadratic in the group's permutation, and what `weight_similarity` promises, which is
+    linear, may not come true: a step must be checked against `inner_product`.
+    """
+    return any(
+        sum(max((block.groups.count(group) for block in axis.blocks), default=0) for axis in axes) > 1
+        for axes in symmetry.axes.values()
+    )
+
+
+def inner_product(
+    names: Iterable[str],
+    source: Mapping[str, Tensor],
+    reference: Mapping[str, Tensor],
+    symmetry: Symmetry,
+    permutation: Permutation,
+) -> float:
+    """Sum over the named tensors of the inner product of reference and permuted source, in fp64.
+
+    Over all `floating_tensors` it is what weight matching maximises (arXiv 2209.04836, section 3.2).
+    """
+    permuted = symmetry.permute({name: source[name] for name in names}, permutation)
+    return sum(
+        float((tensor.cpu().double() * reference[name].detach().cpu().double()).sum())
+        for name, tensor in permuted.items()
+    )
 
 
 def weight_similarity(
@@ -90,11 +149,8 @@ def weight_similarity(
     """
     size = symmetry.groups[group]
     similarity = torch.zeros(size, size, dtype=torch.float64)
-    acted_on = [name for name, axes in symmetry.axes.items() if any(group in axis.groups for axis in axes)]
-    permuted = symmetry.permute({name: source[name] for name in acted_on}, permutation)
-    for name in acted_on:
-        if not source[name].is_floating_point():
-            continue
+    permuted = symmetry.permute({name: source[name] for name in floating_tensors(symmetry, source, group)}, permutation)
+    for name in permuted:
         ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
         for dim, axis in enumerate(symmetry.axes[name]):
             for positions in axis.positions_of(group):

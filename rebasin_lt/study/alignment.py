@@ -65,7 +65,12 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
     images = _images(settings, source)
-    claim_folder(out, asdict(settings))
+    contents = {
+        "sha256_a": hash_tensors(source.network.state_dict()),
+        "sha256_b": hash_tensors(reference.network.state_dict()),
+        "sha256_masks": [mask.hash for mask in masks.values()],
+    }
+    claim_folder(out, {**asdict(settings), **contents})
     result = finished(out)
     if result is None:
         result = _align(settings, out, source, reference, masks, images, progress or (lambda *_: None))
@@ -112,7 +117,7 @@ def _align(
     symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
     match = match_activations(network_a, network_b, images.train, symmetry, progress=partial(progress, "match"))
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
-    _write(settings, out, source, permuted, symmetry, match, masks)
+    _write(settings, out, source, reference, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
         "num_samples": match.num_samples,
         "objective": dict(match.objective),
@@ -128,6 +133,7 @@ def _write(
     settings: Alignment,
     out: Path,
     source: LoadedNetwork,
+    reference: LoadedNetwork,
     permuted: dict[str, Tensor],
     symmetry: Symmetry,
     match: MatchResult,
@@ -139,7 +145,7 @@ def _write(
         method="activations",
         objective=json.dumps(match.objective),
         source_sha256=hash_tensors(source.network.state_dict()),
-        reference=str(settings.ckpt_b),
+        reference_sha256=hash_tensors(reference.network.state_dict()),
     )
     origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
     content: dict[str, Any] = {

@@ -8,13 +8,15 @@ from typing import Any
 
 from lightning import Callback, seed_everything
 
+from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
-from rebasin_lt.lit.checkpoint import save_network
+from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
 from rebasin_lt.study.recipe import Recipe
 
@@ -47,7 +49,10 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
         lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(dense / FINAL)),
         imp.num_epochs,
         [imp],
-        {"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
+        {
+            **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
+            "init_sha256": _hash(dense / FINAL),
+        },
     )
 
 
@@ -60,7 +65,10 @@ def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed
         lambda: MaskedClassifier(str(mask), **recipe.network, **recipe.sparse, init_from=str(init_from)),
         recipe.sparse_epochs,
         [],
-        {"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
+        {
+            **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
+            **{"mask_sha256": Mask.load(mask).hash, "init_sha256": _hash(init_from)},
+        },
     )
 
 
@@ -72,6 +80,11 @@ def mask_file(pruned: Path, target: float) -> Path:
 def rewind_file(dense: Path, recipe: Recipe) -> Path:
     """Where `train_dense` leaves the weights to rewind to."""
     return dense / "rewind" / f"{recipe.rewind}.ckpt"
+
+
+def _hash(checkpoint: Path) -> str:
+    """Of the network's tensors: a stage belongs to what it began from, not to the name of a file."""
+    return hash_tensors(network_state(read_checkpoint(checkpoint)))
 
 
 def _train(

@@ -13,6 +13,7 @@ def trainer(tmp_path):
     """A CPU trainer in a folder of the test's own."""
 
     def make(max_epochs, callbacks=(), **settings):
-        return quiet_trainer(tmp_path, max_epochs, callbacks, accelerator="cpu", **settings)
+        folder = settings.pop("default_root_dir", tmp_path)
+        return quiet_trainer(folder, max_epochs, callbacks, accelerator="cpu", **settings)
 
     return make

@@ -182,3 +182,50 @@ def test_imp_rejects_impossible_settings(trainer, tmp_path):
         trainer(-1, [IterativeMagnitudePruning([0.2], 1, exclude=("head*",))]).fit(
             ForeignModule(), ForeignData(), ckpt_path=tmp_path / "done.ckpt"
         )
+
+
+@pytest.mark.parametrize("after_prune", ["finetune", "rewind_lr", "rewind_weights"])
+def test_reused_callbacks_prune_each_run_as_fresh_ones_do(trainer, tmp_path, after_prune):
+    def callbacks():
+        rewind_from = None if after_prune == "finetune" else "1ep"
+        imp = IterativeMagnitudePruning([0.2, 0.36], 2, 0.2, after_prune, rewind_from, dense_epochs=2)
+        return [RewindCheckpoint(["1ep"]), imp]
+
+    reused = callbacks()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        module = ForeignModule()
+        twin = ForeignModule()
+        twin.load_state_dict(module.state_dict())
+        rounds, expected, fresh = Rounds(), Rounds(), callbacks()
+        trainer(-1, [*reused, rounds], default_root_dir=tmp_path / f"run{seed}").fit(module, ForeignData())
+        trainer(-1, [*fresh, expected], default_root_dir=tmp_path / f"fresh{seed}").fit(twin, ForeignData())
+        assert reused[1].ticket_path(0.36) == tmp_path / f"run{seed}" / "imp" / "sparsity-0.36.ckpt"
+        assert reused[1].state_dict() == fresh[1].state_dict()
+        assert rounds.rates == expected.rates
+        assert all(torch.equal(tensor, twin.state_dict()[name]) for name, tensor in module.state_dict().items())
+        for target in (0.2, 0.36):
+            assert Mask.load(reused[1].mask_path(target)) == Mask.load(fresh[1].mask_path(target))
+        assert reused[1].mask.sparsity == pytest.approx(0.36, abs=1 / reused[1].mask.num_weights)
+
+
+def test_a_reused_callback_resumes_what_the_checkpoint_says(trainer, tmp_path):
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = True
+
+    imp = IterativeMagnitudePruning([0.2, 0.36], 1)
+    module = ForeignModule()
+    half = trainer(-1, [imp, Stop()])
+    half.fit(module, ForeignData())
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    straight = ForeignModule()
+    trainer(-1, [imp]).fit(straight, ForeignData(), ckpt_path=tmp_path / "half.ckpt")
+    again = ForeignModule()
+    trainer(-1, [imp]).fit(again, ForeignData(), ckpt_path=tmp_path / "half.ckpt")
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in straight.state_dict().items())
+    half.should_stop = False
+    half.callbacks.pop()
+    half.fit(module, ForeignData())  # the same trainer goes on where it stopped
+    assert imp.round == 2
+    assert imp.mask.sparsity == pytest.approx(0.36, abs=1 / imp.mask.num_weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_another_recipe_in_the_same_folder_is_refused(finished) -> None:
     folder, _ = finished
     with pytest.raises(InputError, match="holds another run"):
         run_experiment(folder, Recipe(dense_epochs=3), 1)
+
+
+def test_stage_of_other_weights_under_the_same_name_is_not_taken_for_done(finished, tmp_path) -> None:
+    folder, _ = finished
+    shutil.copytree(folder / "seed=0", tmp_path / "seed=0")
+    other, mask = tmp_path / "b.ckpt", stages.mask_file(tmp_path / "seed=0" / "imp", 0.8)
+    shutil.copy(folder / "seed=0" / "dense_b" / "rewind" / "1ep.ckpt", other)
+    stages.train_sparse(tmp_path / "run", TINY, mask, other, 0)
+    shutil.copy(folder / "seed=1" / "dense_b" / "rewind" / "1ep.ckpt", other)
+    with pytest.raises(InputError, match="holds another run: init_sha256 is"):
+        stages.train_sparse(tmp_path / "run", TINY, mask, other, 0)
 
 
 def test_seeds_differ_and_pairs_share_their_data_order(finished) -> None:

@@ -69,7 +69,12 @@ class IterativeMagnitudePruning(MaskGuard):
         self.epochs_per_round, self.dense_epochs = epochs_per_round, dense_epochs
         self.after_prune, self.rewind_from = after_prune, rewind_from
         self.exclude = exclude
-        self.dirpath = None if dirpath is None else Path(dirpath)
+        self._given_dirpath = None if dirpath is None else Path(dirpath)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget an earlier fit: callbacks may be used again, with another trainer."""
+        self.dirpath = self._given_dirpath
         self.round = 0  # 0 is dense; round r trains under sparsities[r - 1]
         self._rewound: dict[str, float] = {"epoch": 0.0, "step": 0.0}  # where the schedules of a round begin
 
@@ -100,8 +105,11 @@ class IterativeMagnitudePruning(MaskGuard):
                 f"epochs ({self.dense_epochs} dense + {len(self.sparsities)} rounds of {self.epochs_per_round}): set -1"
             )
         trainer.fit_loop.max_epochs = self.num_epochs
-        network = network_of(pl_module)
-        self.mask = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
+        if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
+            self._begin()
+            network = network_of(pl_module)
+            self.mask = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
+        super().setup(trainer, pl_module, stage)
         if self.dirpath is None:
             self.dirpath = Path(trainer.default_root_dir) / "imp"
         if self.after_prune != "finetune":
@@ -187,9 +195,12 @@ class IterativeMagnitudePruning(MaskGuard):
         metadata = read_checkpoint(path).get(METADATA, {})
         if self.after_prune == "rewind_weights":
             load_weights_(module, path)
-        per_epoch = metadata.get("steps_per_epoch", 1)
         moment = Moment.parse(metadata.get("moment", "0it"))
-        self._rewound = {"epoch": moment.epochs(per_epoch), "step": moment.steps(per_epoch)}
+        if "steps_per_epoch" in metadata or "moment" not in metadata:
+            per_epoch = metadata.get("steps_per_epoch", 1)
+            self._rewound = {"epoch": moment.epochs(per_epoch), "step": moment.steps(per_epoch)}
+        else:  # epochs of no fixed number of steps
+            self._rewound = {"epoch": metadata["epoch"], "step": metadata["global_step"]}
 
     def _advance_schedules(self, trainer: Trainer) -> None:
         """Put fresh schedules where the dense run's stood at the rewind point."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import hash_tensors
@@ -16,7 +19,11 @@ from rebasin_lt.moment import Moment
 class RewindCheckpoint(Callback):
     """Writes weights and BN statistics exactly at each moment of `at`, before the step taken there.
 
-    `0it` is the untouched initialisation. The last moment may be the end of training. A moment after it is refused.
+    `0it` is the untouched initialisation. The last moment may be the end of training. A moment after it is refused
+    where `max_epochs` and `max_steps` tell it beforehand; one that never came is warned of when training ends.
+
+    `ep` counts epochs. `it` counts as Lightning's `global_step` does, every step of every optimiser: where a batch
+    takes several (manual optimisation), the file holds the weights before the first batch with that many steps behind.
 
     Args:
         at: moments such as `0it`, `500it`, `10ep`
@@ -28,9 +35,11 @@ class RewindCheckpoint(Callback):
     state_key = "rebasin_lt.rewind_checkpoint"
 
     def __init__(self, at: list[str], dirpath: str | None = None, paper_epoch_offset: bool = False) -> None:
-        self.dirpath = None if dirpath is None else Path(dirpath)
+        self._given_dirpath = None if dirpath is None else Path(dirpath)
+        self.dirpath = self._given_dirpath
         self._names = {_shifted(Moment.parse(name), paper_epoch_offset): name for name in at}
         self._written: dict[str, str] = {}  # file name -> sha256 of its tensors
+        self._seen: int | None = None  # global step when last looked at
 
     def writes(self, name: str) -> bool:
         """Whether the moment `name` is one of those asked for."""
@@ -43,35 +52,50 @@ class RewindCheckpoint(Callback):
         return self.dirpath / f"{name}.ckpt"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if trainer.global_step == 0:  # else this trainer goes on with a fit of its own
+            self.dirpath, self._written, self._seen = self._given_dirpath, {}, None
         if self.dirpath is None:
             self.dirpath = Path(trainer.default_root_dir) / "rewind"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"written": dict(self._written)}
+        return {"written": dict(self._written), "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._written = dict(state_dict["written"])
+        self._written, self._seen = dict(state_dict["written"]), state_dict.get("seen")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        total = _steps_per_epoch(trainer) * (trainer.max_epochs or 0)
         for moment, name in self._names.items():
-            if moment.steps(_steps_per_epoch(trainer)) > total:
-                raise InputError(
-                    f"rewind moment {name} is step {moment.steps(_steps_per_epoch(trainer))}, after the end of "
-                    f"training at step {total} ({trainer.max_epochs} epochs of {_steps_per_epoch(trainer)} steps)"
-                )
+            _refuse_late(trainer, moment, name)
         for name, digest in self._written.items():
             self._check(name, digest)
+        before = trainer.global_step - 1  # of what lies before a resume, nothing can be written any more
+        self._seen = before if self._seen is None else min(self._seen, before)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._write_due(trainer, pl_module)
+        self._write_due(trainer, pl_module, epoch_begins=batch_idx == 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write_due(trainer, pl_module)
+        progress = trainer.fit_loop.epoch_loop.batch_progress  # `max_steps` may end the last epoch anywhere
+        whole = progress.is_last_batch or progress.current.ready >= trainer.num_training_batches
+        self._write_due(trainer, pl_module, epoch_begins=whole)
+        missing = [name for name in self._names.values() if name not in self._written]
+        if missing and trainer.is_global_zero:
+            warnings.warn(
+                f"rewind moments not written: {', '.join(missing)}. They did not come in this run, which ended at "
+                f"step {trainer.global_step} after {_epochs(trainer)} epochs",
+                stacklevel=2,
+            )
 
-    def _write_due(self, trainer: Trainer, module: LightningModule) -> None:
+    def _write_due(self, trainer: Trainer, module: LightningModule, epoch_begins: bool) -> None:
+        """Write what comes now: `ep` between two epochs, `it` as soon as so many steps were taken."""
+        step, seen = trainer.global_step, -1 if self._seen is None else self._seen
+        epochs = _epochs(trainer)
+        self._seen = step
         for moment, name in self._names.items():
-            if name not in self._written and moment.steps(_steps_per_epoch(trainer)) == trainer.global_step:
+            due = epoch_begins and moment.count == epochs if moment.unit == "ep" else seen < moment.count <= step
+            if due and name not in self._written:
                 self._write(trainer, module, moment, name)
 
     def _write(self, trainer: Trainer, module: LightningModule, moment: Moment, name: str) -> None:
@@ -82,7 +106,10 @@ class RewindCheckpoint(Callback):
         if self.path(name).exists():  # a run that died before its first resume point comes here again
             self._check(name, digest)
             return
-        about = {"moment": str(moment), "steps_per_epoch": _steps_per_epoch(trainer), "stage": "rewind"}
+        about: dict[str, Any] = {"moment": str(moment), "stage": "rewind"}
+        per_epoch = _steps_per_epoch(trainer)
+        if per_epoch is not None:
+            about["steps_per_epoch"] = per_epoch
         save_network(self.path(name), trainer, module, None, **about)
 
     def _check(self, name: str, digest: str) -> None:
@@ -103,5 +130,33 @@ def _shifted(moment: Moment, paper_epoch_offset: bool) -> Moment:
     return Moment(moment.count + 1, "ep") if paper_epoch_offset and moment.unit == "ep" else moment
 
 
-def _steps_per_epoch(trainer: Trainer) -> int:
+def _epochs(trainer: Trainer) -> int:
+    """Epochs behind us. At the end of training the last one counts, even if `max_steps` cut it short."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
+def _refuse_late(trainer: Trainer, moment: Moment, name: str) -> None:
+    """Raise InputError for a moment that surely lies after the end of training: `max_epochs` or `max_steps`."""
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs or 0
+    steps = math.inf if trainer.max_steps == -1 else trainer.max_steps
+    per_epoch = _steps_per_epoch(trainer)
+    if per_epoch is None:  # epochs and steps cannot be compared
+        end = epochs if moment.unit == "ep" else steps
+        if moment.count > end:
+            unit = "epoch" if moment.unit == "ep" else "step"
+            raise InputError(f"rewind moment {name} lies after the end of training at {unit} {end}")
+    elif moment.steps(per_epoch) > min(epochs * per_epoch, steps):
+        end = min(epochs * per_epoch, steps)
+        why = f"{epochs} epochs of {per_epoch} steps" if end == epochs * per_epoch else f"max_steps of {steps}"
+        raise InputError(
+            f"rewind moment {name} is step {moment.steps(per_epoch)}, after the end of training at step {end} ({why})"
+        )
+
+
+def _steps_per_epoch(trainer: Trainer) -> int | None:
+    """What `global_step` grows by in every epoch; None if only the run will show it."""
+    scheduled = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if scheduled or math.isinf(trainer.num_training_batches) or not trainer.lightning_module.automatic_optimization:
+        return None
     return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)

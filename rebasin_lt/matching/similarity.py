@@ -1,0 +1,73 @@
+"""How alike the units of one group are, over all points at which they are observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.matching.moments import CrossMoments, UnitMoments
+from rebasin_lt.matching.paper import PaperMoments
+from rebasin_lt.matching.weight import Assignment
+
+Objective = Literal["correlation", "covariance", "raw"]
+
+
+@dataclass(frozen=True)
+class GroupSimilarity:
+    """The summed similarity of a group's units, and what it takes to say how good an assignment is."""
+
+    matrix: Tensor  # (reference units, source units), fp64, on the CPU; summed over points, 0 where either is dead
+    scale: float  # turns it into units of a correlation: summed over matched units it is at most their number
+    lives: tuple[tuple[Tensor, Tensor], ...]  # per point, live units of the source and of the reference; (n,), bool
+
+    def assignment(self, indices: Tensor) -> Assignment:
+        """The assignment with these indices; a unit is live that is so at any point."""
+        dead = torch.zeros(len(indices), dtype=torch.bool)
+        sides = zip(*self.lives, strict=True) if self.lives else ((), ())
+        return Assignment(indices, *(sum(side, start=dead) for side in sides))
+
+    def mean(self, indices: Tensor) -> float:
+        """The mean similarity of matched live pairs over their points; 0 where none is live."""
+        num_pairs = sum(int((reference & source[indices]).sum()) for source, reference in self.lives)
+        matched = float(self.matrix.gather(1, indices[:, None]).sum())
+        return matched / num_pairs if num_pairs else 0.0
+
+
+def group_similarity(
+    group: str, num_units: int, statistics: Mapping[int, CrossMoments | PaperMoments], objective: Objective
+) -> GroupSimilarity:
+    """Sum the similarities of all observations. Raises InputError, naming the group, for activations not finite."""
+    matrix = torch.zeros(num_units, num_units, dtype=torch.float64)
+    lives, powers = [], torch.zeros(2, dtype=torch.float64)
+    for point, moments in statistics.items():
+        similarity = _similarity(moments, objective).cpu()
+        if not bool(torch.isfinite(similarity).all()):
+            raise InputError(f"activations of {group} (observation {point}) are NaN or infinite: the network diverged")
+        matrix += similarity
+        sides = (moments.source, moments.reference)
+        lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
+        powers += torch.stack([_power(side, objective).cpu() for side in sides])
+    norm = float(powers.prod().sqrt())
+    return GroupSimilarity(matrix, 1 / norm if norm > 0 else 0.0, tuple(lives))
+
+
+def _similarity(moments: CrossMoments | PaperMoments, objective: Objective) -> Tensor:
+    if isinstance(moments, PaperMoments) or objective == "correlation":
+        return moments.correlation()
+    values = moments.covariance() if objective == "covariance" else moments.second_moments()
+    live = torch.outer(moments.reference.live, moments.source.live)
+    # NaN activations are not live, and must not pass for dead units: they stay NaN.
+    return torch.where(live | ~torch.isfinite(values), values, 0.0)
+
+
+def _power(moments: UnitMoments, objective: Objective) -> Tensor:
+    """The mean over units of a unit's similarity with itself, dead ones counting 0 (in a correlation 1)."""
+    if objective == "correlation":
+        return torch.tensor(1.0, dtype=torch.float64)
+    squares = moments.std.square() + (moments.mean.square() if objective == "raw" else 0.0)
+    return (squares * moments.live).mean()

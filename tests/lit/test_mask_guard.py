@@ -156,3 +156,13 @@ def test_tensors_of_other_layers_are_left_alone(trainer):
     trainer(1, [MaskGuard(mask)]).fit(module, ForeignData())
     assert not module.encoder[0].weight.any()
     assert module.head.weight.all()
+
+
+def test_a_reused_guard_masks_every_run(trainer):
+    mask = random_mask(ForeignModule())
+    guard = MaskGuard(mask)
+    for _ in range(2):
+        watch = ZerosAtEveryStep(mask)
+        trainer(2, [guard, watch]).fit(ForeignModule(), ForeignData())
+        assert watch.steps == 8
+        assert guard.mask == mask

@@ -46,7 +46,7 @@ def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
     """
     if not 0 < fraction < 1:
         raise InputError(f"imp fraction is {fraction}, expected a number between 0 and 1")
-    if not all(0 < target < 1 for target in targets):
+    if not targets or not all(0 < target < 1 for target in targets):
         raise InputError(f"imp targets are {list(targets)}, expected sparsities between 0 and 1")
     if any(later <= earlier for earlier, later in pairwise(targets)):
         raise InputError(f"imp targets are {list(targets)}, expected increasing sparsities")

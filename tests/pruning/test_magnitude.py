@@ -93,6 +93,7 @@ def test_a_target_on_the_chain_takes_no_extra_round():
 @pytest.mark.parametrize(
     ("targets", "fraction", "message"),
     [
+        ([], 0.2, r"imp targets are \[\], expected sparsities between 0 and 1"),
         ([0.5, 0.5], 0.2, r"imp targets are \[0.5, 0.5\], expected increasing sparsities"),
         ([0.9, 0.8], 0.2, r"imp targets are \[0.9, 0.8\], expected increasing sparsities"),
         ([0.0, 0.5], 0.2, r"imp targets are \[0.0, 0.5\], expected sparsities between 0 and 1"),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import InputError, SymmetryError
 
@@ -46,20 +47,23 @@ class Program:
 
 
 def example_arguments(example_inputs: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of an example call, with at least two examples in each tensor: one alone would not show the batch.
+    """The arguments of an example call; one example becomes two, for one alone would not show the batch.
 
     Raises InputError for anything but a tensor or a tuple.
     """
     arguments = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    if not isinstance(arguments, tuple) or not any(isinstance(argument, Tensor) for argument in arguments):
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    if not isinstance(arguments, tuple) or not tensors:
         raise InputError(
             f"example_inputs is a {type(example_inputs).__name__}, "
             "expected a tensor or a tuple of the model's arguments"
         )
-    return tuple(
-        torch.cat([argument, argument]) if isinstance(argument, Tensor) and argument.shape[:1] == (1,) else argument
-        for argument in arguments
+    if any(tensor.shape[:1] != (1,) for tensor in tensors):
+        return arguments
+    doubled: tuple[Any, ...] = tree_map(
+        lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) else leaf, arguments
     )
+    return doubled
 
 
 def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
@@ -70,7 +74,7 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
     with _in_eval_mode(model), torch.no_grad(), _quietly():
         try:
             bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
-            shapes = torch.utils._pytree.tree_map(_any_batch_size, tuple(bound.values()))
+            shapes = tree_map(_any_batch_size, tuple(bound.values()))
             exported = torch.export.export(model, arguments, dynamic_shapes=shapes, strict=False)
         except Exception as error:
             raise SymmetryError(_explain(model, error)) from error
@@ -144,9 +148,9 @@ def execute(
     Yields the name and the values (one per state) of every operator, in order; values that are not needed any more are
     let go. Gradients are not recorded. `inputs` and states must be on one device, which need not be the traced one.
     """
-    device = next(value.device for value in inputs if isinstance(value, Tensor))
+    device = next(value.device for value in tree_leaves(inputs) if isinstance(value, Tensor))
     constants = {name: tensor.to(device) for name, tensor in program.constants.items()}
-    given = dict(zip(program.inputs, inputs, strict=True))
+    given = dict(zip(program.inputs, tree_leaves(inputs), strict=True))
     values: dict[fx.Node, list[Any]] = {}
     last_use = {argument: node for node in program.graph.nodes for argument in node.all_input_nodes}
     for node in program.graph.nodes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -39,9 +39,12 @@ class Inference:
         self.order: list[str] = []  # names of parameters and buffers, by first use
         self._rules = RULES if rules is None else rules
         self._data: set[fx.Node] = set()  # what depends on the inputs
-        self._tied: dict[int, TensorType] = {}
+        self._tied: dict[Hashable, TensorType] = {}
         for node in program.graph.nodes:
             self._visit(node, tensors)
+        for name in overlapping(tensors):
+            if name in self.state:
+                self.state[name].freeze("shares memory with another parameter")
 
     def _visit(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
         if not self._data.isdisjoint(node.all_input_nodes):
@@ -64,7 +67,7 @@ class Inference:
         if node.name in self.program.state:
             name = self.program.state[node.name]
             tensor = tensors[name]
-            self.state[name] = self._tied.setdefault(id(tensor), TensorType.free(tensor.shape))
+            self.state[name] = self._tied.setdefault(identity_of(tensor), TensorType.free(tensor.shape))
             self.nodes[node] = self.state[name]
         elif node.name in self.program.constants:
             constant = self.program.constants[node.name]
@@ -143,6 +146,23 @@ class Inference:
         for argument, value in zip(schema.arguments, node.args, strict=False):
             arguments[argument.name] = typed(value)
         return {**arguments, **{name: typed(value) for name, value in node.kwargs.items()}}
+
+
+def identity_of(tensor: Tensor) -> Hashable:
+    """Equal for tensors that are one and the same in memory: tied weights, also those tied through `.data`."""
+    if tensor.is_meta or not tensor.numel():
+        return id(tensor)
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def overlapping(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that share memory with another one without being the same."""
+    by_storage: dict[int, dict[Hashable, list[str]]] = {}
+    for name, tensor in tensors.items():
+        if not tensor.is_meta and tensor.numel():
+            same = by_storage.setdefault(tensor.untyped_storage().data_ptr(), {})
+            same.setdefault(identity_of(tensor), []).append(name)
+    return [name for same in by_storage.values() if len(same) > 1 for names in same.values() for name in names]
 
 
 def _name(node: fx.Node) -> str:

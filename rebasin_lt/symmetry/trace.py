@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
 from rebasin_lt.symmetry.call import Rule
 from rebasin_lt.symmetry.export import Program, example_arguments, execute, export
-from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.infer import Inference, identity_of
 from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, fixed, resolve
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.verification import permutation_error, tensors_of
 
 TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
 _UNUSED = "not used in evaluation mode"
@@ -48,8 +47,9 @@ class Symmetry:
     def __init__(self, program: Program, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
         """Read the groups off an inference; `tensors` holds every parameter and buffer of the state dict."""
         self._program = program
-        by_id = {id(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
-        layouts = {name: by_id[id(tensor)].axes() if id(tensor) in by_id else [] for name, tensor in tensors.items()}
+        used = {identity_of(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
+        same = {name: used.get(identity_of(tensor)) for name, tensor in tensors.items()}
+        layouts = {name: [] if kind is None else kind.axes() for name, kind in same.items()}
         _fix_what_buffers_define(inference.order, layouts, tensors)
         groups = _name_groups([*inference.order, *tensors], layouts)
         self.groups: Mapping[str, int] = MappingProxyType({name: atom.size for atom, name in groups.items()})
@@ -120,26 +120,10 @@ class Symmetry:
         error. Raises SymmetryError if the error is above 1e-9. The model is not modified.
         """
         generator = torch.Generator().manual_seed(seed)
-        network = copy.deepcopy(model).cpu().double().eval()
-        state = {}
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):  # tied ones once
-            if name in self.axes:
-                state[name] = _generic(tensor, generator)
-            if isinstance(tensor, nn.Parameter):
-                tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
-        arguments = tuple(_as_double(argument, generator) for argument in example_arguments(example_inputs))
         permutation = self.random(generator)
-        with torch.no_grad():
-            expected = _outputs(functional_call(network, state, arguments))
-            if not all(bool(output.isfinite().all()) for output in expected):
-                raise SymmetryError(
-                    f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
-                    "cannot be verified; verify=False skips the check"
-                )
-            for name in state:
-                state[name] = self.permute({name: state[name]}, permutation)[name]
-            actual = _outputs(functional_call(network, state, arguments))
-        error = max((_relative_error(a, b) for a, b in zip(actual, expected, strict=True)), default=0.0)
+        error = permutation_error(
+            model, example_inputs, self.axes, lambda tensors: self.permute(tensors, permutation), generator
+        )
         if not error <= TOLERANCE:
             raise SymmetryError(
                 f"a random permutation changes the outputs of {type(model).__name__} by a relative error of "
@@ -189,7 +173,7 @@ def infer_symmetry(
 
 def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] | None = None) -> Symmetry:
     """The symmetry of a network that has been exported as `program`."""
-    tensors = dict(model.state_dict(keep_vars=True))
+    tensors = tensors_of(model)
     inference = Inference(program, tensors, rules)
     if inference.unknown:  # compound operators: say it again in terms of simpler ones
         program = program.decomposed()
@@ -245,42 +229,6 @@ def _coverage(axes: Mapping[str, tuple[AxisType, ...]]) -> float:
         total += size
         moved += size - fixed
     return moved / total if total else 0.0
-
-
-def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """The tensor at values that let every unit be seen in the outputs.
-
-    One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
-    the variance 1 / fan-in: as they are initialised, deep networks may damp what the first layers do to 1e-13 of the
-    outputs, and at twice that variance some gated ones amplify rounding to 1e-10.
-    """
-    values = tensor.detach()
-    if not values.is_floating_point() or not values.numel():
-        return values
-    alike = any(bool((values == values.narrow(dim, 0, 1)).all()) for dim in range(values.ndim) if values.shape[dim] > 1)
-    if alike:
-        offset = -0.5 if isinstance(tensor, nn.Parameter) and not values.any() else 0.5  # variances stay positive
-        values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
-    if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
-        values = values / (values.square().mean() * values[0].numel()).sqrt()
-    return values
-
-
-def _as_double(argument: Any, generator: torch.Generator) -> Any:
-    if isinstance(argument, Tensor) and argument.is_floating_point():
-        return torch.randn(argument.shape, generator=generator, dtype=torch.float64)
-    return argument.cpu() if isinstance(argument, Tensor) else argument
-
-
-def _outputs(value: Any) -> list[Tensor]:
-    """The floating tensors in a network's output, whatever its structure."""
-    leaves = torch.utils._pytree.tree_leaves(value)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-def _relative_error(actual: Tensor, expected: Tensor) -> float:
-    scale = expected.abs().max()
-    return float((actual - expected).abs().max() / scale) if scale > 0 else float((actual - expected).abs().max())
 
 
 def _some(names: Mapping[str, Any]) -> str:

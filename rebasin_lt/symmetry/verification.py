@@ -1,0 +1,112 @@
+"""The numerical check of a symmetry: the network itself, in float64, before and after a permutation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map
+
+from rebasin_lt.errors import SymmetryError
+from rebasin_lt.symmetry.double import in_double
+from rebasin_lt.symmetry.export import example_arguments
+from rebasin_lt.symmetry.infer import identity_of
+
+
+def permutation_error(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Any, ...],
+    names: Collection[str],
+    permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    generator: torch.Generator,
+) -> float:
+    """The relative error of the outputs after `permute`, in float64 on the CPU, at random inputs and weights.
+
+    `names` are those of the parameters and buffers that `permute` takes. The model is not modified. Raises
+    SymmetryError for one that cannot be copied or run in float64, or whose outputs are not finite.
+    """
+    try:
+        network = copy.deepcopy(model).cpu().double().eval()
+    except RuntimeError as problem:
+        raise SymmetryError(_unverified(model, problem)) from problem
+    same = {name: identity_of(tensor) for name, tensor in tensors_of(model).items()}
+    state: dict[str, Tensor] = {}
+    values: dict[Hashable, Tensor] = {}  # tied tensors get the same
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if name in names:
+            if same[name] not in values:
+                values[same[name]] = _generic(tensor, generator)
+            state[name] = values[same[name]]
+        if isinstance(tensor, nn.Parameter):
+            tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
+    values.clear()
+    arguments = tree_map(lambda value: _as_double(value, generator), example_arguments(example_inputs))
+    with torch.no_grad(), in_double():
+        try:
+            expected = _outputs(functional_call(network, state, arguments))
+        except Exception as problem:
+            raise SymmetryError(_unverified(model, problem)) from problem
+        if not expected:
+            raise SymmetryError(_unverified(model, TypeError("it returns no tensor")))
+        if not all(bool(output.isfinite().all()) for output in expected):
+            raise SymmetryError(
+                f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
+                "cannot be verified; verify=False skips the check"
+            )
+        for name in state:
+            state[name] = permute({name: state[name]})[name]
+        actual = _outputs(functional_call(network, state, arguments))
+    return max(_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of its state dict, which may hold other state too."""
+    state = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """The tensor at values that let every unit be seen in the outputs.
+
+    One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
+    the variance 1 / fan-in: as they are initialised, deep networks may damp what the first layers do to 1e-13 of the
+    outputs, and at twice that variance some gated ones amplify rounding to 1e-10.
+    """
+    values = tensor.detach()
+    if not values.is_floating_point() or not values.numel():
+        return values
+    alike = any(bool((values == values.narrow(dim, 0, 1)).all()) for dim in range(values.ndim) if values.shape[dim] > 1)
+    if alike:
+        offset = -0.5 if isinstance(tensor, nn.Parameter) and not values.any() else 0.5  # variances stay positive
+        values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
+    if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
+        values = values / (values.square().mean() * values[0].numel()).sqrt()
+    return values
+
+
+def _as_double(argument: Any, generator: torch.Generator) -> Any:
+    if isinstance(argument, Tensor) and argument.is_floating_point():
+        return torch.randn(argument.shape, generator=generator, dtype=torch.float64)
+    return argument.cpu() if isinstance(argument, Tensor) else argument
+
+
+def _outputs(value: Any) -> list[Tensor]:
+    """The tensors in a network's output, whatever its structure, in float64."""
+    return [leaf.double() for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
+    scale = expected.abs().max()
+    return float((actual - expected).abs().max() / scale) if scale > 0 else float((actual - expected).abs().max())
+
+
+def _unverified(model: nn.Module, error: Exception) -> str:
+    why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return (
+        f"the symmetry of {type(model).__name__} cannot be verified, for it does not run in float64 on the CPU: {why}; "
+        "verify=False skips the check"
+    )

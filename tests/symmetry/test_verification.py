@@ -1,0 +1,98 @@
+"""Verification holds for networks as people write them: tied through `.data`, with hard-coded dtypes, nested inputs."""
+
+from __future__ import annotations
+
+import copy
+
+import networks as nets
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from rebasin_lt.errors import SymmetryError
+from rebasin_lt.symmetry.trace import trace_symmetry
+
+
+def test_weights_tied_through_data_are_one() -> None:
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    network[2].weight.data = network[0].weight.data
+    symmetry = trace_symmetry(network, torch.randn(2, 8))
+    assert symmetry.axes["0.weight"][0].groups == symmetry.axes["2.weight"][0].groups
+    inputs, expected = torch.randn(5, 8), None
+    permuted = copy.deepcopy(network)
+    expected = network(inputs)
+    permuted.load_state_dict(symmetry.permute(network.state_dict(), symmetry.random()))
+    torch.testing.assert_close(permuted(inputs), expected)
+
+
+def test_weights_that_overlap_in_memory_are_fixed() -> None:
+    network = nets.Net(lambda net, x: net.c(net.a(x).relu()), a=nn.Linear(4, 6), c=nn.Linear(6, 4))
+    storage = torch.randn(30)
+    network.a.weight.data, network.c.weight.data = storage[:24].view(6, 4), storage[6:].view(4, 6)
+    symmetry = trace_symmetry(network, torch.randn(2, 4))
+    assert not symmetry.groups
+    assert any("shares memory" in item.reason for item in symmetry.frozen)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.c(net.a(x).relu().float()),
+        lambda net, x: net.c((net.a(x) + torch.zeros(x.shape[0], 6)).softmax(1, dtype=torch.float32)),
+        lambda net, x: net.c(net.a(x).to(torch.float32).square().mean(1, keepdim=True).rsqrt() * net.a(x)),
+    ],
+    ids=["float", "softmax", "norm"],
+)
+def test_hard_coded_precision_does_not_blur_the_check(forward) -> None:
+    network = nets.Net(forward, a=nn.Linear(5, 6), c=nn.Linear(6, 3))
+    symmetry = trace_symmetry(network, torch.randn(2, 5))
+    assert list(symmetry.groups.values()) == [6]
+    assert symmetry.error < 1e-12
+    assert torch.get_default_dtype() == torch.float32
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, both: dict[str, Tensor], more: list[Tensor]) -> dict[str, Tensor]:
+        return {"out": self.b((self.a(both["x"]) + self.a(more[0])).relu())}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nested_inputs_and_outputs(batch: int) -> None:
+    inputs = ({"x": torch.randn(batch, 5)}, [torch.randn(batch, 5)])
+    assert trace_symmetry(Nested(), inputs).groups == {"a.weight": 6}
+
+
+def test_integer_outputs_are_compared_exactly() -> None:
+    network = nets.Net(lambda net, x: net.c(net.a(x).cumsum(1)).argmax(1), a=nn.Linear(5, 6), c=nn.Linear(6, 3))
+    assert trace_symmetry(network, torch.randn(2, 5)).groups == {}
+    plain = nets.Net(lambda net, x: net.c(net.a(x).relu()).argmax(1), a=nn.Linear(5, 6), c=nn.Linear(6, 3))
+    symmetry = trace_symmetry(plain, torch.randn(64, 5))
+    assert symmetry.error == 0
+    ordered = nets.Net(lambda net, x: net.c(net.a(x).cumsum(1)).argmax(1), a=nn.Linear(5, 6), c=nn.Linear(6, 3))
+    with pytest.raises(SymmetryError, match="changes the outputs"):
+        symmetry.verify(ordered, torch.randn(64, 5))
+
+
+def test_network_that_cannot_be_copied_is_one_line() -> None:
+    network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
+    prune.l1_unstructured(network[0], "weight", 0.5)
+    with pytest.raises(SymmetryError, match=r"cannot be verified.*verify=False skips the check") as caught:
+        trace_symmetry(network, torch.randn(2, 5))
+    assert "\n" not in str(caught.value)
+
+
+def test_state_that_is_no_tensor_is_left_alone() -> None:
+    class Extra(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"version": 1}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            pass
+
+    network = nn.Sequential(Extra(5, 6), nn.ReLU(), nn.Linear(6, 3))
+    assert trace_symmetry(network, torch.randn(2, 5)).groups == {"0.weight": 6}

@@ -134,10 +134,14 @@ class Classifier(NetworkModule):
                 lr=settings["learning_rate"],
                 momentum=settings["momentum"],
                 weight_decay=settings["weight_decay"],
+                foreach=True,  # torch's choice on a GPU; on a CPU a fifth of a small network's time, to the same bits
             )
         else:
             optimizer = torch.optim.AdamW(
-                self.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+                self.parameters(),
+                lr=settings["learning_rate"],
+                weight_decay=settings["weight_decay"],
+                foreach=True,
             )
         offset, length = self._schedule_window()
         factor = learning_rate_factor(

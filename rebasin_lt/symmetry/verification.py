@@ -23,11 +23,12 @@ def permutation_error(
     names: Collection[str],
     permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     generator: torch.Generator,
+    gain: float = 1.0,
 ) -> float:
     """The relative error of the outputs after `permute`, in float64 on the CPU, at random inputs and weights.
 
-    `names` are those of the parameters and buffers that `permute` takes. The model is not modified. Raises
-    SymmetryError for one that cannot be copied or run in float64, or whose outputs are not finite.
+    Weights have standard deviation `gain` / sqrt(fan-in). `names` are those of the parameters and buffers that
+    `permute` takes. The model is not modified. Raises SymmetryError for one that cannot be copied or run in float64, or whose outputs are not finite.
     """
     try:
         network = copy.deepcopy(model).cpu().double().eval()
@@ -39,7 +40,7 @@ def permutation_error(
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if name in names:
             if same[name] not in values:
-                values[same[name]] = _generic(tensor, generator)
+                values[same[name]] = _generic(tensor, generator, gain)
             state[name] = values[same[name]]
         if isinstance(tensor, nn.Parameter):
             tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
@@ -69,12 +70,12 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def _generic(tensor: Tensor, generator: torch.Generator, gain: float) -> Tensor:
     """The tensor at values that let every unit be seen in the outputs.
 
     One that is constant along some axis becomes random: in [0.5, 1.5), or in [-0.5, 0.5) where it is zero. Weights get
-    the variance 1 / fan-in: as they are initialised, deep networks may damp what the first layers do to 1e-13 of the
-    outputs, and at twice that variance some gated ones amplify rounding to 1e-10.
+    the variance gain² / fan-in: as they are initialised, deep networks may damp what the first layers do to 1e-13 of
+    the outputs, and at twice that variance some gated ones amplify rounding to 1e-10.
     """
     values = tensor.detach()
     if not values.is_floating_point() or not values.numel():
@@ -84,7 +85,7 @@ def _generic(tensor: Tensor, generator: torch.Generator) -> Tensor:
         offset = -0.5 if isinstance(tensor, nn.Parameter) and not values.any() else 0.5  # variances stay positive
         values = torch.rand(values.shape, generator=generator, dtype=values.dtype) + offset
     if isinstance(tensor, nn.Parameter) and values.ndim > 1 and len(values) > 1:
-        values = values / (values.square().mean() * values[0].numel()).sqrt()
+        values = values * gain / (values.square().mean() * values[0].numel()).sqrt()
     return values
 
 

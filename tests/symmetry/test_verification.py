@@ -96,3 +96,22 @@ def test_state_that_is_no_tensor_is_left_alone() -> None:
 
     network = nn.Sequential(Extra(5, 6), nn.ReLU(), nn.Linear(6, 3))
     assert trace_symmetry(network, torch.randn(2, 5)).groups == {"0.weight": 6}
+
+
+@pytest.mark.parametrize(("first", "second", "passes"), [(4e-9, 1e-15, True), (4e-9, 2e-9, False), (2e-6, 0.0, False)])
+def test_amplified_rounding_is_measured_again_and_nothing_else(monkeypatch, first, second, passes) -> None:
+    network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
+    symmetry = trace_symmetry(network, torch.randn(2, 5))
+    gains = []
+
+    def error(*_, gain: float = 1.0) -> float:
+        gains.append(gain)
+        return first if gain == 1 else second
+
+    monkeypatch.setattr("rebasin_lt.symmetry.trace.permutation_error", error)
+    if passes:
+        assert symmetry.verify(network, torch.randn(2, 5)) == second
+    else:
+        with pytest.raises(SymmetryError, match="changes the outputs"):
+            symmetry.verify(network, torch.randn(2, 5))
+    assert gains == ([1.0, 0.9] if first <= 1e-6 else [1.0])

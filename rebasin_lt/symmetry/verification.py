@@ -28,7 +28,8 @@ def permutation_error(
     """The relative error of the outputs after `permute`, in float64 on the CPU, at random inputs and weights.
 
     Weights have standard deviation `gain` / sqrt(fan-in). `names` are those of the parameters and buffers that
-    `permute` takes. The model is not modified. Raises SymmetryError for one that cannot be copied or run in float64, or whose outputs are not finite.
+    `permute` takes. The model is not modified. Raises SymmetryError for one that cannot be copied or run in float64, or
+    whose outputs are not finite.
     """
     try:
         network = copy.deepcopy(model).cpu().double().eval()

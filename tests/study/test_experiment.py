@@ -15,6 +15,7 @@ from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.experiment import write_report
 from rebasin_lt.study import stages
+from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.experiment import METHODS, run_experiment
 from rebasin_lt.study.recipe import Recipe
 
@@ -74,6 +75,18 @@ def test_stage_of_other_weights_under_the_same_name_is_not_taken_for_done(finish
     shutil.copy(folder / "seed=1" / "dense_b" / "rewind" / "1ep.ckpt", other)
     with pytest.raises(InputError, match="holds another run: init_sha256 is"):
         stages.train_sparse(tmp_path / "run", TINY, mask, other, 0)
+
+
+def test_alignment_to_other_weights_under_the_same_name_is_not_taken_for_done(finished, tmp_path) -> None:
+    folder, _ = finished
+    own, other = (str(tmp_path / f"{name}.ckpt") for name in "ab")
+    shutil.copy(folder / "seed=0" / "dense_a" / stages.FINAL, own)
+    shutil.copy(folder / "seed=0" / "dense_b" / stages.FINAL, other)
+    settings = Alignment(ckpt_a=own, ckpt_b=other, num_alphas=0)
+    assert align(settings, tmp_path / "out") == align(settings, tmp_path / "out")
+    shutil.copy(folder / "seed=1" / "dense_b" / stages.FINAL, other)
+    with pytest.raises(InputError, match="holds another run: sha256_b is"):
+        align(settings, tmp_path / "out")
 
 
 def test_seeds_differ_and_pairs_share_their_data_order(finished) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.files import write_text
-from rebasin_lt.report.figures import COLOURS, _blank, _style, save_figure  # one look for every figure
+from rebasin_lt.report.figures import COLOURS, blank_figure, figure_style, save_figure  # one look for every figure
 from rebasin_lt.report.tables import Column, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -45,8 +45,8 @@ def cost_figure(records: Iterable[Mapping[str, Any]]) -> Any:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     points = [(record["nodes"], record["inference_seconds"]) for record in records]
-    with _style():
-        figure, axes = _blank("Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97)
+    with figure_style():
+        figure, axes = blank_figure("Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97)
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis, ticks in (

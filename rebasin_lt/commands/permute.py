@@ -9,7 +9,7 @@ def permute(
     out: str,
     mask: list[str] | None = None,
     data: str | None = None,
-    root: str = "data",
+    root: str | None = None,
     model: str | None = None,
     width: float = 1,
     num_classes: int = 10,
@@ -27,7 +27,7 @@ def permute(
         out: folder for the results
         mask: one or more mask files of A, to permute as A's weights
         data: dataset to match on, where the checkpoints do not say it: digits, cifar10, …
-        root: folder of the dataset given with --data
+        root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoints do not say it
         width: of that architecture
         num_classes: of that architecture

@@ -77,8 +77,8 @@ def accuracy_figure(
     grouped = group_records(records)
     if not grouped:
         raise InputError("records: there are 0, expected at least one")
-    with _style():
-        figure, axes = _blank(title, f"accuracy (%), mean ± s.e. over {_count(grouped)}", "sparsity", right=0.79)
+    with figure_style():
+        figure, axes = blank_figure(title, f"accuracy (%), mean ± s.e. over {_count(grouped)}", "sparsity", right=0.79)
         labels = _draw_methods(axes, grouped)
         if dense:
             level = 100 * estimate_mean(dense).value
@@ -106,9 +106,9 @@ def barrier_figure(
     if len(curves) > len(_SERIES):
         raise InputError(f"curves: there are {len(curves)} labels, expected at most {len(_SERIES)}")
     counts = {len(runs) for runs in curves.values()}
-    with _style():
+    with figure_style():
         note = f", mean ± s.e. over {_range(counts)} seeds" if max(counts) > 1 else ""
-        figure, axes = _blank(
+        figure, axes = blank_figure(
             title, quantity + note, f"interpolation coefficient α, from {ends[0]} (0) to {ends[1]} (1)", right=0.97
         )
         named = zip(curves.items(), _SERIES[: len(curves)], strict=True)
@@ -123,7 +123,7 @@ def barrier_figure(
 def figure_svg(figure: Figure) -> str:
     """The figure as SVG text that adapts to light and dark; equal figures give equal text."""
     buffer = io.StringIO()
-    with _style():
+    with figure_style():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = re.sub(r"('[^']*', )*'DejaVu Sans'(, [^;\"]*)?(?=[;\"])", _FONTS, buffer.getvalue())
     return text.replace("</defs>", _dark_style() + "</defs>", 1)
@@ -135,7 +135,7 @@ def save_figure(figure: Figure, path: Path | str) -> None:
     if suffix == ".svg":
         write_text(path, figure_svg(figure))
     elif suffix == ".png":
-        with _style(), atomic_path(path) as temporary:
+        with figure_style(), atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     else:
         raise InputError(f"path: {str(path)!r} ends in {suffix!r}, expected .svg or .png")
@@ -164,14 +164,14 @@ def spread(centres: Sequence[float], heights: Sequence[float], low: float, high:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
         yield
 
 
-def _blank(title: str, y_label: str, x_label: str, right: float) -> tuple[Figure, Axes]:
+def blank_figure(title: str, y_label: str, x_label: str, right: float) -> tuple[Figure, Axes]:
     """An empty plot: heading and y label read horizontally above it, `right` is where labels beside it may begin."""
     from matplotlib.figure import Figure
 

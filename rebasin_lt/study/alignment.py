@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, hash_tensors
-from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork, load_network
-from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 PERMUTATION, PERMUTED = "permutation.perm.safetensors", "permuted.ckpt"
@@ -36,7 +35,7 @@ class Alignment:
     ckpt_b: str
     masks: tuple[str, ...] = ()
     data: str | None = None
-    root: str = "data"
+    root: str | None = None
     model: str | None = None
     width: float = 1
     num_classes: int = 10
@@ -56,7 +55,9 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
     out = Path(out)
     if settings.num_alphas < 0 or settings.num_alphas in {1, 2}:
         raise InputError(f"alphas is {settings.num_alphas}, expected 0 (no barrier) or at least 3")
-    source, reference = load_pair(settings)
+    source, reference = load_networks(
+        {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
+    )
     masks = {Path(path).name: Mask.load(path) for path in settings.masks}
     if len(masks) < len(settings.masks):
         raise InputError(
@@ -64,7 +65,14 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         )
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
-    images = _images(settings, source)
+    data = open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root)
+    images = open_images(
+        data,
+        num_images=settings.num_images,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=settings.device,
+    )
     contents = {
         "sha256_a": hash_tensors(source.network.state_dict()),
         "sha256_b": hash_tensors(reference.network.state_dict()),
@@ -78,39 +86,13 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
     return result
 
 
-def load_pair(settings: Alignment) -> tuple[LoadedNetwork, LoadedNetwork]:
-    """Networks A and B. Raises InputError where their architectures or widths differ, with both values."""
-    load: dict[str, Any] = {"arch": settings.model, "width": settings.width, "num_classes": settings.num_classes}
-    source, reference = (load_network(path, **load) for path in (settings.ckpt_a, settings.ckpt_b))
-    for key in ("arch", "width", "num_classes", "input_shape"):
-        ours, theirs = source.metadata.get(key), reference.metadata.get(key)
-        if ours != theirs:
-            raise InputError(
-                f"--ckpt-a {settings.ckpt_a} has {key} {ours} and --ckpt-b {settings.ckpt_b} has {theirs}: "
-                "only networks of one architecture can be aligned"
-            )
-    return source, reference
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU if there is one. Raises InputError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
-
-
 def _align(
     settings: Alignment,
     out: Path,
     source: LoadedNetwork,
     reference: LoadedNetwork,
     masks: Mapping[str, Mask],
-    images: _Images,
+    images: Images,
     progress: Progress,
 ) -> dict[str, Any]:
     network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
@@ -167,7 +149,7 @@ def _barriers(
     network_a: nn.Module,
     network_b: nn.Module,
     permuted: Mapping[str, Tensor],
-    images: _Images,
+    images: Images,
     progress: Progress,
 ) -> dict[str, Any]:
     """Curves on the test images, by correction, before (A to B) and after (π(A) to B) alignment."""
@@ -194,25 +176,3 @@ def _barriers(
 def _curve(barrier: BarrierResult) -> dict[str, Any]:
     names = ("alphas", "loss", "error", "num_images", "loss_barrier", "error_barrier", "midpoint_excess_over_mean")
     return {name: getattr(barrier, name) for name in names}
-
-
-class _Images(NamedTuple):
-    """What A and B see: batches of (images, labels) on one device, the same ones in every pass."""
-
-    train: ImageLoader  # to match on, and to correct statistics
-    test: ImageLoader  # to measure the loss
-    device: torch.device
-
-
-def _images(settings: Alignment, source: LoadedNetwork) -> _Images:
-    """Those of the dataset that was asked for, or else of the one A was trained on."""
-    if settings.data is not None:
-        data = build_data(settings.data, root=settings.root)
-    elif known := source.metadata.get("data"):
-        data = build_data(**known)
-    else:
-        raise InputError(f"--ckpt-a {settings.ckpt_a} does not say what it was trained on: give --data NAME")
-    device = resolve_device(settings.device)
-    common: dict[str, Any] = {"batch_size": settings.batch_size, "device": device}
-    train = data.sweep("train", num_images=settings.num_images, seed=settings.seed, **common)
-    return _Images(train, data.sweep("test", **common), device)

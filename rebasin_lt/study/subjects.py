@@ -1,0 +1,100 @@
+"""What an analysis is given: networks out of checkpoints, and the images they see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
+from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.lit.data.registry import build_data
+
+
+class Images(NamedTuple):
+    """Batches of (images, labels) on one device, the same ones in every pass."""
+
+    train: ImageLoader  # to match on, and to correct statistics
+    test: ImageLoader  # to measure on
+    device: torch.device
+
+
+def load_networks(
+    paths: Mapping[str, str], model: str | None = None, width: float = 1, num_classes: int = 10
+) -> list[LoadedNetwork]:
+    """The networks of checkpoints by the argument that names each; `model` and the rest as in `load_network`.
+
+    Raises InputError, with both arguments and values, where architectures, widths or datasets differ.
+    """
+    arguments, loaded = list(paths), []
+    for argument, path in paths.items():
+        loaded.append(load_network(path, model, width=width, num_classes=num_classes))
+        for key in ("arch", "width", "num_classes", "input_shape"):
+            first, other = loaded[0].metadata.get(key), loaded[-1].metadata.get(key)
+            if first != other:
+                raise InputError(
+                    f"{arguments[0]} {paths[arguments[0]]} has {key} {first} and {argument} {path} has {other}: "
+                    "only networks of one architecture can be compared"
+                )
+        names = [_data_name(network) for network in (loaded[0], loaded[-1])]
+        if None not in names and names[0] != names[1]:
+            raise InputError(
+                f"{arguments[0]} {paths[arguments[0]]} was trained on {names[0]} and {argument} {path} on {names[1]}: "
+                "only networks of one dataset can be compared"
+            )
+    return loaded
+
+
+def open_data(network: LoadedNetwork, argument: str, data: str | None = None, root: str | None = None) -> ImageData:
+    """The dataset that a network was trained on, or `data` in `root` for a checkpoint that does not say it.
+
+    `root` alone says where the dataset lies here. Raises InputError where the checkpoint names another dataset than
+    `data`, with both, and where neither names one.
+    """
+    known = network.metadata.get("data")
+    if known is None and data is None:
+        raise InputError(f"{argument} does not say what it was trained on: give --data NAME")
+    if known is not None and data not in {None, known["name"]}:
+        raise InputError(
+            f"--data is {data}, but {argument} was trained on {known['name']}: other images, normalised otherwise, "
+            "would be compared"
+        )
+    settings = dict(known or {"name": data})
+    if root is not None:
+        settings["root"] = root
+    return build_data(**settings)
+
+
+def open_images(
+    data: ImageData,
+    *,
+    num_images: int | None = None,
+    augment: bool = False,
+    batch_size: int = 500,
+    seed: int = 0,
+    device: str = "auto",
+) -> Images:
+    """Its training images (`num_images` of them, chosen by `seed`, augmented if asked for) and all its test images."""
+    place = resolve_device(device)
+    common: dict[str, Any] = {"batch_size": batch_size, "device": place}
+    train = data.sweep("train", num_images=num_images, augment=augment, seed=seed, **common)
+    return Images(train, data.sweep("test", **common), place)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU if there is one. Raises InputError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _data_name(network: LoadedNetwork) -> str | None:
+    return (network.metadata.get("data") or {}).get("name")

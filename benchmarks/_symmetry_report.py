@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks._page import DOCS, between
 from rebasin_lt.files import write_text
 from rebasin_lt.report.figures import COLOURS, blank_figure, figure_style, save_figure  # one look for every figure
 from rebasin_lt.report.tables import Column, Table
 
-DOCS = Path(__file__).parents[1] / "docs"
 _NUMBERS = (
     "groups",
     "units",
@@ -32,8 +31,8 @@ def write_report(models: Mapping[str, Mapping[str, Any]], docs: Path = DOCS) -> 
     """Put the tables between their markers in symmetry.md and draw inference time against the size of the graph."""
     images = {name: record for name, record in models.items() if "." not in name}
     page = (docs / "symmetry.md").read_text(encoding="utf-8")
-    page = _between(page, "table", _summary(images) + "\n\n" + _table(images))
-    page = _between(page, "other table", _table({name: models[name] for name in models.keys() - images.keys()}))
+    page = between(page, "table", _summary(images) + "\n\n" + _table(images))
+    page = between(page, "other table", _table({name: models[name] for name in models.keys() - images.keys()}))
     write_text(docs / "symmetry.md", page)
     save_figure(
         cost_figure(record for record in models.values() if "nodes" in record), docs / "images/symmetry-cost.svg"
@@ -46,7 +45,9 @@ def cost_figure(records: Iterable[Mapping[str, Any]]) -> Any:
 
     points = [(record["nodes"], record["inference_seconds"]) for record in records]
     with figure_style():
-        figure, axes = blank_figure("Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97)
+        figure, axes = blank_figure(
+            "Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97
+        )
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis, ticks in (
@@ -65,12 +66,6 @@ def cost_figure(records: Iterable[Mapping[str, Any]]) -> Any:
         label = f"dashed: the median, {1000 * pace:.2g} ms per node"
         axes.text(0.03, 0.93, label, transform=axes.transAxes, color=COLOURS["muted"][0], va="top")
     return figure
-
-
-def _between(page: str, marker: str, text: str) -> str:
-    """The page with `text` between `<!-- marker -->` and `<!-- end of marker -->`."""
-    begin, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
-    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL)
 
 
 def _summary(models: Mapping[str, Mapping[str, Any]]) -> str:

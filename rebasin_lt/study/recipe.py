@@ -11,7 +11,8 @@ from typing import Any
 class Recipe:
     """Settings of the stages dense, prune and sparse. The defaults are the demonstration on digits.
 
-    `data` are the settings of a data module, `dense`, `prune` and `sparse` those of `Classifier` for each stage.
+    `data` are the settings of a data module, `dense`, `prune` and `sparse` those of `Classifier` for each stage,
+    `trainer` those of the Trainer in every stage, such as its precision.
     """
 
     data: Mapping[str, Any] = field(default_factory=lambda: {"name": "digits", "batch_size": 50})
@@ -25,3 +26,4 @@ class Recipe:
     dense_epochs: int = 20
     epochs_per_round: int = 5
     sparse_epochs: int = 35
+    trainer: Mapping[str, Any] = field(default_factory=dict)

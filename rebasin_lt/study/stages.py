@@ -96,14 +96,15 @@ def _train(
     callbacks: Sequence[Callback],
     about: dict[str, Any],
 ) -> dict[str, float]:
-    claim_folder(folder, {**about, "network": recipe.network, "data": recipe.data, "epochs": epochs, "seed": seed})
+    common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
+    claim_folder(folder, {**about, **common, "epochs": epochs, "seed": seed})
     result = finished(folder)
     if result is not None:
         return result
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
-    settings = {"logger": MetricsFile(folder), "limit_val_batches": 0}
+    settings = {"logger": MetricsFile(folder), "limit_val_batches": 0, **recipe.trainer}
     trainer = quiet_trainer(folder, epochs, callbacks, **settings)
     trainer.fit(module, datamodule=data)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None

@@ -1,0 +1,237 @@
+"""How good permutations are: barriers, mask overlap and accuracy after masked training, by method, over pairs of seeds.
+
+    python -m benchmarks.quality [--settings digits,resnet20,...] [--work DIR] [--root DIR] [--out benchmarks/results]
+
+For each pair: dense A and B, A pruned, then every method's permutation, judged. Every stage is a folder under --work
+and is done once, so an interrupted run goes on where it was. Results go into quality.json, table by table into
+docs/matching.md. Images: digits, or CIFAR-10 in --root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from benchmarks._quality_methods import METHODS, Pair
+from benchmarks._quality_report import write_report
+from rebasin_lt.connectivity.barrier import loss_barrier
+from rebasin_lt.files import write_json
+from rebasin_lt.lit.checkpoint import load_network
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.study import stages
+from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.symmetry.trace import trace_symmetry
+
+EVERY = tuple(METHODS)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, how many pairs, and which methods' masks are trained under; the last target is judged."""
+
+    title: str
+    recipe: Recipe
+    num_pairs: int
+    trained: tuple[str, ...] = EVERY
+    own_mask: bool = False  # whether B is pruned too, for the ceiling
+    num_images: int | None = None  # to match on and to correct statistics with
+    num_alphas: int = 5
+
+
+def settings(root: str) -> dict[str, Setting]:
+    """By name, in the order in which they run."""
+    cifar = {"name": "cifar10", "root": root, "batch_size": 128}
+    trainer = {"precision": "bf16-mixed"}
+    digits = Recipe(targets=(0.9, 0.95, 0.98))
+    resnet20 = Recipe(
+        data={**cifar, "train_size": 10000},
+        network={"arch": "resnet20", "width": 1, "num_classes": 10},
+        targets=(0.95,),
+        rewind="10ep",
+        dense={"learning_rate": 0.1},
+        prune={"learning_rate": 0.02},
+        sparse={"learning_rate": 0.05},
+        dense_epochs=15,
+        epochs_per_round=1,
+        sparse_epochs=8,
+        trainer=trainer,
+    )
+    vgg11 = Recipe(
+        data={**cifar, "train_size": 5000},
+        network={"arch": "vgg11", "width": 1, "num_classes": 10},
+        targets=(0.95,),
+        rewind="8ep",
+        dense={"learning_rate": 0.05},
+        prune={"learning_rate": 0.01},
+        sparse={"learning_rate": 0.02},
+        dense_epochs=12,
+        epochs_per_round=1,
+        sparse_epochs=6,
+        trainer=trainer,
+    )
+    wide = Recipe(
+        data={**cifar, "train_size": 5000},
+        network={"arch": "resnet20", "width": 4, "num_classes": 10},
+        targets=(0.95,),
+        rewind="6ep",
+        dense={"learning_rate": 0.1},
+        prune={"learning_rate": 0.02},
+        sparse={"learning_rate": 0.05},
+        dense_epochs=10,
+        epochs_per_round=1,
+        sparse_epochs=6,
+        trainer=trainer,
+    )
+    few = ("naive", "random", "paper", "correlation-sum", "covariance-sum", "joint-correlation")
+    return {
+        "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
+        "resnet20": Setting("ResNet20×1, CIFAR-10 (JPEG), sparsity .95", resnet20, 3, few, num_images=4000),
+        "vgg11": Setting("VGG11, CIFAR-10 (JPEG)", vgg11, 3, (), num_images=4000),
+        "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG)", wide, 3, (), num_images=4000),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is not there yet, then write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", default="digits", help="digits, resnet20, vgg11, resnet20x4, by commas")
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of all trained networks")
+    parser.add_argument("--root", default="data", help="folder of CIFAR-10")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of quality.json")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    known = settings(given.root)
+    for name in given.settings.split(","):
+        if name not in known:
+            parser.error(f"setting {name!r} is not known, expected {', '.join(known)}")
+        records = run(name, known[name], given.work / name)
+        results = given.out / "quality.json"
+        content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+        content[name] = {"title": known[name].title, "torch": str(torch.__version__), "records": records}
+        write_json(results, content)
+    write_report(given.out / "quality.json")
+
+
+def run(name: str, setting: Setting, folder: Path) -> list[dict[str, Any]]:
+    """Every record of a setting: one per pair and method, and one per control."""
+    records: list[dict[str, Any]] = []
+    with ProgressLine(f"quality {name}") as line:
+        for index in range(setting.num_pairs):
+            line("pair", index, setting.num_pairs)
+            records += _pair_records(setting, folder / f"pair={index}", index)
+    return records
+
+
+def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, Any]]:
+    recipe = setting.recipe
+    seeds = {role: 10 * index + k for k, role in enumerate(("a", "b", "imp", "sparse", "own"))}
+    dense = {role: folder / f"dense_{role}" for role in "ab"}
+    dense_accuracy = {role: stages.train_dense(path, recipe, seeds[role])["test/top1"] for role, path in dense.items()}
+    stages.prune(folder / "imp", recipe, dense["a"], seeds["imp"])
+    pair = _open(setting, folder, index)
+    records = [{"method": f"dense {role}", "accuracy": accuracy} for role, accuracy in dense_accuracy.items()]
+    own = _one_shot(pair)
+    for method in METHODS:
+        records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
+    if setting.trained:
+        from_b = stages.rewind_file(dense["b"], recipe)
+        own.save(folder / "controls" / "one-shot.mask.safetensors")
+        controls = {"LTH": (_mask_path(setting, folder), stages.rewind_file(dense["a"], recipe))}
+        controls["B's one-shot mask"] = (folder / "controls" / "one-shot.mask.safetensors", from_b)
+        if setting.own_mask:
+            stages.prune(folder / "own", recipe, dense["b"], seeds["own"])
+            controls["B's own mask"] = (stages.mask_file(folder / "own", recipe.targets[-1]), from_b)
+        for method, (mask, init) in controls.items():
+            records.append({"method": method, "accuracy": _train(setting, folder, method, mask, init, seeds["sparse"])})
+    return [{"pair": index, **record} for record in records]
+
+
+def _open(setting: Setting, folder: Path, index: int) -> Pair:
+    recipe = setting.recipe
+    data = build_data(**recipe.data)
+    batches = list(data.sweep("train", num_images=setting.num_images, batch_size=500))
+    source, reference = (load_network(folder / f"dense_{role}" / stages.FINAL).network for role in "ab")
+    early = [load_network(stages.rewind_file(folder / f"dense_{role}", recipe)).network for role in "ab"]
+    target = recipe.targets[-1]
+    ticket = load_network(folder / "imp" / "imp" / f"sparsity-{target:g}.ckpt").network
+    symmetry = trace_symmetry(source, batches[0][0][:2])
+    return Pair(
+        source,
+        reference,
+        (early[0], early[1]),
+        ticket,
+        Mask.load(_mask_path(setting, folder)),
+        symmetry,
+        batches,
+        index,
+    )
+
+
+def _mask_path(setting: Setting, folder: Path) -> Path:
+    return stages.mask_file(folder / "imp", setting.recipe.targets[-1])
+
+
+def _one_shot(pair: Pair) -> Mask:
+    """B's own mask by magnitude, at the sparsity of A's."""
+    return prune_to_sparsity(
+        pair.reference.state_dict(), Mask.ones_like(pair.reference.state_dict(), pair.mask), pair.mask.sparsity
+    )
+
+
+def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, seed: int) -> dict[str, Any]:
+    """The record of one method; read, if it is there."""
+    path = folder / "judged" / f"{method}.json"
+    if path.exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    began = time.process_time()
+    permutation = METHODS[method][1](pair)
+    record: dict[str, Any] = {"method": method, "seconds": time.process_time() - began}
+    mask = Mask(pair.symmetry.permute(pair.mask, permutation))
+    record["overlap"] = mask.overlap(own)
+    permuted = pair.symmetry.permute(pair.source.state_dict(), permutation)
+    test = list(build_data(**setting.recipe.data).sweep("test", batch_size=500))
+    normalised = any(isinstance(module, _BatchNorm) for module in pair.reference.modules())
+    for correction in ("none", "bn_reset" if normalised else "repair"):
+        barrier = loss_barrier(
+            pair.reference,
+            permuted,
+            pair.reference,
+            test,
+            alphas=setting.num_alphas,
+            correction=correction,
+            correction_batches=pair.batches,
+        )
+        middle = len(barrier.alphas) // 2
+        record[correction] = {
+            "loss_barrier": barrier.loss_barrier,
+            "error_barrier": barrier.error_barrier,
+            "midpoint_accuracy": 1 - barrier.error[middle],
+        }
+    if method in setting.trained:
+        permuted_mask = folder / "masks" / f"{method}.mask.safetensors"
+        mask.save(permuted_mask)
+        init = stages.rewind_file(folder / "dense_b", setting.recipe)
+        record["accuracy"] = _train(setting, folder, method, permuted_mask, init, seed)
+    write_json(path, record)
+    return record
+
+
+def _train(setting: Setting, folder: Path, method: str, mask: Path, init: Path, seed: int) -> float:
+    """Test accuracy in % after training under a mask."""
+    run_folder = folder / "sparse" / method.replace(" ", "-").replace("'", "")
+    return stages.train_sparse(run_folder, setting.recipe, mask, init, seed)["test/top1"]
+
+
+if __name__ == "__main__":
+    main()

@@ -146,6 +146,8 @@ def test_probabilities_that_underflow() -> None:
     result = measured(logits, torch.tensor([0]))
     assert result["kl_matrix"].tolist() == [[0, 2e4], [1e4, 0]]
     assert float(result["js"]) == pytest.approx(math.log(2), rel=1e-12)
+    barely = torch.tensor([[[0.0, -720.0]], [[-720.0, 0.0]]])  # probabilities of e^-720, whose ratio overflows
+    assert float(measured(barely, torch.tensor([0]))["js"]) == pytest.approx(math.log(2), rel=1e-12)
     impossible = torch.tensor([[[0.0, -math.inf]], [[-math.inf, 0.0]]])
     result = measured(impossible, torch.tensor([0]))
     assert result["kl_matrix"].tolist() == [[0, math.inf], [math.inf, 0]]
@@ -160,6 +162,15 @@ def test_small_differences_are_not_lost_to_rounding() -> None:
     p = float(first.softmax(-1)[0, 0, 0])
     assert float(result["kl"]) == pytest.approx(epsilon**2 * p * (1 - p) / 2, rel=1e-3)
     assert float(result["js"]) == pytest.approx(epsilon**2 * p * (1 - p) / 8, rel=1e-3)
+
+
+def test_rounding_makes_no_divergence_negative() -> None:
+    logits, targets = answers(2, 500)
+    logits = logits[:1].double() + 1e-10 * logits.double()
+    for image in range(500):
+        result = measured(logits[:, image : image + 1], targets[image : image + 1])
+        assert (result["kl_matrix"] >= 0).all()
+        assert (result["js_matrix"] >= 0).all()
 
 
 def test_single_member_has_no_pairs() -> None:

@@ -22,7 +22,7 @@ def ensemble(
 
     Args:
         out: folder for all runs and results
-        members: networks in each ensemble; 5, or as many as --dense names
+        members: networks in each ensemble; 4, or as many as --dense names
         dense_a: run of the trained dense network A, with its rewind checkpoint
         mask: mask file pruned from A
         dense: runs of trained dense networks B_1 … B_N, with their rewind checkpoints
@@ -39,11 +39,12 @@ def ensemble(
 
     if dense and members not in {None, len(dense)}:
         raise InputError(f"--members is {members}, but --dense names {len(dense)} runs: leave out one of them")
-    torch.set_num_threads(1)
+    if recipe.network.get("arch") == "mlp":
+        torch.set_num_threads(1)  # networks this small only wait for each other's threads
     settings = Ensembles(
         out=Path(out),
         recipe=recipe,
-        members=len(dense) if dense else 5 if members is None else members,
+        members=len(dense) if dense else 4 if members is None else members,
         dense_a=Path(dense_a) if dense_a else None,
         mask=Path(mask) if mask else None,
         dense=tuple(map(Path, dense or ())),

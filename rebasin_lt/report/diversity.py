@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def diversity_figure(result: Mapping[str, Any], title: str = "Members and their 
 
     settings = result["settings"]
     height = _MARGINS + _LINE * len(settings)  # inches
-    left = 0.05 + 0.017 * max(len(LABELS.get(name, name)) for name in settings)
+    labels = [_lines(name) for name in settings]
+    left = 0.05 + 0.017 * max(len(line) for label in labels for line in label)
     bottom, size = 0.62 / height, _LINE * len(settings) / height
     with figure_style():
         figure = Figure(figsize=(_WIDTH, height))
@@ -52,6 +54,7 @@ def diversity_figure(result: Mapping[str, Any], title: str = "Members and their 
         accuracies = figure.add_axes((left, bottom, 0.66 - left, size))
         disagreements = figure.add_axes((0.72, bottom, 0.17, size))
         _draw_accuracies(accuracies, settings)
+        _label_lines(accuracies, settings, labels)
         _draw_disagreements(disagreements, settings)
         for axes in (accuracies, disagreements):
             axes.set_ylim(len(settings) - 0.5, -0.5)
@@ -59,7 +62,7 @@ def diversity_figure(result: Mapping[str, Any], title: str = "Members and their 
             axes.grid(True, axis="x")
             axes.tick_params(length=0)
             axes.spines["left"].set_visible(False)
-        _draw_key(accuracies)
+        _draw_key(figure, 1 - 0.34 / height)
     return figure
 
 
@@ -74,7 +77,10 @@ def write_diversity(result: Mapping[str, Any], folder: Path | str) -> list[Path]
     return [folder / "table.csv", *pictures]
 
 
-_WIDTH, _LINE, _MARGINS = 5.0, 0.36, 1.42  # inches: the figure, one setting, all above and below them
+_WIDTH, _LINE, _MARGINS = 5.0, 0.44, 1.36  # inches: the figure, one setting, all above and below them
+_UPPER, _LOWER = 0.17, 0.15  # of a setting's height
+_MEMBER: Any = {"marker": "o", "linestyle": "none", "markersize": 5.5, "markerfacecolor": "none"}
+_ENSEMBLE: Any = {"marker": "D", "linestyle": "none", "markersize": 7}
 
 
 def _row(name: str, values: Mapping[str, Any]) -> list[Cell]:
@@ -86,16 +92,21 @@ def _row(name: str, values: Mapping[str, Any]) -> list[Cell]:
 
 
 def _draw_accuracies(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Members above the line of their setting, the ensemble on it, and a stroke from their mean to it."""
     for line, (name, values) in enumerate(settings.items()):
         members, colour = [100 * accuracy for accuracy in values["member_accuracy"]], _colour(name)
         ensemble = 100 * values["ensemble_accuracy"]
-        axes.plot([mean(members), ensemble], [line, line], color=colour, linewidth=1.4)
-        axes.plot(members, [line] * len(members), "o", markersize=6, markerfacecolor="none", markeredgecolor=colour)
-        axes.plot([ensemble], [line], "D", markersize=7.5, color=colour)
+        axes.plot([mean(members), ensemble], [line + _LOWER] * 2, color=colour, linewidth=1.4)
+        axes.plot([mean(members)], [line + _LOWER], "|", markersize=9, color=colour)
+        axes.plot(members, [line - _UPPER] * len(members), **_MEMBER, markeredgecolor=colour)
+        axes.plot([ensemble], [line + _LOWER], **_ENSEMBLE, color=colour)
     axes.margins(x=0.08)
     axes.set_xlabel("test accuracy (%)")
-    axes.set_yticks(range(len(settings)), [LABELS.get(name, name) for name in settings])
-    for label, name in zip(axes.get_yticklabels(), settings, strict=True):
+
+
+def _label_lines(axes: Axes, names: Iterable[str], labels: Sequence[Sequence[str]]) -> None:
+    axes.set_yticks(range(len(labels)), ["\n".join(label) for label in labels])
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set_color(_colour(name))
 
 
@@ -111,19 +122,29 @@ def _draw_disagreements(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -
         )
     axes.set_xlim(0, max([values["disagreement"] or 0.0 for values in settings.values()]) or 1.0)
     axes.set_xticks([])
+    axes.set_yticks([])
     axes.set_xlabel("disagreement")
 
 
-def _draw_key(axes: Axes) -> None:
-    """What the two marks are, above the plot."""
+def _draw_key(figure: Figure, top: float) -> None:
+    """What the marks are, under the heading."""
+    from matplotlib.lines import Line2D
+
     ink = COLOURS["muted"][0]
-    axes.plot([], [], "o", markersize=6, markerfacecolor="none", markeredgecolor=ink, label="member")
-    axes.plot([], [], "D", markersize=7.5, color=ink, label="ensemble")
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=2, frameon=False, handletextpad=0.1, columnspacing=1.2,
-        labelcolor=ink,
-    )  # fmt: skip
+    marks = [
+        Line2D([], [], **_MEMBER, markeredgecolor=ink, label="member"),
+        Line2D([], [], marker="|", linestyle="none", markersize=9, color=ink, label="their mean"),
+        Line2D([], [], **_ENSEMBLE, color=ink, label="ensemble"),
+    ]
+    place: Any = {"loc": "upper left", "bbox_to_anchor": (0.0, top), "ncols": 3, "frameon": False}
+    figure.legend(handles=marks, **place, handletextpad=0.1, columnspacing=1.2, borderaxespad=0, labelcolor=ink)
+
+
+def _lines(name: str) -> list[str]:
+    """The name of a setting on at most two lines."""
+    return textwrap.wrap(LABELS.get(name, name), 14, max_lines=2, placeholder="…")
 
 
 def _colour(name: str) -> str:
-    return COLOURS.get(name, COLOURS["ink"])[0]
+    """Settings with names of their own are drawn in ink: a line has its name beside it."""
+    return COLOURS.get("random_permutation" if name == "imp" else name, COLOURS["ink"])[0]

@@ -31,7 +31,7 @@ class Ensembles:
 
     out: Path
     recipe: Recipe = field(default_factory=lambda: Recipe(targets=(0.95,)))
-    members: int = 5
+    members: int = 4
     dense_a: Path | None = None
     mask: Path | None = None
     dense: tuple[Path, ...] = ()

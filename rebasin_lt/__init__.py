@@ -23,6 +23,7 @@ _EXPORTS = {
     "loss_barrier": "connectivity.barrier",
     "reset_batchnorm": "connectivity.batchnorm",
     "repair": "connectivity.repair",
+    "EnsembleDiversity": "diversity",
     "load_network": "lit.checkpoint",
     "Classifier": "lit.classifier",
     "MaskedClassifier": "lit.classifier",

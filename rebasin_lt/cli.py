@@ -13,12 +13,20 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt import __version__
 from rebasin_lt.commands.demo import demo
+from rebasin_lt.commands.diversity import diversity
+from rebasin_lt.commands.ensemble import ensemble
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
 
-COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "symmetry": symmetry, "demo": demo}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "permute": permute,
+    "diversity": diversity,
+    "ensemble": ensemble,
+    "symmetry": symmetry,
+    "demo": demo,
+}
 """Our own commands: functions with light signatures that import what they need when called."""
 
 LIGHTNING = {
@@ -159,7 +167,7 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, own, help=text)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
-    config = parser.parse_args(arguments)
+    config = parser.instantiate(parser.parse_args(arguments))
     options = dict(config[config.command].as_dict())
     options.pop("config", None)
     COMMANDS[config.command](**options)

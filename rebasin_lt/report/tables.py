@@ -28,12 +28,16 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """How one column is headed and written: alignment, decimals of floats, and whether a plus sign is shown."""
+    """How one column is headed and written: alignment, decimals of floats, whether a plus sign is shown.
+
+    `spread` says in CSV what the errors of its estimates are: standard errors unless it says otherwise.
+    """
 
     title: str
     align: Literal["left", "right"] = "right"
     decimals: int = 2
     signed: bool = False
+    spread: str = "s.e."
 
     def parts(self, cell: Cell) -> tuple[str, str]:
         """The cell's text, and the text of its standard error ("" where it has none)."""
@@ -88,11 +92,8 @@ class Table:
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         wide = [any(isinstance(row[index], Estimate) for row in self.rows) for index in range(len(self.columns))]
-        titles = [column.title for column in self.columns]
         writer.writerow(
-            name
-            for title, triple in zip(titles, wide, strict=True)
-            for name in ([title, f"{title} s.e.", f"{title} n"] if triple else [title])
+            name for column, triple in zip(self.columns, wide, strict=True) for name in _csv_titles(column, triple)
         )
         for row in self.rows:
             writer.writerow(
@@ -173,6 +174,11 @@ def _padded(lines: Sequence[str], align: str) -> list[str]:
 def _tag(tag: str, text: str, align: str, attributes: str) -> str:
     kind = f' class="{align}"' if align == "right" else ""
     return f"<{tag}{' ' * bool(attributes)}{attributes}{kind}>{html.escape(text)}</{tag}>"
+
+
+def _csv_titles(column: Column, triple: bool) -> list[str]:
+    title = column.title
+    return [title, f"{title} {column.spread}", f"{title} n"] if triple else [title]
 
 
 def _csv_values(cell: Cell, triple: bool) -> list[Cell]:

@@ -20,7 +20,7 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
 from rebasin_lt.study.recipe import Recipe
 
-FINAL = "final.ckpt"
+FINAL, LAST = "final.ckpt", "last.ckpt"
 
 
 def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
@@ -39,6 +39,7 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
 
 def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
     """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
+    trained = trained_file(dense) or dense / FINAL
     imp = IterativeMagnitudePruning(
         list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp")
     )
@@ -46,12 +47,12 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
         folder,
         recipe,
         seed,
-        lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(dense / FINAL)),
+        lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(trained)),
         imp.num_epochs,
         [imp],
         {
             **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
-            "init_sha256": _hash(dense / FINAL),
+            "init_sha256": _hash(trained),
         },
     )
 
@@ -72,9 +73,19 @@ def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed
     )
 
 
+def trained_file(run: Path) -> Path | None:
+    """The trained network of a run: that of a stage here, else that of `rebasin-lt fit`; None if there is neither."""
+    return next((run / name for name in (FINAL, LAST) if (run / name).is_file()), None)
+
+
 def mask_file(pruned: Path, target: float) -> Path:
     """Where `prune` leaves the mask of a target sparsity."""
     return pruned / "imp" / f"sparsity-{target:g}.mask.safetensors"
+
+
+def ticket_file(pruned: Path, target: float) -> Path:
+    """Where `prune` leaves the network that it pruned to a target sparsity and fine-tuned."""
+    return pruned / "imp" / f"sparsity-{target:g}.ckpt"
 
 
 def rewind_file(dense: Path, recipe: Recipe) -> Path:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from rebasin_lt.connectivity.batchnorm import clone
-from rebasin_lt.connectivity.corrections import Correction, corrected_line
+from rebasin_lt.connectivity.corrections import Correction as Correction
+from rebasin_lt.connectivity.corrections import corrected_line
 from rebasin_lt.connectivity.evaluation import Evaluation, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError

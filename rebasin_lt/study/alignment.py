@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
-from rebasin_lt.connectivity.corrections import Correction
+from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, hash_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork

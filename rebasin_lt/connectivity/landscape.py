@@ -35,7 +35,7 @@ class Plane:
         self.width = math.sqrt(_dot(across, across))
         foot = _dot(across, aside) / self.width if self.width else 0.0
         height = math.sqrt(max(0.0, _dot(aside, aside) - foot**2))
-        if height <= 1e-6 * max(self.width, abs(foot)):
+        if min(self.width, height) <= 1e-6 * max(self.width, abs(foot), height):
             raise InputError("the three networks lie on one line, expected three that span a plane")
         self.corners: list[Point] = [(0.0, 0.0), (self.width, 0.0), (foot, height)]
 

@@ -70,6 +70,8 @@ def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | No
         {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
     )
     check_choice("split", settings.splits, SPLITS)
+    if settings.num_alphas < 3:
+        raise InputError(f"--alphas is {settings.num_alphas}, expected at least 3")
     corrections = _corrections(settings, reference.network)
     masks = _masks(settings, source, reference)
     permutation = None if settings.permutation is None else Permutation.load(settings.permutation)

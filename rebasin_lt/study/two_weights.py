@@ -40,7 +40,7 @@ class TwoWeights(nn.Module):
         return torch.relu(self.hidden(x)).sum(-1, keepdim=True)
 
 
-def two_weights(size: int = 121) -> dict[str, Any]:
+def two_weights(size: int = 81) -> dict[str, Any]:
     """Train dense from both initialisations, prune A, match, and train sparse: the loss on a grid, and all paths.
 
     Paths are lists of (w1, w2), from the start to the end of training: `A` and `B` dense, `lth` A's initialisation

@@ -17,7 +17,11 @@ from rebasin_lt.symmetry.trace import trace_symmetry
 @pytest.fixture
 def settings(planted, tmp_path_factory):
     return Landscape(
-        str(planted / "a.ckpt"), str(planted / "b.ckpt"), str(planted / "pi.perm.safetensors"), points=3, num_images=60,
+        str(planted / "a.ckpt"),
+        str(planted / "b.ckpt"),
+        str(planted / "pi.perm.safetensors"),
+        points=3,
+        num_images=60,
         num_test_images=50,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rebasin_lt.cli import main
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.lit.checkpoint import MASK, load_network
 from rebasin_lt.pruning.mask import Mask, prunable_names
@@ -126,3 +127,12 @@ def test_complete_barrier_is_not_measured_again(settings, tmp_path, monkeypatch)
     monkeypatch.setattr(barrier, "loss_barriers", lambda *_, **__: pytest.fail("measured again"))
     assert measure_barriers(settings, tmp_path / "out") == first
     assert sorted(path.name for path in Path(tmp_path / "out").iterdir()) == ["config.yaml", "result.json"]
+
+
+def test_command_prints_a_table_and_writes_curves_and_figures(settings, tmp_path, capsys) -> None:
+    arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--alphas", "3", "--n-test-images", "50"]
+    assert main(["barrier", *arguments, "--corrections", "none", "--split", "test", "--out", str(tmp_path / "o")]) == 0
+    assert "raw         A to B  test" in capsys.readouterr().out
+    files = sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert files == ["barrier.png", "barrier.svg", "config.yaml", "curves.csv", "result.json"]
+    assert len((tmp_path / "o" / "curves.csv").read_text().splitlines()) == 1 + 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rebasin_lt.cli import main
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network
@@ -77,3 +78,15 @@ def test_permutation_that_moves_nothing_is_refused(settings, planted, tmp_path) 
     with pytest.raises(InputError, match="the three networks lie on one line"):
         measure_plane(identity, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_commands_print_a_table_and_write_figures(settings, tmp_path, capsys) -> None:
+    arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--permutation", settings.permutation]
+    small = ["--points", "3", "--n-images", "20", "--n-test-images", "20"]
+    assert main(["landscape", *arguments, *small, "--out", str(tmp_path / "plane")]) == 0
+    assert "3 × 3 points on 20 test images; distances: A to B" in capsys.readouterr().out
+    assert main(["landscape", "--two-weights", "--out", str(tmp_path / "two")]) == 0
+    assert "B under A's mask (naive)" in capsys.readouterr().out
+    for folder in ("plane", "two"):
+        files = sorted(path.name for path in (tmp_path / folder).iterdir())
+        assert files == ["config.yaml", "landscape.png", "landscape.svg", "result.json"]

@@ -4,17 +4,19 @@
 
 For each pair: dense A and B, A pruned, then every method's permutation, judged. Every stage is a folder under --work
 and is done once, so an interrupted run goes on where it was. Results go into quality.json, table by table into
-docs/matching.md. Images: digits, or CIFAR-10 in --root.
+docs/matching.md. Images: digits, or CIFAR-10 as class folders of image files, `--root/train` and `--root/test`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from benchmarks._quality_report import write_report
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.files import write_json
 from rebasin_lt.lit.checkpoint import load_network
+from rebasin_lt.lit.data.folder import class_names
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.progress_line import ProgressLine
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
@@ -49,14 +52,16 @@ class Setting:
     num_alphas: int = 5
 
 
-def settings(root: str) -> dict[str, Setting]:
-    """By name, in the order in which they run."""
-    cifar = {"name": "cifar10", "root": root, "batch_size": 128}
+def settings(work: Path) -> dict[str, Setting]:
+    """By name, in the order in which they run; images of CIFAR-10 lie where `prepare` puts them."""
+    cifar = {"name": "image_folder", "batch_size": 128, "resident": True}
+    small = {**cifar, "root": str(work / "images16"), "image_size": 16}
+    large = {**cifar, "root": str(work / "images32"), "image_size": 32, "train_size": 5000}
     trainer = {"precision": "bf16-mixed"}
     digits = Recipe(targets=(0.9, 0.95, 0.98))
     resnet20 = Recipe(
-        data={**cifar, "train_size": 10000},
-        network={"arch": "resnet20", "width": 1, "num_classes": 10},
+        data=small,
+        network={"arch": "resnet20", "width": 1, "num_classes": 10, "input_shape": [3, 16, 16]},
         targets=(0.95,),
         rewind="10ep",
         dense={"learning_rate": 0.1},
@@ -67,39 +72,41 @@ def settings(root: str) -> dict[str, Setting]:
         sparse_epochs=8,
         trainer=trainer,
     )
-    vgg11 = Recipe(
-        data={**cifar, "train_size": 5000},
-        network={"arch": "vgg11", "width": 1, "num_classes": 10},
-        targets=(0.95,),
-        rewind="8ep",
-        dense={"learning_rate": 0.05},
+    wide = replace(resnet20, network={**resnet20.network, "width": 4}, rewind="6ep", dense_epochs=8, sparse_epochs=6)
+    vgg11 = replace(
+        wide,
+        data=large,
+        network={"arch": "vgg11", "width": 1, "num_classes": 10, "input_shape": [3, 32, 32]},
+        dense={"learning_rate": 0.03},
         prune={"learning_rate": 0.01},
         sparse={"learning_rate": 0.02},
         dense_epochs=12,
-        epochs_per_round=1,
-        sparse_epochs=6,
-        trainer=trainer,
     )
-    wide = Recipe(
-        data={**cifar, "train_size": 5000},
-        network={"arch": "resnet20", "width": 4, "num_classes": 10},
-        targets=(0.95,),
-        rewind="6ep",
-        dense={"learning_rate": 0.1},
-        prune={"learning_rate": 0.02},
-        sparse={"learning_rate": 0.05},
-        dense_epochs=10,
-        epochs_per_round=1,
-        sparse_epochs=6,
-        trainer=trainer,
-    )
-    few = ("naive", "random", "paper", "correlation-sum", "covariance-sum", "joint-correlation")
+    few = ("naive", "random", "paper", "correlation-sum", "joint-correlation", "frank-wolfe", "retained")
     return {
         "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
-        "resnet20": Setting("ResNet20×1, CIFAR-10 (JPEG), sparsity .95", resnet20, 3, few, num_images=4000),
+        "resnet20": Setting("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few, num_images=4000),
         "vgg11": Setting("VGG11, CIFAR-10 (JPEG)", vgg11, 3, (), num_images=4000),
-        "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG)", wide, 3, (), num_images=4000),
+        "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG, 16×16)", wide, 3, (), num_images=4000),
     }
+
+
+def prepare(root: Path, folder: Path, size: int, per_class: int = 1000) -> None:
+    """Write the first `per_class` training images of every class, and all test images, at size × size pixels."""
+    from PIL import Image
+
+    if folder.exists():
+        return
+    with TemporaryDirectory(dir=folder.parent) as temporary:
+        for part, count in (("train", per_class), ("test", None)):
+            for name in class_names(root / part):
+                (Path(temporary) / part / name).mkdir(parents=True)
+                for path in sorted((root / part / name).iterdir())[:count]:
+                    with Image.open(path) as image:
+                        image.resize((size, size), Image.Resampling.BOX).save(
+                            Path(temporary) / part / name / f"{path.stem}.png"
+                        )
+        shutil.copytree(temporary, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,14 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("--settings", default="digits", help="digits, resnet20, vgg11, resnet20x4, by commas")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of all trained networks")
-    parser.add_argument("--root", default="data", help="folder of CIFAR-10")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="class folders of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of quality.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    known = settings(given.root)
+    known = settings(given.work)
     for name in given.settings.split(","):
         if name not in known:
             parser.error(f"setting {name!r} is not known, expected {', '.join(known)}")
+        if name != "digits":
+            data = known[name].recipe.data
+            prepare(given.root, Path(data["root"]), data["image_size"])
         records = run(name, known[name], given.work / name)
         results = given.out / "quality.json"
         content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt import __version__
+from rebasin_lt.commands.barrier import barrier
 from rebasin_lt.commands.demo import demo
 from rebasin_lt.commands.diversity import diversity
 from rebasin_lt.commands.ensemble import ensemble
+from rebasin_lt.commands.landscape import landscape
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
@@ -24,6 +26,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
     "diversity": diversity,
     "ensemble": ensemble,
+    "barrier": barrier,
+    "landscape": landscape,
     "symmetry": symmetry,
     "demo": demo,
 }

@@ -9,6 +9,7 @@ import torch
 from rebasin_lt.cli import main
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.symmetry.trace import trace_symmetry
 
 
 class Evil:
@@ -38,6 +39,9 @@ def files(tmp_path_factory):
     Mask.ones_like(state, names).save(folder / "good.mask.safetensors")
     Mask({"other.weight": torch.ones(2, 2, dtype=torch.bool)}).save(folder / "name.mask.safetensors")
     Mask({names[0]: torch.ones(2, 2, dtype=torch.bool)}).save(folder / "shape.mask.safetensors")
+    trace_symmetry(a.net, torch.zeros(2, 1, 8, 8)).random().save(folder / "pi.perm.safetensors")
+    conv = Classifier(arch="resnet20", input_shape=[1, 8, 8]).net
+    trace_symmetry(conv, torch.zeros(2, 1, 8, 8)).random().save(folder / "conv.perm.safetensors")
     whole = (folder / "a.ckpt").read_bytes()
     (folder / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
     (folder / "cut.mask.safetensors").write_bytes((folder / "good.mask.safetensors").read_bytes()[:50])
@@ -54,6 +58,8 @@ def files(tmp_path_factory):
 
 
 MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt"
+BARRIER = "barrier --ckpt-a a.ckpt --ckpt-b b.ckpt"
+PLANE = "landscape --ckpt-a a.ckpt --ckpt-b b.ckpt --permutation pi.perm.safetensors"
 DENSE = "fit --config dense.yaml --trainer.default_root_dir new"
 SPARSE = f"{DENSE} --model MaskedClassifier --model.arch mlp"
 IMP = "fit --config imp.yaml --trainer.default_root_dir new --model.init_from a.ckpt --trainer.callbacks.init_args"
@@ -133,6 +139,36 @@ CASES = [
     ("ensemble --out new --members 3 --dense a b", 2, "--members is 3, but --dense names 2 runs"),
     ("ensemble --out new --mask good.mask.safetensors", 2, "needs --dense-a"),
     ("ensemble --out other", 2, "output folder other holds another run"),
+    (f"{BARRIER} --out new --alphas 2", 2, "--alphas is 2, expected at least 3"),
+    (f"{BARRIER} --out new --split val", 2, "--split holds 'val', expected some of train, test"),
+    (f"{BARRIER} --out new --split=", 2, "--split holds '', expected some of train, test"),
+    (
+        f"{BARRIER} --out new --corrections none,reset",
+        2,
+        "--corrections holds 'reset', expected some of none, bn_reset",
+    ),
+    (f"{BARRIER} --out new --corrections bn_reset", 2, "holds bn_reset, which is not for a network without batch norm"),
+    (
+        "barrier --ckpt-a conv.ckpt --ckpt-b conv.ckpt --out new --corrections repair",
+        2,
+        "holds repair, which is not for a network with batch norm such as this ResNetCifar: choose from none, bn_reset",
+    ),
+    (f"{BARRIER} --out new --permutation none.perm", 2, "permutation none.perm does not exist"),
+    (f"{BARRIER} --out new --permutation a.ckpt", 1, "a.ckpt is not a readable permutation"),
+    (f"{BARRIER} --out new --permutation conv.perm.safetensors", 2, "permutation"),
+    (f"{BARRIER} --out new --mask shape.mask.safetensors", 2, "has shape (2, 2), the network has (64, 64)"),
+    (f"{BARRIER} --out new --mask {' '.join(['good.mask.safetensors'] * 3)}", 2, "--mask has 3 files, expected one"),
+    (f"{BARRIER} --out new --n-test-images 501", 2, "num_images is 501, but test of digits has 500 images"),
+    (f"{BARRIER} --out other", 2, "output folder other holds another run"),
+    ("landscape --out new", 2, "expected --ckpt-a, --ckpt-b and --permutation, or --two-weights alone"),
+    (
+        "landscape --two-weights --ckpt-a a.ckpt --out new",
+        2,
+        "--two-weights trains its own networks, but --ckpt-a is a.ckpt: give one or the other",
+    ),
+    ("landscape --two-weights --out other", 2, "output folder other holds another run"),
+    (f"{PLANE} --out new --points 2", 2, "points is 2, expected at least 3"),
+    (f"{PLANE} --out new --margin -1", 2, "margin is -1.0, expected at least 0"),
     ("demo --out other", 2, "output folder other holds another run"),
     ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
     ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),

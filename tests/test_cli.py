@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rebasin_lt.cli import main, spelled_out, with_underscores
+from rebasin_lt.cli import COMMANDS, LIGHTNING, main, spelled_out, with_underscores
 from rebasin_lt.errors import InputError
 
 
@@ -49,11 +49,11 @@ print("seconds", time.process_time() - begun)
     result = python(code)
     assert result.returncode == 0, result.stderr
     assert "modules set()" in result.stdout
-    for command in ("fit", "validate", "test", "predict", "permute", "diversity", "ensemble", "symmetry", "demo"):
+    for command in [*LIGHTNING, *COMMANDS]:
         assert f"    {command} " in result.stdout
 
 
-@pytest.mark.parametrize("command", ["permute", "diversity", "ensemble", "symmetry", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_commands_help_loads_no_torch(command):
     code = f"""
 import sys

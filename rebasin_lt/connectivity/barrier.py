@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from rebasin_lt.connectivity.batchnorm import clone, load, reset_batchnorm
-from rebasin_lt.connectivity.interpolation import interpolate
-from rebasin_lt.connectivity.repair import repaired_line
+from rebasin_lt.connectivity.batchnorm import clone
+from rebasin_lt.connectivity.corrections import Correction as Correction
+from rebasin_lt.connectivity.corrections import corrected_line
+from rebasin_lt.connectivity.evaluation import Evaluation, evaluate
+from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import Network, check_repeatable, device_of, labelled, nonempty, state_of
-
-Correction = Literal["none", "bn_reset", "repair"]
+from rebasin_lt.matching.batches import Network, check_repeatable, state_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,16 @@ class BarrierResult:
         return self._over_chord(self.error)
 
     @property
+    def loss_excess_over_mean(self) -> float:
+        """Largest excess of the loss over the mean of the end losses, at least 0: the barrier of much other code."""
+        return self._over_mean(self.loss)
+
+    @property
+    def error_excess_over_mean(self) -> float:
+        """The same for the error."""
+        return self._over_mean(self.error)
+
+    @property
     def midpoint_excess_over_mean(self) -> float | None:
         """Loss at alpha 1/2 minus the mean of the end losses, which may be negative; None if 1/2 is not on the grid.
 
@@ -53,6 +62,10 @@ class BarrierResult:
         curve = torch.tensor(values, dtype=torch.float64)
         chord = torch.lerp(curve[0], curve[-1], torch.tensor(self.alphas, dtype=torch.float64))
         return float((curve - chord).max())  # a NaN on the line makes a NaN barrier
+
+    def _over_mean(self, values: list[float]) -> float:
+        curve = torch.tensor(values, dtype=torch.float64)
+        return float(curve.max() - (curve[0] + curve[-1]) / 2)
 
 
 def loss_barrier(
@@ -72,39 +85,47 @@ def loss_barrier(
     (input, integer target) pairs, any number of times; means are over images, whatever the batches' sizes. `alphas` is
     a number of equal steps' ends from 0 to 1, or the values themselves, from 0 to 1. `correction` applies to every
     point, the ends included: "bn_reset" re-estimates batch norm statistics (nothing without batch norm), "repair" is
-    `repair`; both need `correction_batches`, as a rule training images. `progress(done, total)` is called after each
-    point. Raises InputError for arguments that cannot be right.
+    `repair`, "closed_form" predicts what that measures, "rescale" leaves the means; all need `correction_batches`, as a
+    rule training images. As many points as fit in memory share each pass. `progress(done, total)` counts batches, where
+    their number is known. Raises InputError for arguments that cannot be right.
     """
-    grid = _grid(alphas)
-    check_repeatable(batches)
-    line = _line(network, state_of(state_a), state_of(state_b), correction, correction_batches)
-    worker, points = clone(network), []
-    for done, alpha in enumerate(grid, start=1):
-        load(worker, line(alpha))
-        points.append(evaluate(worker, batches))
-        if progress is not None:
-            progress(done, len(grid))
+    options: dict[str, Any] = {"alphas": alphas, "correction": correction, "correction_batches": correction_batches}
+    return loss_barriers(network, state_a, state_b, {"batches": batches}, **options, progress=progress)["batches"]
+
+
+def loss_barriers(
+    network: nn.Module,
+    state_a: Network,
+    state_b: Network,
+    splits: Mapping[str, Iterable[Any]],
+    *,
+    alphas: int | Sequence[float] = 25,
+    correction: Correction = "none",
+    correction_batches: Iterable[Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, BarrierResult]:
+    """`loss_barrier` on several sets of images by name; points are corrected once for all of them. Raises as that."""
+    grid, counter = _grid(alphas), BatchCounter(progress)
+    for name, batches in splits.items():
+        check_repeatable(batches, name)
+    if correction_batches is not None:
+        check_repeatable(correction_batches, "correction_batches")
+        correction_batches = counter.counted(correction_batches)
+    sets = {name: counter.counted(batches) for name, batches in splits.items()}
+    line = corrected_line(network, (state_of(state_a), state_of(state_b)), correction, correction_batches)
+    groups = chunks(grid, network)
+    counter.total = len(groups) * sum(map(len, [*sets.values(), *[correction_batches or []] * line.num_passes]))
+    points: dict[str, list[Evaluation]] = {name: [] for name in sets}
+    for group in groups:
+        workers = [clone(network, state) for state in line.states(group)]
+        for name, images in sets.items():
+            points[name] += evaluate(workers, images)
+    return {name: _result(grid, found, correction) for name, found in points.items()}
+
+
+def _result(grid: list[float], points: list[Evaluation], correction: Correction) -> BarrierResult:
     losses, errors, counts = zip(*points, strict=True)
     return BarrierResult(grid, list(losses), list(errors), counts[0], correction)
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, batches: Iterable[Any]) -> tuple[float, float, int]:
-    """Mean cross entropy, share of wrong answers, number of images; in the mode the network is in.
-
-    Sums are fp64 and stay on the network's device until the end. Raises InputError for batches without targets or
-    without images.
-    """
-    device = device_of(state_of(network))
-    sums, num_images = torch.zeros(2, dtype=torch.float64, device=device), 0
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
-        logits = network(*inputs).double()
-        wrong = (logits.argmax(-1) != targets).sum()
-        sums += torch.stack([F.cross_entropy(logits, targets, reduction="sum"), wrong.double()])
-        num_images += len(targets)
-    loss, error = (sums / num_images).tolist()
-    return loss, error, num_images
 
 
 def _grid(alphas: int | Sequence[float]) -> list[float]:
@@ -116,23 +137,3 @@ def _grid(alphas: int | Sequence[float]) -> list[float]:
     if len(grid) < 3 or grid[0] != 0 or grid[-1] != 1 or sorted(set(grid)) != grid:
         raise InputError(f"alphas is {grid}, expected at least 3 increasing values from 0 to 1")
     return grid
-
-
-def _line(
-    network: nn.Module,
-    state_a: Mapping[str, Tensor],
-    state_b: Mapping[str, Tensor],
-    correction: Correction,
-    batches: Iterable[Any] | None,
-) -> Callable[[float], dict[str, Tensor]]:
-    """The corrected network's state as a function of alpha."""
-    if correction not in get_args(Correction):
-        raise InputError(f"correction is {correction!r}, expected one of {', '.join(get_args(Correction))}")
-    if correction == "none":
-        return lambda alpha: interpolate(state_a, state_b, alpha)
-    if batches is None:
-        raise InputError(f"correction is {correction!r}, which needs correction_batches: give the training images")
-    check_repeatable(batches, "correction_batches")
-    if correction == "repair":
-        return repaired_line(network, (state_a, state_b), batches)
-    return lambda alpha: reset_batchnorm(network, batches, interpolate(state_a, state_b, alpha))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in layers if layer.running_mean is not None]
 
 
-@torch.no_grad()
 def reset_batchnorm(
     network: nn.Module, batches: Iterable[Any], state: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
@@ -32,17 +31,32 @@ def reset_batchnorm(
     weights to use instead of the network's own. The network is not modified; one without batch norm needs no pass, and
     its state comes back as it was. Raises InputError where there is no batch, or one with a single value per channel.
     """
-    network = clone(network, state)
-    layers = batchnorm_layers(network)
-    values_seen: dict[nn.Module, int] = {}
-    for layer in layers:
-        layer.train().register_forward_pre_hook(lambda layer, inputs: _weigh_(layer, inputs[0], values_seen))
-    if layers:
+    return reset_batchnorm_of(network, batches, [state_of(network) if state is None else state])[0]
+
+
+@torch.no_grad()
+def reset_batchnorm_of(
+    network: nn.Module, batches: Iterable[Any], states: Sequence[Mapping[str, Tensor]]
+) -> list[dict[str, Tensor]]:
+    """`reset_batchnorm` of many states of one network in a single pass, with the same results. Raises as that does."""
+    workers = [clone(network, state) for state in states]
+    for worker in workers:
+        _estimate_(worker)
+    if batchnorm_layers(network):
         device = device_of(state_of(network))
         for batch in nonempty(batches):
+            inputs = inputs_of(batch, device)
             with torch.autocast(device.type, enabled=False):
-                network(*inputs_of(batch, device))
-    return state_of(network)
+                for worker in workers:
+                    worker(*inputs)
+    return [state_of(worker) for worker in workers]
+
+
+def _estimate_(network: nn.Module) -> None:
+    """Make the batch norm layers of `network` estimate their statistics anew from the batches to come."""
+    values_seen: dict[nn.Module, int] = {}
+    for layer in batchnorm_layers(network):
+        layer.train().register_forward_pre_hook(lambda layer, inputs: _weigh_(layer, inputs[0], values_seen))
 
 
 def _weigh_(layer: nn.Module, inputs: Tensor, values_seen: dict[nn.Module, int]) -> None:

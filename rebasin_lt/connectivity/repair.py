@@ -6,7 +6,9 @@ and linear output is shifted and scaled to mean (1-α)·μ_A + α·μ_B and stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.matching.batches import Network, check_repeatable, device_of, inputs_of, nonempty, state_of
 from rebasin_lt.matching.moments import UnitMoments
 
+State = Mapping[str, Tensor]
+
 
 def repair(
     network: nn.Module, endpoints: tuple[Network, Network], alpha: float, batches: Iterable[Any]
@@ -26,7 +30,7 @@ def repair(
 
     Without batch norm the correction is folded into weights and biases, layer by layer in the order of execution, each
     on the outputs that the layers repaired before it give: exact, for one pass over `batches` per layer, and one for
-    each end. (The paper's single pass with inserted batch norm is exact only where all data are one batch.) At 0 and 1
+    the ends. (The paper's single pass with inserted batch norm is exact only where all data are one batch.) At 0 and 1
     nothing changes beyond rounding. A layer without bias gets its standard deviation only, a channel that has become
     constant its mean only; a layer that is called several times is repaired approximately, transposed convolutions not.
 
@@ -35,50 +39,84 @@ def repair(
     `network` gives architecture and device and is not modified; `batches` must be repeatable. Raises InputError for
     states that do not fit, and for batches that are empty or can be read only once.
     """
-    return repaired_line(network, endpoints, batches)(alpha)
-
-
-def repaired_line(
-    network: nn.Module, endpoints: tuple[Network, Network], batches: Iterable[Any]
-) -> Callable[[float], dict[str, Tensor]]:
-    """`repair` as a function of alpha; the statistics of the ends are measured once, now. Raises as `repair`."""
     check_repeatable(batches)
-    state_a, state_b = (state_of(end) for end in endpoints)
+    states = state_of(endpoints[0]), state_of(endpoints[1])
     if batchnorm_layers(network):
-        return lambda alpha: reset_batchnorm(network, batches, interpolate(state_a, state_b, alpha))
-    moments_a, moments_b = (output_moments(clone(network, state), batches) for state in (state_a, state_b))
-    ends = {name: (moments, moments_b[name]) for name, moments in moments_a.items()}
-    return lambda alpha: _repaired(clone(network, interpolate(state_a, state_b, alpha)), ends, alpha, batches)
+        return reset_batchnorm(network, batches, interpolate(*states, alpha))
+    return RepairedLine(network, states, batches).states([alpha])[0]
+
+
+class RepairedLine:
+    """The repaired points between two states of a network without batch norm, at many alphas in shared passes.
+
+    The ends are measured once, when it is made, in one pass. `means=False` is RESCALE: standard deviations are those of
+    `repair`, each mean stays what the layer has on its repaired inputs (a layer without bias cannot hold it).
+    """
+
+    def __init__(
+        self, network: nn.Module, endpoints: tuple[State, State], batches: Iterable[Any], *, means: bool = True
+    ) -> None:
+        self.network, self.endpoints, self.batches, self.means = network, endpoints, batches, means
+        first, second = output_moments([clone(network, state) for state in endpoints], batches)
+        self.ends = {name: (moments, second[name]) for name, moments in first.items()}
+
+    def states(self, alphas: Sequence[float]) -> list[dict[str, Tensor]]:
+        """State dicts, one per alpha, for a pass per layer."""
+        workers = [clone(self.network, interpolate(*self.endpoints, alpha)) for alpha in alphas]
+        for name, (first, second) in self.ends.items():
+            for worker, alpha, now in zip(workers, alphas, output_moments(workers, self.batches, [name]), strict=True):
+                std = torch.lerp(first.std, second.std, alpha)
+                scale = torch.where(now[name].live, std / now[name].std, 1.0)
+                mean = torch.lerp(first.mean, second.mean, alpha) if self.means else now[name].mean
+                rescale_(worker.get_submodule(name), scale, mean - scale * now[name].mean)
+        return [state_of(worker) for worker in workers]
 
 
 @torch.no_grad()
 def output_moments(
-    network: nn.Module, batches: Iterable[Any], names: Iterable[str] | None = None
-) -> dict[str, UnitMoments]:
-    """Moments per channel of what the convolution and linear layers put out, by name, in the order of execution.
+    networks: Sequence[nn.Module], batches: Iterable[Any], names: Iterable[str] | None = None
+) -> list[dict[str, UnitMoments]]:
+    """For each network, moments per channel of what its convolution and linear layers put out, by name, in the order
+    of execution.
 
-    One pass, in the mode the network is in; samples are rows, so images times sites. `names`: only those layers.
+    One pass, in the mode each network is in; samples are rows, so images times sites. `names`: only those layers.
     Raises InputError if there is no batch.
     """
-    layers = {name: module for name, module in network.named_modules() if _channel_dim(module)}
-    moments: dict[str, UnitMoments] = {}
+    moments: list[dict[str, UnitMoments]] = [{} for _ in networks]
 
-    def observe(name: str, output: Tensor) -> None:
-        units = output.movedim(_channel_dim(layers[name]), -1).flatten(0, -2)
-        moments.setdefault(name, UnitMoments(units.shape[-1])).update(units)
+    def observe(index: int, name: str, units: Tensor) -> None:
+        moments[index].setdefault(name, UnitMoments(units.shape[-1])).update(units)
+
+    with ExitStack() as stack:
+        for index, network in enumerate(networks):
+            stack.enter_context(observed(network, partial(observe, index), names))
+        device = device_of(state_of(networks[0]))
+        for batch in nonempty(batches):
+            inputs = inputs_of(batch, device)
+            for network in networks:
+                network(*inputs)
+    return moments
+
+
+@contextmanager
+def observed(
+    network: nn.Module, observe: Callable[[str, Tensor], None], names: Iterable[str] | None = None
+) -> Iterator[None]:
+    """Call `observe(name, units)` with what each convolution and linear layer puts out, as rows of shape (rows, n)."""
+    layers = {name: module for name, module in network.named_modules() if _channel_dim(module)}
+
+    def hook(name: str, output: Tensor) -> None:
+        observe(name, output.movedim(_channel_dim(layers[name]), -1).flatten(0, -2))
 
     handles = [
-        layers[name].register_forward_hook(lambda _module, _inputs, output, name=name: observe(name, output))
+        layers[name].register_forward_hook(lambda _module, _inputs, output, name=name: hook(name, output))
         for name in (layers if names is None else names)
     ]
-    device = device_of(state_of(network))
     try:
-        for batch in nonempty(batches):
-            network(*inputs_of(batch, device))
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return moments
 
 
 def _channel_dim(module: nn.Module) -> int:
@@ -90,22 +128,8 @@ def _channel_dim(module: nn.Module) -> int:
     return 0
 
 
-def _repaired(
-    network: nn.Module,
-    ends: Mapping[str, tuple[UnitMoments, UnitMoments]],  # layer -> moments at alpha 0 and 1
-    alpha: float,
-    batches: Iterable[Any],
-) -> dict[str, Tensor]:
-    for name, (first, second) in ends.items():
-        now = output_moments(network, batches, [name])[name]
-        mean, std = torch.lerp(first.mean, second.mean, alpha), torch.lerp(first.std, second.std, alpha)
-        scale = torch.where(now.live, std / now.std, 1.0)
-        _rescale_(network.get_submodule(name), scale, mean - scale * now.mean)
-    return state_of(network)
-
-
 @torch.no_grad()
-def _rescale_(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
+def rescale_(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Make `layer` put out scale · output + shift per channel, as far as it has a bias to shift."""
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
     weight.copy_(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)))

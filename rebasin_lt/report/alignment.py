@@ -11,7 +11,13 @@ from rebasin_lt.report.tables import Column, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CORRECTIONS = {"none": "raw", "bn_reset": "BN reset", "repair": "REPAIR"}
+CORRECTIONS = {
+    "none": "raw",
+    "bn_reset": "BN reset",
+    "repair": "REPAIR",
+    "closed_form": "closed-form REPAIR",
+    "rescale": "RESCALE",
+}
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:

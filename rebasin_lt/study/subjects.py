@@ -72,16 +72,18 @@ def open_images(
     data: ImageData,
     *,
     num_images: int | None = None,
+    num_test_images: int | None = None,
     augment: bool = False,
     batch_size: int = 500,
     seed: int = 0,
     device: str = "auto",
 ) -> Images:
-    """Its training images (`num_images` of them, chosen by `seed`, augmented if asked for) and all its test images."""
+    """Its training images (`num_images` of them, chosen by `seed`, augmented if asked for) and its test images (all, or
+    `num_test_images` of them)."""
     place = resolve_device(device)
-    common: dict[str, Any] = {"batch_size": batch_size, "device": place}
-    train = data.sweep("train", num_images=num_images, augment=augment, seed=seed, **common)
-    return Images(train, data.sweep("test", **common), place)
+    common: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": place}
+    train = data.sweep("train", num_images=num_images, augment=augment, **common)
+    return Images(train, data.sweep("test", num_images=num_test_images, **common), place)
 
 
 def resolve_device(name: str) -> torch.device:

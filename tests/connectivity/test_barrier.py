@@ -10,13 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
+from rebasin_lt.connectivity import passes
+from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier, loss_barriers
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
 from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.errors import InputError
 
 Batches = list[tuple[Tensor, Tensor]]
-CORRECTIONS = ["none", "bn_reset", "repair"]
+CORRECTIONS = ["none", "bn_reset", "repair", "closed_form", "rescale"]
+WITH_NORM = ["none", "bn_reset", "repair"]
+
+
+class Counted(list):
+    """Batches that know how often they were read."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1  # when the first is asked for
+        yield from super().__iter__()
 
 
 def network(seed: int, norm: bool = False) -> nn.Sequential:
@@ -44,8 +56,9 @@ def brute_force(net: nn.Module, states: list[dict[str, Tensor]], batches: Batche
     return losses, errors
 
 
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize(
+    ("norm", "correction"), [*[(False, name) for name in CORRECTIONS], *[(True, name) for name in WITH_NORM]]
+)
 def test_barrier_of_a_network_with_itself_is_zero(norm: bool, correction: str) -> None:
     net, batches = network(0, norm), data(20, 20)
     result = loss_barrier(net, net, net, batches, alphas=5, correction=correction, correction_batches=batches)
@@ -89,8 +102,11 @@ def test_barrier_is_the_largest_excess_over_the_chord_and_never_negative() -> No
     assert above.loss_barrier == 1.0
     assert above.error_barrier == 0.375
     assert above.midpoint_excess_over_mean == 1.0
+    assert (above.loss_excess_over_mean, above.error_excess_over_mean) == (1.0, 0.25)
     below = BarrierResult([0, 0.5, 1], [1, 0.5, 1], [0.5, 0, 0.5], 1, "none")
     assert (below.loss_barrier, below.error_barrier, below.midpoint_excess_over_mean) == (0, 0, -0.5)
+    uneven = BarrierResult([0, 0.5, 1], [1, 2, 3], [0, 0, 0], 1, "none")
+    assert (uneven.loss_barrier, uneven.loss_excess_over_mean) == (0, 1)  # over the mean, a straight line has a barrier
     assert BarrierResult([0, 0.4, 1], [1, 1, 1], [0, 0, 0], 1, "none").midpoint_excess_over_mean is None
 
 
@@ -116,7 +132,35 @@ def test_networks_are_left_as_they_were_and_progress_is_told() -> None:
     )  # fmt: skip
     assert all(torch.equal(tensor, before[name]) for name, tensor in first.state_dict().items())
     assert first.training
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(done, 4) for done in range(1, 5)]  # 2 batches, to reset batch norm and to measure
+
+
+def test_points_share_passes_as_far_as_memory_permits_and_the_curves_stay_bit_for_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, images, train = network(0, norm=True), network(1, norm=True), Counted(data(9, 6)), Counted(data(20))
+
+    def curve() -> BarrierResult:
+        return loss_barrier(first, first, second, images, alphas=6, correction="bn_reset", correction_batches=train)
+
+    together = curve()
+    assert (images.passes, train.passes) == (1, 1)
+    monkeypatch.setattr(passes, "MEMORY", 4 * sum(tensor.nbytes for tensor in first.state_dict().values()))
+    in_two = curve()
+    assert (images.passes, train.passes) == (3, 3)
+    monkeypatch.setattr(passes, "MEMORY", 1)
+    alone = curve()
+    assert (images.passes, train.passes) == (9, 9)
+    assert together == in_two == alone
+
+
+def test_barriers_on_several_sets_are_those_of_each_alone() -> None:
+    first, second, train, test = network(0), network(1), data(11, 4), data(7)
+    options = {"alphas": 5, "correction": "repair", "correction_batches": train}
+    both = loss_barriers(first, first, second, {"train": train, "test": test}, **options)
+    assert list(both) == ["train", "test"]
+    for name, batches in {"train": train, "test": test}.items():
+        assert both[name] == loss_barrier(first, first, second, batches, **options)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +169,10 @@ def test_networks_are_left_as_they_were_and_progress_is_told() -> None:
         ({"alphas": 2}, "alphas is 2, expected at least 3 points"),
         ({"alphas": [0, 0.5, 0.9]}, r"alphas is \[0.0, 0.5, 0.9\], expected at least 3 increasing values from 0 to 1"),
         ({"alphas": [0, 0.7, 0.5, 1]}, "expected at least 3 increasing values from 0 to 1"),
-        ({"correction": "reset"}, "correction is 'reset', expected one of none, bn_reset, repair"),
+        (
+            {"correction": "reset"},
+            "correction is 'reset', expected one of none, bn_reset, repair, closed_form, rescale",
+        ),
         ({"correction": "repair"}, "correction is 'repair', which needs correction_batches: give the training images"),
         (
             {"correction": "bn_reset", "correction_batches": iter(())},
@@ -137,6 +184,15 @@ def test_barrier_rejects_bad_options(options: dict[str, object], message: str) -
     net = network(0)
     with pytest.raises(InputError, match=message):
         loss_barrier(net, net, net, data(4), **options)
+
+
+@pytest.mark.parametrize("correction", ["closed_form", "rescale"])
+def test_corrections_of_networks_without_batchnorm_are_refused_with_it(correction: str) -> None:
+    net, batches = network(0, norm=True), data(6)
+    with pytest.raises(
+        InputError, match=f"correction is '{correction}', but Sequential has batch norm, .* use bn_reset"
+    ):
+        loss_barrier(net, net, net, batches, correction=correction, correction_batches=batches)
 
 
 @pytest.mark.parametrize(

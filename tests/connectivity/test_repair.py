@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm
 from rebasin_lt.connectivity.interpolation import interpolate
-from rebasin_lt.connectivity.repair import output_moments, repair
+from rebasin_lt.connectivity.repair import RepairedLine, output_moments, repair
 from rebasin_lt.errors import InputError
 
 
@@ -64,9 +64,10 @@ def images(*sizes: int) -> list[Tensor]:
 def test_repair_restores_the_interpolated_statistics(build: object, alpha: float) -> None:
     (first, second), batches = ends(build), images(20, 7)
     repaired = clone(first, repair(first, (first, second), alpha, batches))
-    collapsed = output_moments(clone(first, interpolate(first.state_dict(), second.state_dict(), alpha)), batches)
-    at_first, at_second = output_moments(first, batches), output_moments(second, batches)
-    for name, moments in output_moments(repaired, batches).items():
+    middle = clone(first, interpolate(first.state_dict(), second.state_dict(), alpha))
+    (collapsed,) = output_moments([middle], batches)
+    at_first, at_second = output_moments([first, second], batches)
+    for name, moments in output_moments([repaired], batches)[0].items():
         std = torch.lerp(at_first[name].std, at_second[name].std, alpha)
         mean = torch.lerp(at_first[name].mean, at_second[name].mean, alpha)
         assert torch.allclose(moments.std, std, rtol=1e-3), name
@@ -81,6 +82,32 @@ def test_repair_changes_nothing_at_the_ends(build: object, alpha: float, end: in
     repaired = repair(nets[0], nets, alpha, batches)
     for name, tensor in nets[end].state_dict().items():
         assert torch.allclose(repaired[name], tensor, rtol=1e-9, atol=1e-9), name
+
+
+def test_points_that_share_their_passes_are_those_of_one_alpha_each() -> None:
+    nets, batches = ends(Residual), images(8, 5)
+    together = RepairedLine(nets[0], (nets[0].state_dict(), nets[1].state_dict()), batches).states([0.2, 0.5, 0.9])
+    for alpha, state in zip([0.2, 0.5, 0.9], together, strict=True):
+        alone = repair(nets[0], nets, alpha, batches)
+        assert all(torch.equal(state[name], tensor) for name, tensor in alone.items())
+
+
+def test_rescale_restores_standard_deviations_and_leaves_means_alone() -> None:
+    (first, second), batches = ends(plain_net), images(20, 7)
+    states = first.state_dict(), second.state_dict()
+    (state,) = RepairedLine(first, states, batches, means=False).states([0.4])
+    rescaled, at_first, at_second = output_moments([clone(first, state), first, second], batches)
+    middle = interpolate(*states, 0.4)
+    for name, moments in rescaled.items():
+        assert torch.allclose(moments.std, torch.lerp(at_first[name].std, at_second[name].std, 0.4), rtol=1e-3), name
+        # this layer as interpolated, after layers that are rescaled
+        own = {key: middle[key] if key.startswith(f"{name}.") else tensor for key, tensor in state.items()}
+        (before,) = output_moments([clone(first, own)], batches, [name])
+        assert torch.allclose(moments.mean, before[name].mean, atol=1e-9), name
+        if name != "0":  # whose input is that of the ends: there REPAIR has no mean to move
+            assert not torch.allclose(
+                moments.mean, torch.lerp(at_first[name].mean, at_second[name].mean, 0.4), rtol=0.01
+            ), name
 
 
 def test_repair_leaves_network_and_ends_as_they_were() -> None:
@@ -98,8 +125,9 @@ def test_repair_leaves_network_and_ends_as_they_were() -> None:
 def test_repair_of_a_layer_without_bias_restores_its_standard_deviation() -> None:
     first, second = ends(lambda: nn.Sequential(nn.Linear(6, 4, bias=False)))
     batches = [torch.randn(50, 6, dtype=torch.float64)]
-    moments = output_moments(clone(first, repair(first, (first, second), 0.5, batches)), batches)["0"]
-    goal = (output_moments(first, batches)["0"].std + output_moments(second, batches)["0"].std) / 2
+    repaired = clone(first, repair(first, (first, second), 0.5, batches))
+    moments, *at_ends = (found["0"] for found in output_moments([repaired, first, second], batches))
+    goal = (at_ends[0].std + at_ends[1].std) / 2
     assert torch.allclose(moments.std, goal)
 
 

@@ -53,6 +53,7 @@ def files(tmp_path_factory):
     return folder
 
 
+ANALYSE = "mask --mask good.mask.safetensors"
 MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt"
 DENSE = "fit --config dense.yaml --trainer.default_root_dir new"
 SPARSE = f"{DENSE} --model MaskedClassifier --model.arch mlp"
@@ -124,6 +125,15 @@ CASES = [
     ),
     (f"{MATCH} --out strange", 2, "strange holds files but no config.yaml"),
     (f"{MATCH} --out a.ckpt", 2, "output folder a.ckpt is a file"),
+    ("mask --mask none.safetensors --out new", 2, "mask file none.safetensors does not exist"),
+    ("mask --mask cut.mask.safetensors --out new", 1, "cut.mask.safetensors is not a readable safetensors file"),
+    (f"{ANALYSE} --out new --other shape.mask.safetensors", 2, "masks name different parameters"),
+    (f"{ANALYSE} --out new --other good.mask.safetensors good.mask.safetensors", 2, "good.mask.safetensors twice"),
+    (f"{ANALYSE} --out new --ckpt conv.ckpt", 2, "which the network does not have"),
+    ("mask --mask shape.mask.safetensors --out new --ckpt a.ckpt", 2, "has shape (2, 2), the network has (64, 64)"),
+    (f"{ANALYSE} --out new --ckpt plain.pt", 2, "plain.pt does not say which network it holds"),
+    (f"{ANALYSE} --out other", 2, "output folder other holds another run"),
+    (f"{ANALYSE} --out strange", 2, "strange holds files but no config.yaml"),
     ("demo --out other", 2, "output folder other holds another run"),
     ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
     ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),

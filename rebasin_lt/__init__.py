@@ -27,6 +27,7 @@ _EXPORTS = {
     "load_network": "lit.checkpoint",
     "Classifier": "lit.classifier",
     "MaskedClassifier": "lit.classifier",
+    "DynamicSparseTraining": "lit.callbacks.dynamic_sparse_training",
     "IterativeMagnitudePruning": "lit.callbacks.iterative_magnitude_pruning",
     "MaskGuard": "lit.callbacks.mask_guard",
     "RewindCheckpoint": "lit.callbacks.rewind_checkpoint",

@@ -17,6 +17,7 @@ from rebasin_lt.commands.demo import demo
 from rebasin_lt.commands.diversity import diversity
 from rebasin_lt.commands.ensemble import ensemble
 from rebasin_lt.commands.landscape import landscape
+from rebasin_lt.commands.mask import mask
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ensemble": ensemble,
     "barrier": barrier,
     "landscape": landscape,
+    "mask": mask,
     "symmetry": symmetry,
     "demo": demo,
 }

@@ -57,6 +57,7 @@ def files(tmp_path_factory):
     return folder
 
 
+ANALYSE = "mask --mask good.mask.safetensors"
 MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt"
 BARRIER = "barrier --ckpt-a a.ckpt --ckpt-b b.ckpt"
 PLANE = "landscape --ckpt-a a.ckpt --ckpt-b b.ckpt --permutation pi.perm.safetensors"
@@ -169,6 +170,15 @@ CASES = [
     ("landscape --two-weights --out other", 2, "output folder other holds another run"),
     (f"{PLANE} --out new --points 2", 2, "points is 2, expected at least 3"),
     (f"{PLANE} --out new --margin -1", 2, "margin is -1.0, expected at least 0"),
+    ("mask --mask none.safetensors --out new", 2, "mask file none.safetensors does not exist"),
+    ("mask --mask cut.mask.safetensors --out new", 1, "cut.mask.safetensors is not a readable safetensors file"),
+    (f"{ANALYSE} --out new --other shape.mask.safetensors", 2, "masks name different parameters"),
+    (f"{ANALYSE} --out new --other good.mask.safetensors good.mask.safetensors", 2, "good.mask.safetensors twice"),
+    (f"{ANALYSE} --out new --ckpt conv.ckpt", 2, "which the network does not have"),
+    ("mask --mask shape.mask.safetensors --out new --ckpt a.ckpt", 2, "has shape (2, 2), the network has (64, 64)"),
+    (f"{ANALYSE} --out new --ckpt plain.pt", 2, "plain.pt does not say which network it holds"),
+    (f"{ANALYSE} --out other", 2, "output folder other holds another run"),
+    (f"{ANALYSE} --out strange", 2, "strange holds files but no config.yaml"),
     ("demo --out other", 2, "output folder other holds another run"),
     ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
     ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),

@@ -14,16 +14,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
+import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import write_text
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
 from rebasin_lt.lit.checkpoint import read_checkpoint
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
+from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 
 RESUME = "last.ckpt"
@@ -66,7 +69,12 @@ class RunCLI(ConfigWinsCLI):
         folder = settings["default_root_dir"]
         callbacks = [*_as_list(settings["callbacks"]), Progress(str(folder))]
         if self.subcommand == "fit" and not settings["fast_dev_run"]:
-            callbacks.append(Claim(folder, self._run_settings()))
+            callbacks += [
+                Claim(folder, self._run_settings()),
+                TensorBoardSummary(_hyperparameters(self._run_settings()), profile_figure),
+            ]
+        if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == "last":
+            callbacks.append(OpenLoggers())
         if settings["enable_checkpointing"] is not False:
             last = ModelCheckpoint(folder, filename=RESUME.removesuffix(".ckpt"), enable_version_counter=False)
             callbacks.append(last)
@@ -94,6 +102,15 @@ class Claim(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             claim_folder(self.folder, self.settings, but=_PLACE)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                logger.begin()
+
+
+class OpenLoggers(Callback):
+    """Lets the test of a run's own checkpoint add its metrics to the run's TensorBoard events."""
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()
@@ -139,6 +156,12 @@ def _write_predictions(trainer: Trainer) -> None:
 
 _PLACE = ("trainer.default_root_dir",)  # a run's folder may be named in another way, or have moved
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
+
+
+def _hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that one compares runs by."""
+    trainer = {name: settings["trainer"].get(name) for name in ("max_epochs", "precision", "callbacks")}
+    return {**{name: settings.get(name) for name in ("seed_everything", "model", "data")}, **trainer}
 
 
 def _as_list(value: Any) -> list[Any]:

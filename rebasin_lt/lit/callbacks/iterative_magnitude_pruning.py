@@ -6,12 +6,11 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.network_module import network_of
@@ -143,7 +142,7 @@ class IterativeMagnitudePruning(MaskGuard):
         self.round = due
         state = dict(network_of(pl_module).named_parameters())
         pruned = prune_to_sparsity(state, self.mask, self.sparsities[due - 1])
-        self.mask = _same_on_all_ranks(trainer, pruned)
+        self.mask = same_on_all_ranks(trainer, pruned)
         if self.after_prune != "finetune":
             self._rewind(trainer, pl_module)
         self._bind(pl_module)
@@ -210,15 +209,3 @@ class IterativeMagnitudePruning(MaskGuard):
                 scheduler: Any = config.scheduler
                 for _ in range(round(self._rewound[config.interval])):
                     scheduler.step()
-
-
-def _same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:
-    """Rank 0's mask: equal weights give equal masks, but for reductions that are not deterministic."""
-    if trainer.world_size == 1:
-        return mask
-    tensors = {}
-    for name, tensor in mask.items():
-        bits = tensor.to(trainer.strategy.root_device, torch.uint8)
-        torch.distributed.broadcast(bits, 0)
-        tensors[name] = bits.bool()
-    return Mask(tensors)

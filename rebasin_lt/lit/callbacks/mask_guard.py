@@ -85,3 +85,15 @@ class MaskGuard(Callback):
     def _mask_weights(self, *_: Any) -> None:
         if self._weights:
             torch._foreach_mul_(self._weights, self._factors)
+
+
+def same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:
+    """Rank 0's mask: equal weights give equal masks, but for reductions that are not deterministic."""
+    if trainer.world_size == 1:
+        return mask
+    tensors = {}
+    for name, tensor in mask.items():
+        bits = tensor.to(trainer.strategy.root_device, torch.uint8)
+        torch.distributed.broadcast(bits, 0)
+        tensors[name] = bits.bool()
+    return Mask(tensors)

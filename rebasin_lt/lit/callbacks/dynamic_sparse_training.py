@@ -1,0 +1,169 @@
+"""Dynamic sparse training of any LightningModule: RigL and SET."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
+from rebasin_lt.lit.checkpoint import MASK
+from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
+from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
+
+FINAL = "final.mask.safetensors"
+_SETTINGS = ("method", "fraction", "update_every", "until", "seed")
+
+
+class DynamicSparseTraining(MaskGuard):
+    """Train under a mask that exchanges its weakest weights for others, at constant sparsity in every layer.
+
+    Before every `update_every`-th optimiser step, in each layer, the smallest kept weights are dropped and as many
+    others grown: where the dense gradient is largest (`rigl`, Evci et al., ICML 2020) or at random (`set`, Mocanu et
+    al., 2018); see `exchange_weights`. The share that is exchanged falls by a cosine from `fraction` to 0 at `until`.
+    Grown weights start at 0, with their optimiser state at 0; all of this step's gradients are then masked by the new
+    mask, and the step is taken (the paper's algorithm skips it: one step in `update_every`). Gradients are dense until
+    MaskGuard masks them, so updates need no pass of their own, and other steps do not wait for the device.
+
+    Works on any LightningModule with one optimiser, by parameter name. The mask of the moment is in every checkpoint;
+    a resumed run goes on with the same bits. Ranks see equal gradients and draw equal lots. When training ends, the
+    mask is written to `dirpath`, as `final.mask.safetensors`.
+
+    Args:
+        mask: a `*.mask.safetensors` file, or a Mask, to begin with
+        sparsity: instead of a mask, that of a random one: the same in every convolution and linear weight
+        method: grow by gradient (rigl) or by lot (set)
+        fraction: share of the kept weights that the first update would exchange
+        update_every: optimiser steps between updates
+        until: part of all training steps after which the mask stays
+        seed: of the random mask and of SET's lots
+        exclude: of a random mask: patterns of parameter names that stay dense; by default projection shortcuts
+        dirpath: folder of the final mask; `dst` in the trainer's root folder if not given
+    """
+
+    state_key = "rebasin_lt.dst"
+
+    def __init__(
+        self,
+        mask: str | Mask | None = None,
+        sparsity: float | None = None,
+        method: Literal["rigl", "set"] = "rigl",
+        fraction: float = 0.3,
+        update_every: int = 100,
+        until: float = 0.75,
+        seed: int = 0,
+        exclude: tuple[str, ...] = SHORTCUTS,
+        dirpath: str | None = None,
+    ) -> None:
+        if (mask is None) == (sparsity is None):
+            raise InputError(f"dst mask is {mask} and sparsity {sparsity}, expected one of them")
+        if method not in {"rigl", "set"}:
+            raise InputError(f"dst method is {method!r}, expected rigl or set")
+        if not 0 < fraction <= 1:
+            raise InputError(f"dst fraction is {fraction}, expected above 0 and at most 1")
+        if update_every < 1:
+            raise InputError(f"dst update_every is {update_every}, expected at least 1")
+        if not 0 < until <= 1:
+            raise InputError(f"dst until is {until}, expected above 0 and at most 1")
+        if sparsity is not None and not 0 <= sparsity < 1:
+            raise InputError(f"dst sparsity is {sparsity}, expected at least 0 and below 1")
+        super().__init__(Mask({}) if mask is None else mask)
+        self._given, self.sparsity, self.exclude = self.mask, sparsity, exclude
+        self.method, self.fraction, self.update_every = method, fraction, update_every
+        self.until, self.seed = until, seed
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self._end = math.inf
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if sum(isinstance(callback, MaskGuard) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise InputError("DynamicSparseTraining and another mask guard would fight over the weights: name one")
+        if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
+            self.mask = self._given if self.sparsity is None else self._random(pl_module, self.sparsity)
+        super().setup(trainer, pl_module, stage)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
+            return
+        saved = checkpoint["callbacks"].get(self.state_key, {})
+        for name in _SETTINGS:
+            if name in saved and saved[name] != getattr(self, name):
+                raise InputError(
+                    f"the checkpoint to resume was trained with dst {name} {saved[name]}, "
+                    f"this run has {getattr(self, name)}"
+                )
+        mask = Mask(checkpoint.get(MASK, {}))
+        if _counts(mask) != _counts(self.mask):
+            raise InputError("the checkpoint to resume keeps other numbers of weights than this run's mask")
+        self.mask = mask
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if len(trainer.optimizers) != 1:
+            raise InputError(f"DynamicSparseTraining needs one optimiser, the module has {len(trainer.optimizers)}")
+        steps = trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError("DynamicSparseTraining needs the length of training: set max_epochs or max_steps")
+        self._end = self.until * steps
+        super().on_train_start(trainer, pl_module)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        step = trainer.global_step
+        if step and step % self.update_every == 0 and step < self._end:  # from the step alone: a replay does the same
+            self._update(trainer, step, optimizer)
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fraction = exchange_fraction(trainer.global_step, self._end, self.fraction)
+        pl_module.log_dict({"dst/sparsity": self.mask.sparsity, "dst/fraction": fraction})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            folder = self.dirpath or Path(trainer.default_root_dir) / "dst"
+            self.mask.save(folder / FINAL, stage="dst", method=self.method, seed=str(self.seed))
+
+    @torch.no_grad()
+    def _update(self, trainer: Trainer, step: int, optimizer: Any) -> None:
+        """Exchange weights; zero what was dropped, and the optimiser's state of all that did not stay."""
+        weights = dict(zip(self.mask, self._weights, strict=True))
+        fraction = exchange_fraction(step, self._end, self.fraction)
+        exchanged = exchange_weights(weights, self.mask, fraction, self._growth(step, weights))
+        self.mask = same_on_all_ranks(trainer, exchanged)
+        for kept, weight, factor in zip(self.mask.values(), self._weights, self._factors, strict=True):
+            new = kept.to(factor.device, factor.dtype)
+            for buffer in optimizer.state.get(weight, {}).values():
+                if isinstance(buffer, Tensor) and buffer.shape == weight.shape:
+                    buffer.mul_(factor).mul_(new)
+            factor.copy_(new)
+        self._mask_weights()
+
+    def _growth(self, step: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What decides which weights grow. A weight without a gradient has a gradient of zero."""
+        if self.method == "rigl":
+            return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}
+        return random_scores(self.mask, _generator(self.seed, step))
+
+    def _random(self, module: LightningModule, sparsity: float) -> Mask:
+        network = network_of(module)
+        dense = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
+        return random_layers(dense, sparsity, _generator(self.seed, 0))
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    """Lots that depend on seed and step alone: the same on every rank, and after a resume."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
+def _counts(mask: Mask) -> dict[str, tuple[torch.Size, int]]:
+    return {name: (tensor.shape, int(tensor.sum())) for name, tensor in mask.items()}

@@ -1,0 +1,87 @@
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from rebasin_lt.cli import main
+from rebasin_lt.lit.callbacks.tensorboard_summary import flat_settings, metric_names
+from rebasin_lt.pruning.mask import Mask
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        monkeypatch.setattr("sys.argv", ["rebasin-lt", *words])
+        assert main([*words, "--debug"]) == 0
+
+    return command
+
+
+def events(folder):
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def hyperparameters(accumulator):
+    content = {
+        tag: HParamsPluginData.FromString(accumulator.SummaryMetadata(tag).plugin_data.content)
+        for tag in ("_hparams_/experiment", "_hparams_/session_start_info")
+    }
+    start = content["_hparams_/session_start_info"].session_start_info.hparams
+    metrics = [info.name.tag for info in content["_hparams_/experiment"].experiment.metric_infos]
+    return start, metrics
+
+
+def test_a_dynamic_run_shows_masks_profile_and_hyperparameters(run, tmp_path):
+    run("fit", "--config", "dst.yaml", "--trainer.max_epochs", "3")
+    found = events(tmp_path / "runs/dst")
+    sparsity = found.Scalars("mask/sparsity")
+    assert [event.step for event in sparsity] == [0, 21, 41]  # at the start, and after the steps that exchanged
+    final = Mask.load(tmp_path / "runs/dst/dst/final.mask.safetensors")
+    assert sparsity[-1].value == pytest.approx(final.sparsity)
+    for row in final.report():
+        assert found.Scalars(f"mask/sparsity/{row['name']}")[-1].value == pytest.approx(row["sparsity"])
+    assert [image.step for image in found.Images("mask/profile")] == [60]
+    start, metrics = hyperparameters(found)
+    assert start["model"].string_value == "Classifier" or start["model"].string_value.endswith(".Classifier")
+    assert start["model.learning_rate"].number_value == 0.1
+    assert start["callbacks.DynamicSparseTraining.method"].string_value == "rigl"
+    assert {"train/loss", "dst/sparsity"} <= set(metrics)
+
+
+def test_the_test_fills_the_entry_of_its_run(run, tmp_path):
+    run("fit", "--config", "dense.yaml", "--trainer.max_epochs", "1", "--trainer.callbacks", "null",
+        "--data.val_size", "100")  # fmt: skip
+    run("test", "--config", "runs/a/config.yaml")
+    found = events(tmp_path / "runs/a")
+    _, metrics = hyperparameters(found)
+    assert {"val/top1", "test/top1"} <= set(metrics)
+    assert len(found.Scalars("test/top1")) == 1
+    assert len(found.Scalars("val/top1")) == 1
+
+
+def test_imp_shows_each_round(run, tmp_path):
+    imp = "--trainer.callbacks.init_args"
+    run("fit", "--config", "imp.yaml", "--model.init_from", "null",
+        f"{imp}.targets=[0.2,0.5]", f"{imp}.fraction=0.4", f"{imp}.epochs_per_round=1")  # fmt: skip
+    sparsity = events(tmp_path / "runs/imp").Scalars("mask/sparsity")
+    assert [event.value for event in sparsity][-1] == pytest.approx(0.5, abs=1e-3)
+    assert len({event.value for event in sparsity}) >= 3
+
+
+def test_settings_are_flat_and_named_by_class():
+    settings = {
+        "seed": 1,
+        "model": {"class_path": "Classifier", "init_args": {"arch": "mlp", "shape": [1, 2], "mask": None}},
+        "callbacks": [{"class_path": "a.b.C", "init_args": {"x": 0.5}}, {"class_path": "D"}],
+    }
+    assert flat_settings(settings) == {
+        "seed": 1, "model": "Classifier", "model.arch": "mlp", "model.shape": "[1, 2]", "callbacks.C.x": 0.5,
+    }  # fmt: skip
+
+
+def test_each_validation_metric_has_its_test_beside_it():
+    assert metric_names({"train/loss": 1, "val/top1": 2, "test/top1": 3}) == ["train/loss", "val/top1", "test/top1"]
+    assert metric_names({"val/loss": 1}) == ["val/loss", "test/loss"]

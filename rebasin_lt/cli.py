@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt import __version__
+from rebasin_lt.commands.control import control
 from rebasin_lt.commands.demo import demo
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
 
-COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "symmetry": symmetry, "demo": demo}
+COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "control": control, "symmetry": symmetry, "demo": demo}
 """Our own commands: functions with light signatures that import what they need when called."""
 
 LIGHTNING = {

@@ -49,11 +49,11 @@ print("seconds", time.process_time() - begun)
     result = python(code)
     assert result.returncode == 0, result.stderr
     assert "modules set()" in result.stdout
-    for command in ("fit", "validate", "test", "predict", "permute", "symmetry", "demo"):
+    for command in ("fit", "validate", "test", "predict", "permute", "control", "symmetry", "demo"):
         assert f"    {command} " in result.stdout
 
 
-@pytest.mark.parametrize("command", ["permute", "symmetry", "demo"])
+@pytest.mark.parametrize("command", ["permute", "control", "symmetry", "demo"])
 def test_each_commands_help_loads_no_torch(command):
     code = f"""
 import sys

@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         masks[name] = make()
         layer = min(masks[name].report(), key=lambda row: row["kept"] / row["weights"])
         thinnest = f"{layer['name']} {layer['kept']:5} of {layer['weights']} kept"
-        print(
-            f"{name:10} {time.perf_counter() - begun:6.1f} s, {masks[name].num_kept} kept, thinnest layer: {thinnest}"
-        )
+        print(f"{name:10} {time.perf_counter() - begun:6.1f} s, {masks[name].num_kept} kept, thinnest: {thinnest}")
     save_figure(densities_figure(masks), options.figure)
 
 
@@ -78,11 +76,11 @@ def densities_figure(masks: Mapping[str, Mask]) -> Any:
             density = [100 * row["kept"] / row["weights"] or float("nan") for row in mask.report()]
             axes.plot(range(1, len(density) + 1), density, color=COLOURS[colour][0], marker=marker, markersize=4)
         axes.set_xticks(range(1, len(density) + 1, 3))
-        axes.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
-        axes.set_ylim(0.008, 130)
+        axes.set_yticks([1, 10, 100], ["1", "10", "100"])
+        axes.set_ylim(0.5, 130)
         axes.minorticks_off()
         ends = [list(mask.values())[-1].float().mean().item() for mask in masks.values()]
-        heights = spread([torch.tensor(100 * end).log10().item() for end in ends], [0.28] * len(ends), -2, 2.2)
+        heights = spread([torch.tensor(100 * end).log10().item() for end in ends], [0.16] * len(ends), -0.3, 2.2)
         for name, height in zip(masks, heights, strict=True):
             beside = axes.get_yaxis_transform()
             axes.text(1.02, 10**height, name, transform=beside, va="center", color=COLOURS[_STYLES[name][0]][0])

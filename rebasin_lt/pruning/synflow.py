@@ -27,7 +27,8 @@ def synflow(
 
     After round k of n, the share kept is (final share)^(k/n): the exponential schedule of the paper's algorithm 1. The
     scores are computed anew each round, so that a thin layer that all paths pass has large ones, and stays; a branch
-    beside a dense shortcut, which is not pruned, may still lose all its weights. `input_shape` is that of one input, without the batch. Ties as in `remove_lowest`; raises as it, `removals` and `synflow_scores`.
+    beside a dense shortcut, which is not pruned, may still lose all its weights. `input_shape` is that of one input,
+    without the batch. Ties as in `remove_lowest`; raises as it, `removals` and `synflow_scores`.
     """
     last = mask.num_kept - removals(mask, sparsity)
     network, kept = _positive(network), mask

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt import __version__
 from rebasin_lt.commands.barrier import barrier
+from rebasin_lt.commands.control import control
 from rebasin_lt.commands.demo import demo
 from rebasin_lt.commands.diversity import diversity
 from rebasin_lt.commands.ensemble import ensemble
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "symmetry": symmetry,
     "demo": demo,
 }
+COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "control": control, "symmetry": symmetry, "demo": demo}
 """Our own commands: functions with light signatures that import what they need when called."""
 
 LIGHTNING = {

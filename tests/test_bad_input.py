@@ -58,6 +58,7 @@ def files(tmp_path_factory):
 
 
 ANALYSE = "mask --mask good.mask.safetensors"
+CONTROL, OWN = "control --out new.mask.safetensors", "--mask good.mask.safetensors"
 MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt"
 BARRIER = "barrier --ckpt-a a.ckpt --ckpt-b b.ckpt"
 PLANE = "landscape --ckpt-a a.ckpt --ckpt-b b.ckpt --permutation pi.perm.safetensors"
@@ -179,6 +180,23 @@ CASES = [
     (f"{ANALYSE} --out new --ckpt plain.pt", 2, "plain.pt does not say which network it holds"),
     (f"{ANALYSE} --out other", 2, "output folder other holds another run"),
     (f"{ANALYSE} --out strange", 2, "strange holds files but no config.yaml"),
+    (f"{CONTROL} --kind shufled", 2, "--kind is 'shufled', which is not known (did you mean shuffled?)"),
+    (f"{CONTROL} --kind shuffled", 2, "--kind shuffled needs --mask: give the mask file to start from"),
+    (f"{CONTROL} --kind shuffled {OWN} --ckpt a.ckpt", 2, "--ckpt is a.ckpt, but --kind shuffled does not use it"),
+    (f"{CONTROL} --kind magnitude {OWN} --ckpt a.ckpt --seed 1", 2, "--seed is 1, but --kind magnitude does not use"),
+    (f"{CONTROL} --kind synflow {OWN} --ckpt a.ckpt --n-images 9", 2, "--n-images is 9, but --kind synflow does not"),
+    (f"{CONTROL} --kind magnitude {OWN}", 2, "--kind magnitude needs --ckpt: give a checkpoint of the network"),
+    (f"{CONTROL} --kind erk", 2, "takes its sparsity from --mask or from --sparsity: neither is given"),
+    (f"{CONTROL} --kind erk {OWN} --sparsity 0.9", 2, "from --mask or from --sparsity: both are given"),
+    (f"{CONTROL} --kind erk --sparsity 0.9", 2, "--sparsity is 0.9, but of which weights? give --ckpt, or --mask"),
+    (f"{CONTROL} --kind erk {OWN} --ckpt a.ckpt", 2, "but --kind erk does not use it beside --mask: leave it out"),
+    (f"{CONTROL} --kind erk --sparsity 1.5 --ckpt a.ckpt", 2, "sparsity is 1.5, expected at least 0 and below 1"),
+    (f"{CONTROL} --kind mix {OWN} --ckpt a.ckpt --share 2", 2, "share is 2.0, expected a number from 0 (the mask)"),
+    (f"{CONTROL} --kind mix --mask shape.mask.safetensors --ckpt a.ckpt", 2, "has shape (2, 2), the network has"),
+    (f"{CONTROL} --kind snip {OWN} --ckpt a.ckpt --n-images 5000", 2, "num_images is 5000, but train of digits has"),
+    (f"{CONTROL} --kind snip {OWN} --ckpt plain.pt --model mlp", 2, "give --data NAME"),
+    (f"control --out other --kind shuffled {OWN}", 2, "--out other is a folder, expected a file such as other/control"),
+    (f"control --out good.mask.safetensors --kind shuffled {OWN}", 2, "stage is None there and control here"),
     ("demo --out other", 2, "output folder other holds another run"),
     ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
     ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.ranking import removals, remove_lowest
 
 
 def magnitude_prune(state: Mapping[str, Tensor], mask: Mask, fraction: float) -> Mask:
@@ -29,12 +29,7 @@ def prune_to_sparsity(state: Mapping[str, Tensor], mask: Mask, sparsity: float) 
 
     Raises InputError for a sparsity outside [0, 1) or below the mask's own.
     """
-    if not 0 <= sparsity < 1:
-        raise InputError(f"sparsity is {sparsity}, expected at least 0 and below 1")
-    count = round(sparsity * mask.num_weights) - (mask.num_weights - mask.num_kept)
-    if count < 0:
-        raise InputError(f"sparsity is {sparsity}, but the mask is at {mask.sparsity:.4f} already")
-    return _prune_count(state, mask, count)
+    return _prune_count(state, mask, removals(mask, sparsity))
 
 
 def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
@@ -63,12 +58,4 @@ def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
 
 def _prune_count(state: Mapping[str, Tensor], mask: Mask, count: int) -> Mask:
     mask.check_fits(state)
-    kept = torch.cat([tensor.reshape(-1) for tensor in mask.values()])
-    magnitudes = torch.cat([state[name].detach().cpu().reshape(-1).abs() for name in mask])
-    candidates = kept.nonzero().squeeze(1)
-    if not bool(torch.isfinite(magnitudes[candidates]).all()):
-        raise InputError("the weights to prune by magnitude hold NaN or infinity: the training that made them diverged")
-    order = torch.sort(magnitudes[candidates], stable=True).indices
-    kept[candidates[order[:count]]] = False
-    parts = torch.split(kept, [tensor.numel() for tensor in mask.values()])
-    return Mask({name: part.reshape(mask[name].shape) for name, part in zip(mask, parts, strict=True)})
+    return remove_lowest({name: state[name].detach().abs() for name in mask}, mask, count)

@@ -13,8 +13,8 @@ import torch
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.progress_line import ProgressLine
-from rebasin_lt.pruning.baselines import shuffle_layerwise
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.shuffles import permute_randomly, shuffle_layerwise
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.recipe import Recipe
@@ -88,10 +88,10 @@ def write_controls(folder: Path, checkpoint: Path, masks: list[Path], seed: int)
     network, metadata, _ = load_network(checkpoint)
     shape = metadata["input_shape"] or default_input_shape(metadata["arch"])
     symmetry = trace_symmetry(network, torch.zeros(2, *shape))
-    permutation = symmetry.random(generator)
-    for path in masks:
-        mask = Mask.load(path)
-        Mask(symmetry.permute(mask, permutation)).save(folder / "random_permutation" / path.name, source=str(path))
+    own = [Mask.load(path) for path in masks]
+    permuted = permute_randomly(own, symmetry, generator)
+    for path, mask, moved in zip(masks, own, permuted, strict=True):
+        moved.save(folder / "random_permutation" / path.name, source=str(path))
         shuffle_layerwise(mask, generator).save(folder / "shuffled" / path.name, source=str(path))
 
 

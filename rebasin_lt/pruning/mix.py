@@ -1,0 +1,33 @@
+"""Masks between another network's mask and a network's own magnitudes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.ranking import remove_lowest
+
+
+def mix_with_magnitude(mask: Mask, state: Mapping[str, Tensor], share: float) -> Mask:
+    """The `share` of the way from `mask`, such as π(m_A), to the one-shot magnitude mask of `state` of equal count.
+
+    0 gives the mask, 1 the magnitude mask M, over all layers together. Of the d weights in which they differ,
+    round(share · d) are exchanged: the smallest of those that only the mask keeps for the largest of those that
+    only M keeps. That is the top set of a bonus for being in the mask plus any increasing function of |w|, raw,
+    scaled or ranked: these all run through the same masks, and `share` measures the way in weights instead of in units
+    of a bonus. Ties as in `remove_lowest`. Raises InputError for a share outside [0, 1] and a mask that does not fit.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"share is {share}, expected a number from 0 (the mask) to 1 (the magnitudes)")
+    magnitude = prune_to_sparsity(state, Mask.ones_like(state, mask), mask.sparsity)
+    size = {name: state[name].detach().cpu().abs() for name in mask}
+    leaving = Mask({name: kept & ~magnitude[name] for name, kept in mask.items()})
+    coming = Mask({name: kept & ~mask[name] for name, kept in magnitude.items()})
+    exchanged = round(share * leaving.num_kept)
+    stays = remove_lowest(size, leaving, exchanged)
+    waits = remove_lowest(size, coming, coming.num_kept - exchanged)
+    return Mask({name: (kept & magnitude[name]) | stays[name] | waits[name] for name, kept in mask.items()})

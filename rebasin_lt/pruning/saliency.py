@@ -1,0 +1,112 @@
+"""Pruning by what the loss says of each weight, before or without training: SNIP and GraSP.
+
+Both see the network as a training step does, but for dropout, which is off: batch norm layers take the statistics of
+each batch. So with batch norm the scores depend a little on how images are batched, without it not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rebasin_lt.matching.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.ranking import removals, remove_lowest
+
+TEMPERATURE = 200.0
+"""Of GraSP's softmax: that of its authors' code."""
+
+
+def snip(network: nn.Module, mask: Mask, batches: Iterable[Any], sparsity: float) -> Mask:
+    """Keep the weights of largest `snip_scores`, until exactly round(sparsity · weights) of the mask's are gone.
+
+    Ties as in `remove_lowest`; raises as it, `removals` and `snip_scores`.
+    """
+    count = removals(mask, sparsity)
+    return remove_lowest(snip_scores(network, mask, batches), mask, count)
+
+
+def snip_scores(network: nn.Module, mask: Mask, batches: Iterable[Any]) -> dict[str, Tensor]:
+    """|w ⊙ ∂L/∂w|, how much the loss would feel a small change of each connection (Lee et al., ICLR 2019, eq. 5).
+
+    L is the mean cross-entropy over all images of `batches`, pairs of (inputs, labels). The paper divides by the sum,
+    which orders nothing. The network is used under `mask`, on its device, and left as it is. Raises InputError where
+    there is no batch, one without labels, and for a mask that does not fit.
+    """
+    network, weights = _prepared(network, mask)
+    gradient = _mean(network, batches, 1.0, lambda loss: _gradient(loss, weights))
+    return {name: (w * g).abs().detach() for name, w, g in zip(mask, weights, gradient, strict=True)}
+
+
+def grasp(
+    network: nn.Module, mask: Mask, batches: Iterable[Any], sparsity: float, temperature: float = TEMPERATURE
+) -> Mask:
+    """Keep the weights of largest `grasp_scores`, until exactly round(sparsity · weights) of the mask's are gone.
+
+    Ties as in `remove_lowest`; raises as it, `removals` and `grasp_scores`.
+    """
+    count = removals(mask, sparsity)
+    return remove_lowest(grasp_scores(network, mask, batches, temperature), mask, count)
+
+
+def grasp_scores(
+    network: nn.Module, mask: Mask, batches: Iterable[Any], temperature: float = TEMPERATURE
+) -> dict[str, Tensor]:
+    """w ⊙ Hg: half of what the squared gradient norm gᵀg loses, to first order, when a weight is set to zero.
+
+    g and H are gradient and Hessian over the mask's weights of the mean cross-entropy of logits / `temperature`.
+    Wang et al. (ICLR 2020, eq. 8) write S = −w ⊙ Hg and remove the largest; this is −S, of which the largest stay, so
+    that a weight without which the gradient flow would grow goes first. `batches`, pairs of (inputs, labels), are read
+    twice. The network is used under `mask`, on its device, and left as it is. Raises as `snip_scores`, and InputError
+    for batches that can be read only once.
+    """
+    check_repeatable(batches)
+    network, weights = _prepared(network, mask)
+    direction = _mean(network, batches, temperature, lambda loss: _gradient(loss, weights))
+
+    def hessian_product(loss: Tensor) -> Sequence[Tensor]:
+        gradient = _gradient(loss, weights, create_graph=True)
+        return _gradient(torch.stack([(g * d).sum() for g, d in zip(gradient, direction, strict=True)]).sum(), weights)
+
+    product = _mean(network, batches, temperature, hessian_product)
+    return {name: (w * hg).detach() for name, w, hg in zip(mask, weights, product, strict=True)}
+
+
+def _prepared(network: nn.Module, mask: Mask) -> tuple[nn.Module, list[Tensor]]:
+    """A copy of the network under the mask, its batch norm layers in training mode, and the mask's weights in it."""
+    network = copy.deepcopy(network).eval()
+    mask.apply_(network)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    return network, [parameters[name].requires_grad_() for name in mask]
+
+
+def _mean(
+    network: nn.Module,
+    batches: Iterable[Any],
+    temperature: float,
+    derive: Callable[[Tensor], Sequence[Tensor]],
+) -> list[Tensor]:
+    """What `derive`, which is linear, makes of the mean cross-entropy over all images, summed up batch by batch."""
+    device = next(network.parameters()).device
+    total: list[Tensor] = []
+    num_images = 0
+    for batch in nonempty(batches):
+        inputs, targets = labelled(batch, device)
+        derived = derive(cross_entropy(network(*inputs) / temperature, targets, reduction="sum"))
+        total = [a + b for a, b in zip(total, derived, strict=True)] if total else list(derived)
+        num_images += len(targets)
+    return [tensor / num_images for tensor in total]
+
+
+def _gradient(loss: Tensor, weights: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+    """∂loss/∂weights, zero for weights that take no part."""
+    return torch.autograd.grad(loss, weights, create_graph=create_graph, materialize_grads=True)

@@ -42,10 +42,10 @@ class Observation:
         if self.reduced:
             value = value.square().mean(self.reduced, keepdim=True).sqrt()
         rows = value.movedim(self.dim, -1)
-        count, others, copies = self.positions.shape
+        _, others, copies = self.positions.shape
         if others == copies == 1 and torch.equal(self.positions.flatten(), torch.arange(rows.shape[-1])):
             return rows
-        picked = rows[..., self.positions.to(rows.device)]  # shape: (..., count, others, copies)
+        picked = rows[..., self.positions.to(rows.device)]  # shape: (..., units, others, copies)
         picked = picked[..., 0, :] if others == 1 else picked.square().mean(-2).sqrt()
         return picked.transpose(-1, -2)
 

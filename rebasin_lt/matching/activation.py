@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.batches import Network, check_alike, device_of, inputs_of, nonempty, state_of
+from rebasin_lt.matching.batches import Network, check_alike, device_of, inputs_of, state_of
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments, paper_points
+from rebasin_lt.matching.reduction import summed
 from rebasin_lt.matching.similarity import Objective, group_similarity
 from rebasin_lt.matching.weight import settle_ties
 from rebasin_lt.symmetry.permutation import Permutation
@@ -45,6 +47,8 @@ def match_activations(
     stream: Stream = "sum",
     weight_mix: float = 0.0,
     preset: Preset | None = None,
+    autocast: torch.dtype | None = None,
+    channels_last: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> MatchResult:
     """The permutation that aligns `source` to `reference`, for all groups from one pass over `batches`.
@@ -65,6 +69,12 @@ def match_activations(
     batch), at the last observation, and for the last stream at the one before its last (`paper_points`). It sets the
     other three. Only pairs with a constant unit, which the published code leaves to the solver, are settled as above.
 
+    `autocast`: run the networks, not the statistics, in this dtype where torch's autocast thinks it safe.
+    `channels_last`: lay images and kernels out with channels last, which changes no more than rounding.
+
+    In every process of `torch.distributed`, once it is initialised, call this with that process's own share of the
+    batches, which may be none: samples of all processes count, and all get the same permutation.
+
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
     batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units. Raises
@@ -77,7 +87,7 @@ def match_activations(
     check_symmetry(symmetry, states[0], "source")
     points = paper_points(symmetry) if preset == "paper" else _points(symmetry, stream)
     kind = PaperMoments if preset == "paper" else CrossMoments
-    moments, num_samples = _stream(states, batches, symmetry, points, kind, progress)
+    moments, num_samples = _stream(states, batches, symmetry, points, kind, progress, autocast, channels_last)
     _warn_if_few(num_samples, symmetry.groups)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
@@ -140,8 +150,10 @@ def _stream(
     points: Mapping[str, range],
     kind: type[CrossMoments] | type[PaperMoments],
     progress: Callable[[int, int], None] | None,
+    autocast: torch.dtype | None,
+    channels_last: bool,
 ) -> tuple[dict[tuple[str, int], CrossMoments | PaperMoments], int]:
-    """Moments by (group, observation), and the number of images, from one pass."""
+    """Moments by (group, observation), and the number of images, from one pass over the batches of every process."""
     moments = {(group, k): kind(symmetry.groups[group]) for group in points for k in points[group]}
 
     def visit(group: str, k: int, units: list[Tensor]) -> None:
@@ -149,15 +161,28 @@ def _stream(
             moments[group, k].update(*units)
 
     device, num_samples = device_of(states[0]), 0
-    states = [states[0], {name: tensor.to(device) for name, tensor in states[1].items()}]
+    lay_out = _with_channels_last if channels_last else _as_it_is
+    states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
     total = len(batches) if isinstance(batches, Sized) else 0
-    for done, batch in enumerate(nonempty(batches), start=1):
-        inputs = inputs_of(batch, device)
-        symmetry.observe(states, inputs, visit)
+    for done, batch in enumerate(batches, start=1):
+        inputs = tuple(lay_out(tensor) for tensor in inputs_of(batch, device))
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            symmetry.observe(states, inputs, visit)
         num_samples += len(inputs[0])
         if progress is not None:
             progress(done, total)
-    return moments, num_samples
+    num_samples = int(summed(torch.tensor(num_samples)))
+    if num_samples == 0:
+        raise InputError("batches is empty, expected at least one batch")
+    return {point: moments.pop(point).all_reduce() for point in [*moments]}, num_samples
+
+
+def _with_channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:

@@ -1,18 +1,24 @@
 """Streaming moments: what activations must be reduced to before two networks' units can be compared.
 
-Everything is a sum over samples, taken about a shift that the first batch fixes, so batches may have any size, results
-of several processes add up, and a mean of 1e4 beside a standard deviation of 1e-2 costs no digits.
+Everything is a sum over samples, taken about a shift that the first samples fix, so batches may have any size, results
+of several processes add up, and a mean of 1e4 beside a standard deviation of 1e-2 costs no digits. Samples are worked
+on in blocks that stay in the processor's cache: each is read from memory once.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.matching.reduction import largest, summed
+
+_CPU_BLOCK = 2**18  # elements: 1 MB of fp32; smaller blocks cost calls, larger ones leave the cache
+_GPU_BLOCK = 2**26  # elements; bounds the memory that deviations take
 
 
 class UnitMoments:
@@ -25,18 +31,26 @@ class UnitMoments:
         self.total = torch.zeros_like(self.shift)  # of the deviations from the shift
         self.squares = torch.zeros_like(self.shift)
 
-    def update(self, units: Tensor) -> Tensor:
-        """Add samples of shape (rows, n); returns their deviations from the shift, in fp64 for fp64 and fp32 else."""
-        dtype = torch.float64 if units.dtype == torch.float64 else torch.float32
-        units = units.detach().to(dtype)
-        if self.count == 0 and len(units):
-            self.shift = units.mean(0, dtype=torch.float64).to(dtype).double()  # a number that dtype can hold
-            self.total, self.squares = self.total.to(units.device), self.squares.to(units.device)
-        deviations = units - self.shift.to(dtype)
-        self.count += len(units)
+    def update(self, units: Tensor) -> None:
+        """Add samples of shape (..., n): all dimensions but the last are samples."""
+        for block in _blocks(units):
+            self.add(block)
+
+    def add(self, block: Tensor) -> Tensor:
+        """Add a few samples of shape (..., n); returns their deviations from the shift.
+
+        Deviations have shape (n, samples), in fp64 for fp64 and in fp32 else.
+        """
+        dtype = torch.float64 if block.dtype == torch.float64 else torch.float32
+        samples = block.flatten(0, -2)
+        if self.count == 0:
+            self.shift = samples.mean(0, dtype=torch.float64).to(dtype).double()  # a number that dtype can hold
+            self.total, self.squares = self.total.to(block.device), self.squares.to(block.device)
+        deviations = _deviations(block, self.shift.to(dtype))
+        self.count += len(samples)
         self.resolution = max(self.resolution, torch.finfo(dtype).eps)
-        self.total += deviations.sum(0)
-        self.squares += deviations.square().sum(0)
+        self.total += deviations.sum(1)
+        self.squares += deviations.square().sum(1)
         return deviations
 
     def about(self, shift: Tensor) -> UnitMoments:
@@ -48,16 +62,16 @@ class UnitMoments:
         moved.squares = self.squares + 2 * step * self.total + self.count * step.square()
         return moved
 
-    def merge(self, other: UnitMoments) -> UnitMoments:
-        """The moments of both sets of samples together."""
-        if self.count == 0:
-            return other.about(other.shift)
-        merged, other = self.about(self.shift), other.about(self.shift) if other.count else other
-        merged.count += other.count
-        merged.resolution = max(merged.resolution, other.resolution)
-        merged.total = merged.total + other.total.to(merged.total)
-        merged.squares = merged.squares + other.squares.to(merged.squares)
-        return merged
+    def all_reduce(self, group: dist.ProcessGroup | None = None) -> UnitMoments:
+        """The moments of the samples of all processes together, as `CrossMoments.all_reduce`."""
+        count = summed(torch.tensor(float(self.count)), group)
+        # Sums add up only about a common shift. Any will do; the overall mean keeps the most digits.
+        shift = summed(self.mean * self.count, group) / count.clamp(min=1).to(self.total.device)
+        whole = self.about(shift)
+        whole.total, whole.squares = summed(whole.total, group), summed(whole.squares, group)
+        whole.count = int(count)
+        whole.resolution = largest(self.resolution, group)
+        return whole
 
     @property
     def mean(self) -> Tensor:
@@ -79,7 +93,8 @@ class UnitMoments:
 class CrossMoments:
     """Moments of n units of a source and of a reference network on the same samples, and those between them.
 
-    Holds one n x n matrix in fp64. Every process may stream its own share, to `merge` or `all_reduce` them.
+    Holds one n x n matrix in fp64, however many samples there are. Every process may stream its own share, to
+    `all_reduce` them.
     """
 
     def __init__(self, num_units: int) -> None:
@@ -89,81 +104,39 @@ class CrossMoments:
 
     @property
     def count(self) -> int:
-        """Samples so far: rows, so images times sites for a convolution."""
+        """Samples so far: images times sites for a convolution."""
         return self.source.count
 
     def update(self, source: Tensor, reference: Tensor) -> None:
-        """Add samples of both networks, each of shape (rows, n), row for row on the same input.
+        """Add samples of both networks, each of shape (..., n), sample for sample on the same input.
 
-        Products are taken in fp32, of fp64 inputs in fp64, and added up in fp64. Raises InputError if shapes differ.
+        All dimensions but the last are samples. Products are taken in fp32, of fp64 inputs in fp64, whatever autocast
+        or torch's matmul precision say, and added up in fp64. Raises InputError if shapes differ.
         """
-        if source.shape != reference.shape or source.shape[1:] != self.source.shift.shape:
+        if source.shape != reference.shape or source.shape[-1:] != self.source.shift.shape or source.dim() < 2:
             raise InputError(
                 f"activations have shapes {tuple(source.shape)} and {tuple(reference.shape)}, "
-                f"expected twice (rows, {len(self.source.shift)})"
+                f"expected twice (samples, {len(self.source.shift)})"
             )
-        ours, theirs = self.source.update(source), self.reference.update(reference)
-        self.products = self.products.to(ours.device)
-        self.products += theirs.T @ ours
-
-    def about(self, source_shift: Tensor, reference_shift: Tensor) -> CrossMoments:
-        """The same samples with all sums taken about other shifts, each of shape (n,)."""
-        moved = CrossMoments(len(self.products))
-        moved.source, moved.reference = self.source.about(source_shift), self.reference.about(reference_shift)
-        across = self.source.shift - source_shift
-        down = self.reference.shift - reference_shift
-        cross = torch.outer(self.reference.total, across) + torch.outer(down, self.source.total)
-        moved.products = self.products + cross + self.count * torch.outer(down, across)
-        return moved
-
-    def merge(self, other: CrossMoments) -> CrossMoments:
-        """The moments of both sets of samples together; exact but for fp64 rounding, in any order."""
-        if self.count == 0 or other.count == 0:
-            full = other if self.count == 0 else self
-            return full.about(full.source.shift, full.reference.shift)
-        merged = CrossMoments(len(self.products))
-        merged.source = self.source.merge(other.source)
-        merged.reference = self.reference.merge(other.reference)
-        moved = other.about(self.source.shift, self.reference.shift)
-        merged.products = self.products + moved.products.to(self.products)
-        return merged
+        self.products = self.products.to(source.device)
+        with _full_precision(source.device):
+            for ours, theirs in zip(_blocks(source), _blocks(reference), strict=True):
+                self.products += self.reference.add(theirs) @ self.source.add(ours).T
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> CrossMoments:
         """The moments of the samples of all processes together, on every process; a new object, where this one lies.
 
         Every process of the group (default: the world) must call it; some may have no samples. Without
-        `torch.distributed` there is one process. Equals `merge` over the processes, but for fp64 rounding.
+        `torch.distributed` there is one process. Equals one process with all samples, but for fp64 rounding.
         """
-        if not dist.is_initialized():
-            return self.about(self.source.shift, self.reference.shift)
-        home = self.products.device
-        device = torch.device("cuda") if dist.get_backend(group) == "nccl" else torch.device("cpu")
-
-        def reduced(tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
-            copy = tensor.to(device, torch.float64, copy=True)
-            dist.all_reduce(copy, op=op, group=group)
-            return copy.to(home)
-
-        count = reduced(torch.tensor(float(self.count)))
-        # Sums add up only about a common shift. Any will do; the overall mean keeps the most digits.
-        shifts = [reduced(side.mean * side.count) / count.clamp(min=1) for side in (self.source, self.reference)]
-        whole = self.about(*shifts)
-        for side in (whole.source, whole.reference):
-            side.total, side.squares = reduced(side.total), reduced(side.squares)
-            side.resolution = float(reduced(torch.tensor(side.resolution), dist.ReduceOp.MAX))
-            side.count = int(count)
-        whole.products = reduced(whole.products)
+        whole = CrossMoments(len(self.products))
+        whole.source, whole.reference = self.source.all_reduce(group), self.reference.all_reduce(group)
+        across, down = (
+            own.shift - all_.shift for own, all_ in ((self.source, whole.source), (self.reference, whole.reference))
+        )
+        cross = torch.outer(self.reference.total, across) + torch.outer(down, self.source.total)
+        whole.products = summed(self.products + cross + self.count * torch.outer(down, across), group)
         return whole
-
-    def state(self) -> tuple[Tensor, ...]:
-        """The sums: count, totals and squares of source and reference, products.
-
-        They are plain sums over samples wherever two accumulators share their shifts (see `about`), so an all-reduce
-        of each tensor is a merge.
-        """
-        count = torch.tensor(self.count)
-        sides = (self.source.total, self.source.squares, self.reference.total, self.reference.squares)
-        return (count, *sides, self.products)
 
     def covariance(self) -> Tensor:
         """Population covariance, shape (reference units, source units), fp64."""
@@ -183,3 +156,32 @@ class CrossMoments:
         live = torch.outer(self.reference.live, self.source.live)
         # NaN activations are not live, and must not pass for dead units: they stay NaN.
         return torch.where(live | ~torch.isfinite(scale), self.covariance() / scale, 0.0)
+
+
+def _blocks(units: Tensor) -> Iterator[Tensor]:
+    """Cut samples of shape (..., n) along the first dimension; none of the blocks is empty."""
+    if units.numel():
+        limit = _GPU_BLOCK if units.is_cuda else _CPU_BLOCK
+        yield from torch.split(units.detach(), max(1, limit * len(units) // units.numel()))
+
+
+def _deviations(block: Tensor, shift: Tensor) -> Tensor:
+    """Samples less the shift; shape (..., n) -> (n, samples), laid out in memory as the samples are."""
+    if block.stride(-1) == 1:
+        return (block - shift).flatten(0, -2).T
+    units = block.movedim(-1, 0)
+    deviations = torch.empty(units.shape, dtype=shift.dtype, device=block.device)
+    torch.sub(units, shift.reshape(-1, *[1] * (units.dim() - 1)), out=deviations)
+    return deviations.flatten(1)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in the precision of their factors."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

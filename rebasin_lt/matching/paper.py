@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.moments import UnitMoments
+from rebasin_lt.matching.moments import CrossMoments, UnitMoments
+from rebasin_lt.matching.reduction import summed
 from rebasin_lt.symmetry.trace import Symmetry
 
 _EPSILON = 1e-4
@@ -32,23 +34,31 @@ class PaperMoments:
         self.products = torch.zeros(num_units, num_units, dtype=torch.float64)  # (reference units, source units)
 
     def update(self, source: Tensor, reference: Tensor) -> None:
-        """Add one batch of both networks, each of shape (rows, n). Raises InputError for fewer than two rows."""
-        if len(source) < 2:
-            raise InputError(
-                f"batches has one with {len(source)} samples, which have no standard deviation: preset 'paper' takes "
-                "batches of at least 2 images"
-            )
+        """Add one batch of both networks, each of shape (..., n). Raises InputError for fewer than two samples."""
         self.source.update(source)
         self.reference.update(reference)
-        sides = torch.stack([source, reference]).detach().double()
-        if self.num_batches == 0:
-            self.means, self.stds, self.products = (
-                total.to(sides.device) for total in (self.means, self.stds, self.products)
+        batch = CrossMoments(len(self.products))
+        batch.update(source.double(), reference.double())
+        if batch.count < 2:
+            raise InputError(
+                f"batches has one with {batch.count} samples, which have no standard deviation: preset 'paper' takes "
+                "batches of at least 2 images"
             )
         self.num_batches += 1
-        self.means += sides.mean(1)
-        self.stds += sides.std(1)
-        self.products += sides[1].T @ sides[0] / len(source)
+        sides, bessel = (batch.source, batch.reference), batch.count / (batch.count - 1)
+        self.means = self.means.to(source.device) + torch.stack([side.mean for side in sides])
+        self.stds = self.stds.to(source.device) + torch.stack([side.std for side in sides]) * bessel**0.5
+        self.products = self.products.to(source.device) + batch.second_moments()
+
+    def all_reduce(self, group: dist.ProcessGroup | None = None) -> PaperMoments:
+        """Those of the batches of all processes together, on every process, as `CrossMoments.all_reduce`."""
+        whole = PaperMoments(len(self.products))
+        whole.source, whole.reference = self.source.all_reduce(group), self.reference.all_reduce(group)
+        whole.num_batches = int(summed(torch.tensor(self.num_batches), group))
+        whole.means, whole.stds, whole.products = (
+            summed(total, group) for total in (self.means, self.stds, self.products)
+        )
+        return whole
 
     def correlation(self) -> Tensor:
         """Shape (reference units, source units), fp64; 0 where either unit is constant."""

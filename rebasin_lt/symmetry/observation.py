@@ -38,17 +38,16 @@ class Observation:
     reduced: tuple[int, ...]  # other dimensions on which groups act
 
     def units(self, value: Tensor) -> Tensor:
-        """The samples of each unit; shape (samples, units), in the value's dtype."""
+        """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
         if self.reduced:
             value = value.square().mean(self.reduced, keepdim=True).sqrt()
         rows = value.movedim(self.dim, -1)
-        count, others, copies = self.positions.shape
+        _, others, copies = self.positions.shape
         if others == copies == 1 and torch.equal(self.positions.flatten(), torch.arange(rows.shape[-1])):
-            return rows.reshape(-1, count)
-        rows = rows.reshape(-1, rows.shape[-1])
-        picked = rows[:, self.positions.to(rows.device).flatten()].view(-1, count, others, copies)
-        picked = picked[:, :, 0] if others == 1 else picked.square().mean(2).sqrt()
-        return picked.transpose(1, 2).reshape(-1, count)
+            return rows
+        picked = rows[..., self.positions.to(rows.device)]  # shape: (..., units, others, copies)
+        picked = picked[..., 0, :] if others == 1 else picked.square().mean(-2).sqrt()
+        return picked.transpose(-1, -2)
 
 
 def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, tuple[Observation, ...]]:

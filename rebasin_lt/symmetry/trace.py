@@ -100,7 +100,7 @@ class Symmetry:
     def observe(self, states: Sequence[Mapping[str, Tensor]], inputs: tuple[Tensor, ...], visit: Visit) -> None:
         """Run the network in eval mode on the same inputs under several states and show every group's units.
 
-        `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (samples, units);
+        `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (..., units);
         it must not keep them, for the network may go on to work on them in place. Inputs and states must be on one
         device; any batch size will do. Stops after the last observation.
         """

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from planting import randomised, residual_net, symmetry_of
 from torch import Tensor, multiprocessing
 
+from rebasin_lt.errors import InputError
+from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.matching.moments import CrossMoments
 
 UNITS = 5
@@ -19,8 +22,8 @@ UNITS = 5
 def samples() -> tuple[Tensor, Tensor]:
     """Activations of source and reference with means far above their deviations."""
     generator = torch.Generator().manual_seed(0)
-    source = 1e3 + torch.randn(90, UNITS, generator=generator, dtype=torch.float64)
-    return source, 0.3 * source + torch.randn(90, UNITS, generator=generator, dtype=torch.float64)
+    source = 1e4 + 1e-2 * torch.randn(90, UNITS, generator=generator, dtype=torch.float64)
+    return source, 0.3 * source + 1e-2 * torch.randn(90, UNITS, generator=generator, dtype=torch.float64)
 
 
 def share(rank: int, world: int, idle: bool) -> tuple[Tensor, Tensor]:
@@ -39,14 +42,19 @@ def streamed(source: Tensor, reference: Tensor) -> CrossMoments:
     return moments
 
 
+def sums(moments: CrossMoments) -> list[Tensor]:
+    sides = (moments.source, moments.reference)
+    return [moments.products, *(total for side in sides for total in (side.shift, side.total, side.squares))]
+
+
 def work(rank: int, world: int, port: int, folder: str, idle: bool) -> None:
     """One process: its share, reduced, written down."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     moments = streamed(*share(rank, world, idle))
-    before = [tensor.clone() for tensor in moments.state()]
+    before = [tensor.clone() for tensor in sums(moments)]
     whole = moments.all_reduce()
-    assert all(torch.equal(old, new) for old, new in zip(before, moments.state(), strict=True))  # a new object
+    assert all(torch.equal(old, new) for old, new in zip(before, sums(moments), strict=True))  # a new object
     found = [whole.correlation(), whole.covariance(), whole.source.mean, whole.reference.std, torch.tensor(whole.count)]
     torch.save([*found, whole.source.live], Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
@@ -75,15 +83,56 @@ def test_all_reduce_of_one_process_is_a_copy() -> None:
     moments = streamed(*samples())
     whole = moments.all_reduce()
     assert whole is not moments
-    assert all(torch.equal(old, new) for old, new in zip(moments.state(), whole.state(), strict=True))
+    assert torch.allclose(whole.correlation(), moments.correlation(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_merge_of_shares_equals_numpy(world: int) -> None:
-    parts = [streamed(*share(rank, world, False)) for rank in range(world)]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.merge(part)
-    source, reference = (side.numpy() for side in samples())
-    expected = np.corrcoef(reference, source, rowvar=False)[:UNITS, UNITS:]
-    assert np.abs(whole.correlation().numpy() - expected).max() <= 1e-10
+def matching_batches(preset: str | None) -> list[Tensor]:
+    """Batches of unequal size; of the paper's preset, which weighs them alike, also of unequal contrast."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        scale * torch.randn(size, 3, 4, 4, generator=generator, dtype=torch.float64)
+        for size, scale in ((9, 1.0), (4, 0.5 if preset else 1.0), (14, 2.0 if preset else 1.0))
+    ]
+
+
+def match(rank: int, world: int, preset: str | None, shares: tuple[int, ...]) -> MatchResult:
+    """Match two networks on the batches that are this process's, counted off by `shares`."""
+    networks = [randomised(residual_net, seed) for seed in (0, 1)]
+    start = sum(shares[:rank])
+    batches = matching_batches(preset)[start : start + shares[rank]]
+    return match_activations(*networks, batches, symmetry_of(residual_net), preset=preset)
+
+
+def match_work(rank: int, port: int, folder: str, preset: str | None, shares: tuple[int, ...]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(shares))
+    result = match(rank, len(shares), preset, shares)
+    torch.save([dict(result.permutation), result.num_samples, result.objective], Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "shares"), [(None, (1, 2)), (None, (0, 3)), ("paper", (2, 1)), ("paper", (3, 0)), (None, (1, 1, 1))]
+)
+def test_processes_match_as_one_on_all_batches(preset: str | None, shares: tuple[int, ...], tmp_path: Path) -> None:
+    multiprocessing.spawn(match_work, (free_port(), str(tmp_path), preset, shares), nprocs=len(shares))
+    expected = match(0, 1, preset, (3,))
+    for rank in range(len(shares)):
+        permutation, num_samples, objective = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert num_samples == expected.num_samples == 27
+        assert permutation.keys() == expected.permutation.keys()
+        assert all(torch.equal(permutation[group], expected.permutation[group]) for group in permutation)
+        assert objective == pytest.approx(expected.objective, abs=1e-10)
+
+
+def no_batch_work(rank: int, port: int) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    with pytest.raises(InputError, match="batches is empty"):
+        match(rank, 2, None, (0, 0))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_no_batch_in_any_process_is_refused_in_all() -> None:
+    multiprocessing.spawn(no_batch_work, (free_port(),), nprocs=2)

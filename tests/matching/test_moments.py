@@ -127,42 +127,54 @@ def test_correlation_ignores_the_scale_of_each_unit() -> None:
     assert_near(streamed(scaled, reference, []).correlation(), streamed(source, reference, []).correlation(), 1e-12)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (1e4, 1e-2)])
-def test_merging_is_associative_commutative_and_equals_streaming(mean: float, std: float) -> None:
-    source, reference = samples(mean, std)
-    parts = [streamed(source[rows], reference[rows], []) for rows in (slice(0, 9), slice(9, 31), slice(31, 60))]
-    left = parts[0].merge(parts[1]).merge(parts[2])
-    whole = streamed(source, reference, [9, 31])
-    assert_same_moments(left, parts[0].merge(parts[1].merge(parts[2])), 1e-10)
-    assert_same_moments(left, parts[2].merge(parts[0]).merge(parts[1]), 1e-10)
-    assert_same_moments(left, whole, 1e-10)
-    assert_near(left.correlation(), numpy_correlation(source, reference), 1e-10)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_layout_of_samples_does_not_matter(dtype: torch.dtype) -> None:
+    """Channels first, channels last and rows: the same samples, whatever the dimensions and the memory."""
+    source, reference = samples(3.0, 1.0, dtype)
+    rows = streamed(source, reference, [20])
+    for layout in (torch.contiguous_format, torch.channels_last):
+        moments = CrossMoments(UNITS)
+        for part in (slice(0, 20), slice(20, 60)):
+            maps = [side[part].reshape(-1, 2, 5, UNITS).movedim(-1, 1) for side in (source, reference)]
+            moments.update(*(side.contiguous(memory_format=layout).movedim(1, -1) for side in maps))
+        assert_same_moments(moments, rows, 1e-12 if dtype == torch.float64 else 1e-6)
 
 
-def test_merging_leaves_both_inputs_as_they_were() -> None:
-    source, reference = samples()
-    first, second = streamed(source[:20], reference[:20], []), streamed(source[20:], reference[20:], [])
-    before = [tensor.clone() for tensor in (*first.state(), *second.state())]
-    first.merge(second).update(source, reference)
-    assert all(torch.equal(old, new) for old, new in zip(before, (*first.state(), *second.state()), strict=True))
+@pytest.mark.parametrize("block", [1, 13, 64])
+def test_blocks_of_any_size_add_up(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rebasin_lt.matching.moments._CPU_BLOCK", block)
+    source, reference = samples(1e4, 1e-2)
+    moments = streamed(source, reference, [7, 40])
+    assert moments.count == ROWS
+    assert_near(moments.correlation(), numpy_correlation(source, reference), 1e-10)
 
 
-def test_merging_with_nothing_changes_nothing() -> None:
-    source, reference = samples()
-    moments = streamed(source, reference, [])
-    assert_same_moments(moments.merge(CrossMoments(UNITS)), moments)
-    assert_same_moments(CrossMoments(UNITS).merge(moments), moments)
+def test_neither_autocast_nor_matmul_precision_touches_the_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    source, reference = (torch.randn(512, 64, generator=generator) for _ in range(2))
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            moments = streamed(source, reference, [])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert_near(moments.correlation(), numpy_correlation(source, reference), 1e-6)
 
 
-def test_states_about_a_common_shift_add_up() -> None:
-    source, reference = samples(100.0, 1.0)
-    first, second = streamed(source[:20], reference[:20], []), streamed(source[20:], reference[20:], [])
-    common = second.about(first.source.shift, first.reference.shift)
-    merged = first.merge(second).state()
-    for total, one, other in zip(merged, first.state(), common.state(), strict=True):
-        assert torch.allclose(total.double(), (one + other).double(), rtol=1e-12, atol=1e-9)
+def test_memory_is_bounded_by_units_and_not_by_samples() -> None:
+    moments = CrossMoments(UNITS)
+    sizes = set()
+    for _ in range(3):
+        moments.update(*samples())
+        held = [*vars(moments.source).values(), *vars(moments.reference).values(), moments.products]
+        tensors = [value for value in held if isinstance(value, Tensor)]
+        assert all(tensor.untyped_storage().nbytes() == 8 * tensor.numel() for tensor in tensors)
+        sizes.add(sum(tensor.numel() for tensor in tensors))
+    assert sizes == {UNITS**2 + 6 * UNITS}
 
 
 def test_update_rejects_activations_of_different_shapes() -> None:
-    with pytest.raises(InputError, match=r"shapes \(4, 5\) and \(4, 6\), expected twice \(rows, 5\)"):
+    with pytest.raises(InputError, match=r"shapes \(4, 5\) and \(4, 6\), expected twice \(samples, 5\)"):
         CrossMoments(5).update(torch.zeros(4, 5), torch.zeros(4, 6))

@@ -1,0 +1,28 @@
+"""Sums over the processes of `torch.distributed`; without it there is one process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def summed(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The sum over all processes of the group, which all must call it: a new tensor in fp64, on the same device."""
+    return _reduced(tensor, dist.ReduceOp.SUM, group)
+
+
+def largest(value: float, group: dist.ProcessGroup | None = None) -> float:
+    """The largest value of any process of the group, which all must call it."""
+    return float(_reduced(torch.tensor(value, dtype=torch.float64), dist.ReduceOp.MAX, group))
+
+
+def _reduced(tensor: Tensor, op: Any, group: dist.ProcessGroup | None) -> Tensor:
+    if not dist.is_initialized():
+        return tensor.to(torch.float64, copy=True)
+    device = torch.device("cuda") if dist.get_backend(group) == "nccl" else torch.device("cpu")
+    copy = tensor.to(device, torch.float64, copy=True)
+    dist.all_reduce(copy, op=op, group=group)
+    return copy.to(tensor.device)

@@ -46,7 +46,9 @@ def cost_figure(records: Iterable[Mapping[str, Any]]) -> Any:
 
     points = [(record["nodes"], record["inference_seconds"]) for record in records]
     with figure_style():
-        figure, axes = blank_figure("Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97)
+        figure, axes = blank_figure(
+            "Cost of finding the symmetry", "seconds of inference", "nodes of the graph", right=0.97
+        )
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis, ticks in (

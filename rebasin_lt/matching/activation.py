@@ -71,7 +71,7 @@ def match_activations(
     InputError for an argument with a value it cannot have, networks that differ, a symmetry of another network,
     activations that are not finite, or no batch.
     """
-    _check_settings(objective, stream, weight_mix, preset)
+    check_settings(objective, stream, weight_mix, preset)
     states = [state_of(source), state_of(reference)]
     check_alike(states[0], states[1], names=("source", "reference"))
     check_symmetry(symmetry, states[0], "source")
@@ -97,7 +97,8 @@ def match_activations(
     return MatchResult(permutation, means, live, num_samples)
 
 
-def _check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+def check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+    """Raise InputError for an argument of `match_activations` with a value it cannot have."""
     for name, value, kind in (("objective", objective, Objective), ("stream", stream, Stream)):
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.batches import Network, check_alike, device_of, inputs_of, nonempty, state_of
+from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments, paper_points
@@ -67,7 +68,8 @@ def match_activations(
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
-    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units. Raises
+    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and where
+    images look as if they were not normalised. Raises
     InputError for an argument with a value it cannot have, networks that differ, a symmetry of another network,
     activations that are not finite, or no batch.
     """
@@ -77,7 +79,7 @@ def match_activations(
     check_symmetry(symmetry, states[0], "source")
     points = paper_points(symmetry) if preset == "paper" else _points(symmetry, stream)
     kind = PaperMoments if preset == "paper" else CrossMoments
-    moments, num_samples = _stream(states, batches, symmetry, points, kind, progress)
+    moments, num_samples = _stream(states, watched(batches), symmetry, points, kind, progress)
     _warn_if_few(num_samples, symmetry.groups)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
@@ -68,10 +69,9 @@ def match_activations(
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
-    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and where
-    images look as if they were not normalised. Raises
-    InputError for an argument with a value it cannot have, networks that differ, a symmetry of another network,
-    activations that are not finite, or no batch.
+    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and
+    where images look as if they were not normalised. Raises InputError for an argument with a value it cannot have,
+    networks that differ, a symmetry of another network, activations that are not finite, or no batch.
     """
     check_settings(objective, stream, weight_mix, preset)
     states = [state_of(source), state_of(reference)]
@@ -80,6 +80,7 @@ def match_activations(
     points = paper_points(symmetry) if preset == "paper" else _points(symmetry, stream)
     kind = PaperMoments if preset == "paper" else CrossMoments
     moments, num_samples = _stream(states, watched(batches), symmetry, points, kind, progress)
+    _check_finite(moments, symmetry)
     _warn_if_few(num_samples, symmetry.groups)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
@@ -161,6 +162,19 @@ def _stream(
         if progress is not None:
             progress(done, total)
     return moments, num_samples
+
+
+def _check_finite(moments: Mapping[tuple[str, int], CrossMoments | PaperMoments], symmetry: Symmetry) -> None:
+    """Raise InputError, naming network and layer, for the first activations, as executed, that are not finite."""
+    for group, k in sorted(moments, key=lambda point: symmetry.observations[point[0]][point[1]].step):
+        for name, side in (("source", moments[group, k].source), ("reference", moments[group, k].reference)):
+            if not bool(torch.isfinite(side.total + side.squares).all()):
+                where = symmetry.observations[group][k]
+                raise InputError(
+                    f"activations of {group} (observation {k}) are NaN or infinite in {name}, first after "
+                    f"{where.module or 'the network itself'} ({where.node}): the network diverged, or its inputs are "
+                    "not finite"
+                )
 
 
 def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:

@@ -42,8 +42,8 @@ def watched(batches: Iterable[Any]) -> Watched:
 def warn_if_unnormalised(inputs: Tensor) -> None:
     """Warn where inputs look like images, shape (batch, 1 or 3, height, width), and no pixel is negative.
 
-    Pixels from 0 to 255, or scaled to [0, 1], are so; with the mean of training subtracted they are not. It is no error,
-    for a network may have been trained on such, or normalise by itself. Other inputs, such as tokens, pass.
+    Pixels from 0 to 255, or scaled to [0, 1], are so; with the mean of training subtracted they are not. It is no
+    error, for a network may have been trained on such, or normalise by itself. Other inputs, such as tokens, pass.
     """
     if inputs.dim() != 4 or inputs.shape[1] not in {1, 3} or not inputs.numel() or inputs.is_complex():
         return

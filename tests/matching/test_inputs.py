@@ -13,7 +13,7 @@ from rebasin_lt.matching.inputs import warn_if_unnormalised
 @pytest.mark.parametrize(
     ("pixels", "values"),
     [
-        (torch.linspace(0, 255, 48).round().reshape(1, 3, 4, 4), "from 0 to 255 .mean 127, standard deviation 75"),
+        (torch.linspace(0, 255, 48).round().reshape(1, 3, 4, 4), "from 0 to 255 .mean 128, standard deviation 76"),
         (torch.linspace(0, 1, 16).reshape(1, 1, 4, 4), "from 0 to 1 .mean 0.5, standard deviation 0.31"),
         (torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4), "from 0 to 47 "),
     ],

@@ -160,7 +160,7 @@ def test_activation_objective_equals_brute_force(units: int, objective: str) -> 
     source, reference = randomised(build, 0), randomised(build, 1)
     symmetry, batches = trace_symmetry(source, EXAMPLE), images(40)
     result = match_activations(source, reference, batches, symmetry, objective=objective)
-    ours, theirs = (network[:3](batches[0]) for network in (source, reference))
+    ours, theirs = (network[:3](batches[0]).detach() for network in (source, reference))
     if objective != "raw":
         ours, theirs = ours - ours.mean(0), theirs - theirs.mean(0)
     if objective == "correlation":

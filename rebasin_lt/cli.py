@@ -26,15 +26,15 @@ from rebasin_lt.errors import RebasinError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
-    "diversity": diversity,
-    "ensemble": ensemble,
     "barrier": barrier,
     "landscape": landscape,
+    "diversity": diversity,
+    "ensemble": ensemble,
+    "control": control,
     "mask": mask,
     "symmetry": symmetry,
     "demo": demo,
 }
-COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "control": control, "symmetry": symmetry, "demo": demo}
 """Our own commands: functions with light signatures that import what they need when called."""
 
 LIGHTNING = {

@@ -30,7 +30,7 @@ class PairMoments:
 
     def update(self, first: Tensor, second: Tensor) -> None:
         """Add samples of both, each of shape (rows, n), row for row on the same input."""
-        products = (self.first.update(first) * self.second.update(second)).sum(0)
+        products = (self.first.add(first) * self.second.add(second)).sum(1)
         self.products = self.products.to(products.device) + products
 
     @property

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -13,18 +12,21 @@ from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.batches import Network, check_alike, device_of, inputs_of, state_of
+from rebasin_lt.matching.batches import Network, check_alike, state_of
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments, paper_points
-from rebasin_lt.matching.reduction import summed
-from rebasin_lt.matching.similarity import Objective, group_similarity
+from rebasin_lt.matching.similarity import GroupSimilarity, Objective, group_similarity
+from rebasin_lt.matching.streaming import Pass, Points, stream
 from rebasin_lt.matching.weight import settle_ties
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
 Stream = Literal["sum", "last"]
 Preset = Literal["paper"]
+WEIGHT_MIX = 0.5
+"""The default share of weights: of the settings measured in docs/matching.md, the one whose masks train best."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class MatchResult:
     objective: dict[str, float]  # group -> mean similarity of its matched live pairs; 0 where none is live
     live: dict[str, Tensor]  # group -> which reference units form a live pair with their source unit; (n,), bool
     num_samples: int  # images
+    masked: dict[str, Permutation] = field(default_factory=dict)  # by mask, aligns what the mask keeps of the source
 
 
 def match_activations(
@@ -43,9 +46,10 @@ def match_activations(
     batches: Iterable[Any],
     symmetry: Symmetry,
     *,
+    masks: Mapping[str, Mask] | None = None,
     objective: Objective = "correlation",
     stream: Stream = "sum",
-    weight_mix: float = 0.0,
+    weight_mix: float = WEIGHT_MIX,
     preset: Preset | None = None,
     autocast: torch.dtype | None = None,
     channels_last: bool = True,
@@ -53,21 +57,26 @@ def match_activations(
 ) -> MatchResult:
     """The permutation that aligns `source` to `reference`, for all groups from one pass over `batches`.
 
-    Per group the sum over units of the similarity of matched pairs is maximised; every image and site is a sample. No
-    group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is constant
-    everywhere are settled by their weights (`settle_ties`), at no cost to the similarities.
+    First, per group, the sum over units of the similarity of matched pairs is maximised; every image and site is a
+    sample. No group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is
+    constant everywhere are settled by their weights (`settle_ties`), at no cost to the similarities. From there
+    `match_jointly` goes on, which weighs activations and weights in units of a correlation.
 
+    `masks`: masks of the source, by names of your choice. For each, `MatchResult.masked` holds a permutation that looks
+    at the kept weights of the source only: what a mask removes need not fit. The dense `permutation` is the better one
+    to interpolate with, these are the better ones to move masks with (docs/matching.md).
     `objective`: the similarity is the Pearson "correlation" (arXiv 2505.05143, Eq. 1), which ignores the scale of each
     unit; the "covariance", centred but not normalised; or "raw", the mean product, neither centred nor normalised
     (Git Re-Basin, arXiv 2209.04836, section 3.1). A unit that is constant at a point has similarity 0 there.
     `stream`: a group seen at several points (a residual stream) counts the similarity at all of them ("sum") or, as
     the paper's code, at its last ("last").
-    `weight_mix`: share, in [0, 1], of the similarity of weights; above 0 the solution above is where `match_jointly`
-    starts, which weighs both in units of a correlation. `MatchResult.objective` is that of the activations.
+    `weight_mix`: share, in [0, 1], of the similarity of weights; 0 is activation matching as published, by activations
+    alone. `MatchResult.objective` is that of the activations.
     `preset`: "paper" repeats the published ResNet20 matching, flaws included, for comparison only: the correlation of
     `PaperMoments` (mean of the standard deviations within batches, 1e-4 added to the denominator, equal weight per
-    batch), at the last observation, and for the last stream at the one before its last (`paper_points`). It sets the
-    other three. Only pairs with a constant unit, which the published code leaves to the solver, are settled as above.
+    batch), at the last observation, and for the last stream at the one before its last (`paper_points`), without
+    weights. It sets the three arguments before it. Only pairs with a constant unit, which the published code leaves to
+    the solver, are settled as above.
 
     `autocast`: run the networks, not the statistics, in this dtype where torch's autocast thinks it safe.
     `channels_last`: lay images and kernels out with channels last, which changes no more than rounding.
@@ -77,37 +86,78 @@ def match_activations(
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
-    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units. Raises
-    InputError for an argument with a value it cannot have, networks that differ, a symmetry of another network,
-    activations that are not finite, or no batch.
+    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and
+    where images look as if they were not normalised. Raises InputError for an argument with a value it cannot have,
+    networks that differ, a symmetry of another network, masks that do not fit, activations that are not finite, or no
+    batch.
     """
-    _check_settings(objective, stream, weight_mix, preset)
+    check_settings(objective, stream, weight_mix, preset)
     states = [state_of(source), state_of(reference)]
     check_alike(states[0], states[1], names=("source", "reference"))
     check_symmetry(symmetry, states[0], "source")
-    points = paper_points(symmetry) if preset == "paper" else _points(symmetry, stream)
+    for mask in (masks or {}).values():
+        mask.check_fits(states[0])
+    similarities, num_samples = _similarities(
+        states, batches, symmetry, objective, stream, preset, Pass(autocast, channels_last, progress)
+    )
+    start = _solved(similarities, states, symmetry)
+
+    def aligned(state: Mapping[str, Tensor]) -> Permutation:
+        """The permutation that makes the source's similarities and these weights of it fit the reference."""
+        if weight_mix == 0 or preset is not None:
+            return start
+        scaled = {group: found.matrix * found.scale for group, found in similarities.items()}
+        return match_jointly(scaled, state, states[1], symmetry, start, weight_mix)
+
+    permutation = aligned(states[0])
+    return MatchResult(
+        permutation,
+        objective={group: found.mean(permutation[group]) for group, found in similarities.items()},
+        live={group: found.assignment(permutation[group]).live_pairs for group, found in similarities.items()},
+        num_samples=num_samples,
+        masked={name: aligned(_kept(states[0], mask)) for name, mask in (masks or {}).items()},
+    )
+
+
+def _similarities(
+    states: list[dict[str, Tensor]],  # of the source and the reference
+    batches: Iterable[Any],
+    symmetry: Symmetry,
+    objective: Objective,
+    at: Stream,
+    preset: Preset | None,
+    how: Pass,
+) -> tuple[dict[str, GroupSimilarity], int]:
+    """The similarities of every group's units, and the number of images they were measured on."""
+    points = paper_points(symmetry) if preset == "paper" else _points(symmetry, at)
     kind = PaperMoments if preset == "paper" else CrossMoments
-    moments, num_samples = _stream(states, batches, symmetry, points, kind, progress, autocast, channels_last)
-    _warn_if_few(num_samples, symmetry.groups)
+    moments, num_samples = stream(states, batches, symmetry, points, kind, how)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
         statistics = {point: moments.pop((group, point)) for point in points[group]}
         similarities[group] = group_similarity(group, size, statistics, objective)
+    return similarities, num_samples
+
+
+def _solved(
+    similarities: Mapping[str, GroupSimilarity], states: list[dict[str, Tensor]], symmetry: Symmetry
+) -> Permutation:
+    """The best permutation by activations alone, what these leave open settled by the weights."""
     assignments = {
         group: similarity.assignment(solve_assignment(similarity.matrix, group))
         for group, similarity in similarities.items()
     }
     assignments = settle_ties(assignments, states[0], states[1], symmetry)
-    permutation = Permutation({group: assignment.indices for group, assignment in assignments.items()})
-    if weight_mix > 0:
-        scaled = {group: similarity.matrix * similarity.scale for group, similarity in similarities.items()}
-        permutation = match_jointly(scaled, states[0], states[1], symmetry, permutation, weight_mix)
-    live = {group: found.assignment(permutation[group]).live_pairs for group, found in similarities.items()}
-    means = {group: found.mean(permutation[group]) for group, found in similarities.items()}
-    return MatchResult(permutation, means, live, num_samples)
+    return Permutation({group: assignment.indices for group, assignment in assignments.items()})
 
 
-def _check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+def _kept(state: Mapping[str, Tensor], mask: Mask) -> dict[str, Tensor]:
+    """The state with what the mask removes set to zero."""
+    return {name: tensor * mask[name].to(tensor.device) if name in mask else tensor for name, tensor in state.items()}
+
+
+def check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+    """Raise InputError for an argument of `match_activations` with a value it cannot have."""
     for name, value, kind in (("objective", objective, Objective), ("stream", stream, Stream)):
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}")
@@ -120,7 +170,7 @@ def _check_settings(objective: str, stream: str, weight_mix: float, preset: str 
     for name, value, default in (
         ("objective", objective, "correlation"),
         ("stream", stream, "sum"),
-        ("weight_mix", weight_mix, 0.0),
+        ("weight_mix", weight_mix, WEIGHT_MIX),
     ):
         if value != default:
             raise InputError(f"{name} is {value!r}, but preset {preset!r} sets it: expected its default {default!r}")
@@ -135,61 +185,7 @@ def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: st
     symmetry.permute(known, symmetry.identity())  # refuses other shapes, with both values
 
 
-def _points(symmetry: Symmetry, stream: Stream) -> dict[str, range]:
+def _points(symmetry: Symmetry, at: Stream) -> Points:
     """Which observations of each group count."""
     counts = {group: len(symmetry.observations.get(group, ())) for group in symmetry.groups}
-    return {
-        group: range(count) if stream == "sum" else range(max(0, count - 1), count) for group, count in counts.items()
-    }
-
-
-def _stream(
-    states: list[dict[str, Tensor]],  # of the source and the reference
-    batches: Iterable[Any],
-    symmetry: Symmetry,
-    points: Mapping[str, range],
-    kind: type[CrossMoments] | type[PaperMoments],
-    progress: Callable[[int, int], None] | None,
-    autocast: torch.dtype | None,
-    channels_last: bool,
-) -> tuple[dict[tuple[str, int], CrossMoments | PaperMoments], int]:
-    """Moments by (group, observation), and the number of images, from one pass over the batches of every process."""
-    moments = {(group, k): kind(symmetry.groups[group]) for group in points for k in points[group]}
-
-    def visit(group: str, k: int, units: list[Tensor]) -> None:
-        if (group, k) in moments:
-            moments[group, k].update(*units)
-
-    device, num_samples = device_of(states[0]), 0
-    lay_out = _with_channels_last if channels_last else _as_it_is
-    states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
-    total = len(batches) if isinstance(batches, Sized) else 0
-    for done, batch in enumerate(batches, start=1):
-        inputs = tuple(lay_out(tensor) for tensor in inputs_of(batch, device))
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            symmetry.observe(states, inputs, visit)
-        num_samples += len(inputs[0])
-        if progress is not None:
-            progress(done, total)
-    num_samples = int(summed(torch.tensor(num_samples)))
-    if num_samples == 0:
-        raise InputError("batches is empty, expected at least one batch")
-    return {point: moments.pop(point).all_reduce() for point in [*moments]}, num_samples
-
-
-def _with_channels_last(tensor: Tensor) -> Tensor:
-    return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-
-
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:
-    widest = max(groups, key=lambda group: groups[group], default=None)
-    if widest is not None and num_samples < groups[widest]:
-        warnings.warn(
-            f"matching {groups[widest]} units of {widest} on {num_samples} images: with fewer images than units "
-            "the permutation is unreliable",
-            stacklevel=3,
-        )
+    return {group: range(count) if at == "sum" else range(max(0, count - 1), count) for group, count in counts.items()}

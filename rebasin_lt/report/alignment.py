@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.report.figures import barrier_figure
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,10 +21,22 @@ CORRECTIONS = {
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:
-    """One row per permutation group: units, and mean similarity of the matched pairs."""
-    rows = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
-    columns = [Column("group", align="left"), Column("units"), Column("similarity", decimals=4)]
-    return Table(columns, rows, f"Matched on {result['num_samples']:,} samples per unit and point")
+    """One row per permutation group: units, and the objective that matching reached."""
+    rows: list[list[Cell]] = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
+    columns = [Column("group", align="left"), Column("units"), Column(result["measure"], decimals=4)]
+    images = f" of {result['num_samples']:,} images" if result["num_samples"] else ""
+    return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{images}")
+
+
+def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row per mask: sparsity, and overlap with B's own one-shot magnitude mask of as many weights."""
+    rows: list[list[Cell]] = [
+        [name, found["sparsity"], found["permuted"], found["unpermuted"], found["independent"]]
+        for name, found in masks.items()
+    ]
+    titles = ("sparsity", "π(mask)", "mask as it is", "independent masks")
+    columns = [Column("mask", align="left"), *(Column(title, decimals=4) for title in titles)]
+    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
 
 
 def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:

@@ -1,13 +1,13 @@
-"""Align network A to network B: match, permute weights and masks, measure the loss between them."""
+"""Align network A to network B: match, permute weights and masks, measure what that brings them closer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,16 @@ from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barr
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, hash_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
-from rebasin_lt.matching.activation import MatchResult, match_activations
+from rebasin_lt.lit.data.loader import Batch, ImageLoader
+from rebasin_lt.matching.activation import MatchResult
+from rebasin_lt.matching.batches import device_of
+from rebasin_lt.models.registry import default_input_shape
+from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.overlap import expected_overlap
 from rebasin_lt.run_folder import claim_folder, finish, finished
-from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
+from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images, resolve_device
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 PERMUTATION, PERMUTED = "permutation.perm.safetensors", "permuted.ckpt"
@@ -29,11 +35,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Alignment:
-    """What to align, on which images; see the options of `rebasin-lt permute`."""
+    """What to align, how, and on which images; see the options of `rebasin-lt permute`."""
 
     ckpt_a: str
     ckpt_b: str
     masks: tuple[str, ...] = ()
+    matcher: Matcher = field(default_factory=Matcher)
     data: str | None = None
     root: str | None = None
     model: str | None = None
@@ -42,19 +49,61 @@ class Alignment:
     num_images: int | None = None
     batch_size: int = 500
     num_alphas: int = 11
-    seed: int = 0
     device: str = "auto"
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether anything looks at images: matching, or the barrier."""
+        return self.matcher.needs_images or self.num_alphas > 0
+
+
+class _Subjects(NamedTuple):
+    """What an alignment is given, read and checked."""
+
+    source: LoadedNetwork
+    reference: LoadedNetwork
+    masks: Mapping[str, Mask]  # by file name
+    images: Images | None  # None where nothing looks at images
+    matched: Iterable[Batch]  # training images to match on
 
 
 def align(settings: Alignment, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
-    """Match A to B and write π, π(A), π(masks) and the barrier before and after into `out`; a complete one is kept.
+    """Match A to B; write π, π(A), π(masks), their overlap with B's own, and the barrier into `out`; once.
 
     Everything is checked before the folder is made. Raises InputError for checkpoints of different networks, masks
-    that do not fit A, or data that is not there.
+    that do not fit A, data that is not there, or settings that cannot be or have no effect.
     """
     out = Path(out)
+    _check_settings(settings)
+    given = _open(settings)
+    contents = {
+        "sha256_a": hash_tensors(given.source.network.state_dict()),
+        "sha256_b": hash_tensors(given.reference.network.state_dict()),
+        "sha256_masks": [mask.hash for mask in given.masks.values()],
+    }
+    claim_folder(out, {**asdict(settings), **contents})
+    result = finished(out)
+    if result is None:
+        result = _align(settings, out, given, progress or (lambda *_: None))
+        finish(out, result)
+    return result
+
+
+def _check_settings(settings: Alignment) -> None:
+    """Raise InputError for settings that cannot be, or that have no effect beside the others."""
     if settings.num_alphas < 0 or settings.num_alphas in {1, 2}:
         raise InputError(f"alphas is {settings.num_alphas}, expected 0 (no barrier) or at least 3")
+    if settings.needs_images:
+        return
+    for option, value in (("data", settings.data), ("root", settings.root), ("n-images", settings.num_images)):
+        if value is not None:
+            raise InputError(
+                f"--{option} is {value}, but --method {settings.matcher.method} with --alphas 0 looks at no image: "
+                "leave it out"
+            )
+
+
+def _open(settings: Alignment) -> _Subjects:
     source, reference = load_networks(
         {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
     )
@@ -65,69 +114,97 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         )
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
+    images, matched = _open_images(settings, source) if settings.needs_images else (None, ())
+    device = resolve_device(settings.device) if images is None else images.device
+    for network in (source.network, reference.network):
+        network.to(device)
+    return _Subjects(source, reference, masks, images, matched)
+
+
+def _open_images(settings: Alignment, source: LoadedNetwork) -> tuple[Images, ImageLoader]:
+    """The images, and the training images as they are matched on."""
     data = open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root)
-    images = open_images(
-        data,
-        num_images=settings.num_images,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        device=settings.device,
-    )
-    contents = {
-        "sha256_a": hash_tensors(source.network.state_dict()),
-        "sha256_b": hash_tensors(reference.network.state_dict()),
-        "sha256_masks": [mask.hash for mask in masks.values()],
+    common: dict[str, Any] = {
+        "num_images": settings.num_images,
+        "batch_size": settings.batch_size,
+        "seed": settings.matcher.seed,
+        "device": settings.device,
     }
-    claim_folder(out, {**asdict(settings), **contents})
-    result = finished(out)
-    if result is None:
-        result = _align(settings, out, source, reference, masks, images, progress or (lambda *_: None))
-        finish(out, result)
-    return result
+    images = open_images(data, **common)
+    count, size = len(images.train.sampler.indices), settings.batch_size
+    if settings.matcher.preset == "paper" and (size == 1 or count % size == 1):
+        raise InputError(
+            f"--batch-size is {size}, which leaves one of {count} images alone: --preset paper takes batches of at "
+            "least 2"
+        )
+    return images, open_images(data, augment=True, **common).train if settings.matcher.augment else images.train
 
 
-def _align(
-    settings: Alignment,
-    out: Path,
-    source: LoadedNetwork,
-    reference: LoadedNetwork,
-    masks: Mapping[str, Mask],
-    images: Images,
-    progress: Progress,
-) -> dict[str, Any]:
-    network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
-    symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
-    match = match_activations(network_a, network_b, images.train, symmetry, progress=partial(progress, "match"))
+def _align(settings: Alignment, out: Path, given: _Subjects, progress: Progress) -> dict[str, Any]:
+    network_a, network_b = given.source.network, given.reference.network
+    symmetry = trace_symmetry(network_a, _example(settings, given).to(device_of(network_a.state_dict())))
+    match = settings.matcher.match(network_a, network_b, given.matched, symmetry, partial(progress, "match"))
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
-    _write(settings, out, source, reference, permuted, symmetry, match, masks)
+    masks = {name: Mask(symmetry.permute(mask, match.permutation)) for name, mask in given.masks.items()}
+    _write(settings, out, given, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
+        "method": settings.matcher.method,
         "num_samples": match.num_samples,
+        "measure": settings.matcher.measure,
         "objective": dict(match.objective),
         "sizes": dict(symmetry.groups),
-        "masks": {name: mask.sparsity for name, mask in masks.items()},
+        "masks": {
+            name: {"sparsity": mask.sparsity, **mask_overlaps(mask, masks[name], network_b.state_dict())}
+            for name, mask in given.masks.items()
+        },
     }
-    if settings.num_alphas:
-        result["barrier"] = _barriers(settings, network_a, network_b, permuted, images, progress)
+    if given.images is not None and settings.num_alphas:
+        result["barrier"] = _barriers(settings, network_a, network_b, permuted, given.images, progress)
     return result
+
+
+def _example(settings: Alignment, given: _Subjects) -> Tensor:
+    """Two images to trace the network with; their values do not matter."""
+    if given.images is not None:
+        return next(iter(given.images.train))[0][:2]
+    about = given.source.metadata
+    shape = about.get("input_shape") or default_input_shape(about.get("arch") or str(settings.model))
+    return torch.zeros(2, *shape)
+
+
+def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -> dict[str, float]:
+    """IoU of a mask, before and after its permutation, with the reference's own one-shot mask; and by chance.
+
+    The reference's own mask prunes its weights by magnitude, over the mask's tensors together, until as many are left.
+    `independent` is the expectation for independent masks with the same kept counts per tensor: a permutation does not
+    change these, so it is the same for both.
+    """
+    own = magnitude_prune(reference, Mask.ones_like(reference, mask), mask.sparsity)
+    return {
+        "permuted": permuted.overlap(own),
+        "unpermuted": mask.overlap(own),
+        "independent": expected_overlap(mask, own),
+    }
 
 
 def _write(
     settings: Alignment,
     out: Path,
-    source: LoadedNetwork,
-    reference: LoadedNetwork,
+    given: _Subjects,
     permuted: dict[str, Tensor],
     symmetry: Symmetry,
     match: MatchResult,
     masks: Mapping[str, Mask],
 ) -> None:
     """The permutation, and A and its masks in B's order of units."""
+    source = given.source
     match.permutation.save(
         out / PERMUTATION,
-        method="activations",
+        method=settings.matcher.method,
+        measure=settings.matcher.measure,
         objective=json.dumps(match.objective),
         source_sha256=hash_tensors(source.network.state_dict()),
-        reference_sha256=hash_tensors(reference.network.state_dict()),
+        reference_sha256=hash_tensors(given.reference.network.state_dict()),
     )
     origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
     content: dict[str, Any] = {
@@ -141,7 +218,7 @@ def _write(
     with atomic_path(out / PERMUTED) as temporary:
         torch.save(content, temporary)
     for name, mask in masks.items():
-        Mask(symmetry.permute(mask, match.permutation)).save(out / name, **origin)
+        mask.save(out / name, **origin)
 
 
 def _barriers(

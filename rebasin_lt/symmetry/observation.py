@@ -36,6 +36,8 @@ class Observation:
     dim: int  # the dimension on which the group acts
     positions: Tensor  # (units, other groups' units, copies): positions along that dimension
     reduced: tuple[int, ...]  # other dimensions on which groups act
+    step: int = 0  # its place in the order of execution
+    module: str = ""  # in which the operator is
 
     def units(self, value: Tensor) -> Tensor:
         """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
@@ -72,7 +74,7 @@ def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[
         group: tuple(
             observation
             for node in sorted(nodes, key=order.__getitem__)
-            for observation in _observe(inference.nodes[node], node.name, by_name[group])
+            for observation in _observe(inference.nodes[node], node, order[node], by_name[group])
         )
         for group, nodes in found.items()
     }
@@ -123,7 +125,13 @@ def _plain_name(node: fx.Node) -> str:
     return getattr(node.target, "__name__", "") if schema is None else schema.name.removeprefix("aten::")
 
 
-def _observe(kind: TensorType, node: str, atom: Atom) -> list[Observation]:
+def _module_of(node: fx.Node) -> str:
+    """The innermost module that was being called."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def _observe(kind: TensorType, node: fx.Node, step: int, atom: Atom) -> list[Observation]:
     """One observation for each block of an axis in which the atom is."""
     observations = []
     for dim in range(len(kind.shape)):
@@ -136,5 +144,6 @@ def _observe(kind: TensorType, node: str, atom: Atom) -> list[Observation]:
                 k = block.atoms.index(atom)
                 positions = torch.from_numpy(block.positions.copy()).movedim(k, 0)
                 copies = positions.shape[-1]
-                observations.append(Observation(node, dim, positions.reshape(atom.size, -1, copies), reduced))
+                units = positions.reshape(atom.size, -1, copies)
+                observations.append(Observation(node.name, dim, units, reduced, step, _module_of(node)))
     return observations

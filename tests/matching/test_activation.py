@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -142,6 +143,33 @@ def test_network_matched_with_itself_gives_the_identity() -> None:
     assert match_activations(source, source, images(30), symmetry).permutation == symmetry.identity()
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_way_back_is_the_inverse_for_planted_pairs(name: str) -> None:
+    source, reference, symmetry = planted(SMALL[name], 1)
+    there, back = (
+        match_activations(*pair, images(100, 100), symmetry).permutation
+        for pair in ((source, reference), (reference, source))
+    )
+    assert back.compose(there) == symmetry.identity()
+
+
+@pytest.mark.parametrize("units", range(2, 8))
+@pytest.mark.parametrize("objective", ["correlation", "covariance", "raw"])
+def test_activation_objective_equals_brute_force(units: int, objective: str) -> None:
+    build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, units), nn.Tanh(), nn.Linear(units, 2))  # noqa: E731
+    source, reference = randomised(build, 0), randomised(build, 1)
+    symmetry, batches = trace_symmetry(source, EXAMPLE), images(40)
+    result = match_activations(source, reference, batches, symmetry, objective=objective)
+    ours, theirs = (network[:3](batches[0]).detach() for network in (source, reference))
+    if objective != "raw":
+        ours, theirs = ours - ours.mean(0), theirs - theirs.mean(0)
+    if objective == "correlation":
+        ours, theirs = ours / ours.std(0, correction=0), theirs / theirs.std(0, correction=0)
+    similarity = theirs.T @ ours / len(ours)
+    best = max(sum(similarity[i, p[i]] for i in range(units)) for p in itertools.permutations(range(units)))
+    assert result.objective["1.weight"] == pytest.approx(float(best) / units, abs=1e-9)
+
+
 def test_batches_are_read_once_and_progress_is_told() -> None:
     source, reference, symmetry = planted(mlp, 0)
     told: list[tuple[int, int]] = []
@@ -194,6 +222,16 @@ def test_match_rejects_nan_activations_and_names_the_group() -> None:
     with torch.no_grad():
         reference[3].weight[2] = float("nan")
     with pytest.raises(InputError, match=r"activations of 3\.weight \(observation 0\) are NaN or infinite"):
+        match_activations(source, reference, images(24), symmetry)
+
+
+def test_nan_activations_are_named_where_they_begin_in_the_order_of_execution() -> None:
+    """In the last block of a stream that the stem defines; everything after it is NaN too."""
+    source, reference, symmetry = planted(residual_net, 0)
+    with torch.no_grad():
+        source[4].conv1.weight[2] = float("nan")
+    message = r"activations of 4\.conv1\.weight \(observation 0\) are NaN or infinite in source, first after 4 \(relu"
+    with pytest.raises(InputError, match=message):
         match_activations(source, reference, images(24), symmetry)
 
 

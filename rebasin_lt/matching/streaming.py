@@ -1,0 +1,103 @@
+"""One pass over the data: the same images through both networks, every group's units into their moments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.matching.batches import device_of, inputs_of
+from rebasin_lt.matching.inputs import watched
+from rebasin_lt.matching.moments import CrossMoments
+from rebasin_lt.matching.paper import PaperMoments
+from rebasin_lt.matching.reduction import summed
+from rebasin_lt.symmetry.trace import Symmetry
+
+Moments = CrossMoments | PaperMoments
+Points = Mapping[str, range]  # which observations of each group count
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How the networks are run; see `match_activations`."""
+
+    autocast: torch.dtype | None = None
+    channels_last: bool = True
+    progress: Callable[[int, int], None] | None = None
+
+
+def stream(
+    states: list[dict[str, Tensor]],  # of the source and the reference
+    batches: Iterable[Any],
+    symmetry: Symmetry,
+    points: Points,
+    kind: type[CrossMoments] | type[PaperMoments],
+    how: Pass,
+) -> tuple[dict[tuple[str, int], Moments], int]:
+    """Moments by (group, observation), and the number of images, from one pass over the batches of every process.
+
+    Warns where there are fewer images than units. Raises InputError where there is no batch, and for activations that
+    are not finite.
+    """
+    moments: dict[tuple[str, int], Moments] = {
+        (group, k): kind(symmetry.groups[group]) for group in points for k in points[group]
+    }
+
+    def visit(group: str, k: int, units: list[Tensor]) -> None:
+        if (group, k) in moments:
+            moments[group, k].update(*units)
+
+    device, num_samples = device_of(states[0]), 0
+    lay_out = _with_channels_last if how.channels_last else _as_it_is
+    states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
+    total = len(batches) if isinstance(batches, Sized) else 0
+    for done, batch in enumerate(watched(batches), start=1):
+        inputs = tuple(lay_out(tensor) for tensor in inputs_of(batch, device))
+        with torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
+            symmetry.observe(states, inputs, visit)
+        num_samples += len(inputs[0])
+        if how.progress is not None:
+            how.progress(done, total)
+    num_samples = int(summed(torch.tensor(num_samples)))
+    if num_samples == 0:
+        raise InputError("batches is empty, expected at least one batch")
+    moments = {point: moments.pop(point).all_reduce() for point in [*moments]}
+    _check_finite(moments, symmetry)
+    _warn_if_few(num_samples, symmetry.groups)
+    return moments, num_samples
+
+
+def _with_channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _check_finite(moments: Mapping[tuple[str, int], Moments], symmetry: Symmetry) -> None:
+    """Raise InputError, naming network and layer, for the first activations, as executed, that are not finite."""
+    for group, k in sorted(moments, key=lambda point: symmetry.observations[point[0]][point[1]].step):
+        for name, side in (("source", moments[group, k].source), ("reference", moments[group, k].reference)):
+            if not bool(torch.isfinite(side.total + side.squares).all()):
+                where = symmetry.observations[group][k]
+                raise InputError(
+                    f"activations of {group} (observation {k}) are NaN or infinite in {name}, first after "
+                    f"{where.module or 'the network itself'} ({where.node}): the network diverged, or its inputs are "
+                    "not finite"
+                )
+
+
+def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:
+    widest = max(groups, key=lambda group: groups[group], default=None)
+    if widest is not None and num_samples < groups[widest]:
+        warnings.warn(
+            f"matching {groups[widest]} units of {widest} on {num_samples} images: with fewer images than units "
+            "the permutation is unreliable",
+            stacklevel=4,
+        )

@@ -1,0 +1,81 @@
+"""How two networks are matched: a method, and the settings that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.matching.activation import MatchResult, check_settings, match_activations
+from rebasin_lt.matching.batches import Network
+from rebasin_lt.matching.weight_matching import match_weights
+from rebasin_lt.symmetry.trace import Symmetry
+
+Method = Literal["activations", "coordinate_descent", "frank_wolfe"]
+
+_MEASURES = {
+    "correlation": "mean correlation of matched pairs",
+    "covariance": "mean covariance of matched pairs",
+    "raw": "mean product of matched pairs",
+    "paper": "mean correlation of matched pairs, as published",
+    "weights": "cosine of the aligned weights",
+}
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """What `match_activations` or `match_weights` is asked for; the fields are options of `rebasin-lt permute`.
+
+    Raises InputError, with both values, for one that the method has no use for, and for values that it cannot have.
+    """
+
+    method: Method = "activations"
+    objective: str = "correlation"
+    stream: str = "sum"
+    weight_mix: float = 0.0
+    preset: str | None = None
+    augment: bool = False  # the images, as in training
+    seed: int = (
+        0  # of the choice of images, of augmentation, and of the order in which coordinate descent visits groups
+    )
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise InputError(f"--method is {self.method!r}, expected one of {', '.join(get_args(Method))}")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}, expected at least 0")
+        if self.needs_images:
+            check_settings(self.objective, self.stream, self.weight_mix, self.preset)
+            return
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in {"method", "seed"} and value != field.default:
+                raise InputError(
+                    f"--{field.name.replace('_', '-')} is {value}, but --method {self.method} matches weights, which "
+                    "has no use for it: leave it out"
+                )
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether matching itself looks at images."""
+        return self.method == "activations"
+
+    @property
+    def measure(self) -> str:
+        """What `MatchResult.objective` is, in words."""
+        return _MEASURES[self.preset or self.objective if self.needs_images else "weights"]
+
+    def match(
+        self,
+        source: Network,
+        reference: Network,
+        batches: Iterable[Any],
+        symmetry: Symmetry,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> MatchResult:
+        """The permutation that aligns `source` to `reference`; methods by weights do not look at `batches`."""
+        if not self.needs_images:
+            return match_weights(source, reference, symmetry, method=self.method, seed=self.seed)  # type: ignore[arg-type]
+        settings = {name: getattr(self, name) for name in ("objective", "stream", "weight_mix", "preset")}
+        return match_activations(source, reference, batches, symmetry, progress=progress, **settings)

@@ -1,0 +1,77 @@
+"""What analyses are given: networks that can be compared, and the images that they were trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.study.subjects import load_networks, open_data, open_images, resolve_device
+
+
+def checkpoint(path: Path, data: str | None = "digits", **settings: Any) -> str:
+    module = Classifier(**settings)
+    about = {"format_version": 1, **module.architecture(), "data": data and {"name": data}}
+    torch.save({"state_dict": module.state_dict(), "rebasin_lt": about}, path)
+    return str(path)
+
+
+def load(*paths: str) -> list[Any]:
+    return load_networks(dict(zip(("--ckpt-a", "--ckpt-b"), paths, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"width": 2}, "--ckpt-a .*a.ckpt has width 1 and --ckpt-b .*b.ckpt has 2: only networks of one architecture"),
+        ({"num_classes": 7}, "--ckpt-a .*a.ckpt has num_classes 10 and --ckpt-b .*b.ckpt has 7"),
+        (
+            {"data": "cifar10"},
+            "a.ckpt was trained on digits and --ckpt-b .*b.ckpt on cifar10: only networks of one data",
+        ),
+    ],
+)
+def test_networks_that_differ_are_refused_with_both_values(tmp_path: Path, other: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(checkpoint(tmp_path / "a.ckpt"), checkpoint(tmp_path / "b.ckpt", **other))
+
+
+def test_network_that_does_not_name_its_data_can_be_compared(tmp_path: Path) -> None:
+    assert len(load(checkpoint(tmp_path / "a.ckpt"), checkpoint(tmp_path / "b.ckpt", data=None))) == 2
+
+
+def test_data_is_that_of_training_or_named(tmp_path: Path) -> None:
+    known, unknown = load(checkpoint(tmp_path / "a.ckpt"), checkpoint(tmp_path / "b.ckpt", data=None))
+    assert open_data(known, "--ckpt-a a.ckpt").name == "digits"
+    assert open_data(known, "--ckpt-a a.ckpt", "digits", "elsewhere").root == "elsewhere"
+    assert open_data(unknown, "--ckpt-b b.ckpt", "digits").name == "digits"
+    with pytest.raises(InputError, match="--ckpt-b b.ckpt does not say what it was trained on: give --data NAME"):
+        open_data(unknown, "--ckpt-b b.ckpt")
+
+
+def test_another_dataset_than_that_of_training_is_refused_with_both(tmp_path: Path) -> None:
+    (known,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt")})
+    with pytest.raises(InputError, match="--data is cifar10, but --ckpt-a a.ckpt was trained on digits: other images"):
+        open_data(known, "--ckpt-a a.ckpt", "cifar10")
+
+
+def test_images_are_chosen_by_the_seed_and_are_the_same_in_every_pass(tmp_path: Path) -> None:
+    (known,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt")})
+    data = open_data(known, "--ckpt-a a.ckpt")
+    first, again, other = (open_images(data, num_images=60, batch_size=50, seed=s, device="cpu") for s in (1, 1, 2))
+    batches = [torch.cat([images for images, _ in found.train]) for found in (first, first, again, other)]
+    assert [len(images) for images, _ in first.train] == [50, 10]
+    assert torch.equal(batches[0], batches[1])
+    assert torch.equal(batches[0], batches[2])
+    assert not torch.equal(batches[0], batches[3])
+    assert sum(len(labels) for _, labels in first.test) == 500
+
+
+def test_device_that_is_not_there_is_refused() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match="device 'warp' cannot be used here: .*"):
+        resolve_device("warp")

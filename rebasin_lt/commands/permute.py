@@ -14,6 +14,7 @@ def permute(
     objective: Literal["correlation", "covariance", "raw"] = "correlation",
     stream: Literal["sum", "last"] = "sum",
     weight_mix: float = 0.0,
+    mask_weight_mix: float = 0.5,
     preset: Literal["paper"] | None = None,
     data: str | None = None,
     root: str | None = None,
@@ -35,11 +36,13 @@ def permute(
         ckpt_a: checkpoint of the trained network A, which is permuted
         ckpt_b: checkpoint of the trained network B, which stays
         out: folder for the results
-        mask: one or more mask files of A, to permute as A's weights
+        mask: one or more mask files of A; each moves by a permutation of its own
         method: match by activations, or by weights: coordinate_descent (Git Re-Basin) or frank_wolfe (C2M3)
         objective: of activations; the similarity of two units to maximise
         stream: of activations; whether a residual stream is compared at all its points or at the last
         weight_mix: of activations; share of the similarity of weights, from 0 to 1
+        mask_weight_mix: the same for each mask's own permutation, which looks at the weights that it keeps; 0 moves
+            masks as the network, as in the paper
         preset: of activations; paper repeats the published ResNet20 matching, flaws included, for comparison
         data: dataset to match on, where the checkpoints do not say it: digits, cifar10, …
         root: folder of the dataset, where it is not that of the training
@@ -50,7 +53,7 @@ def permute(
         augment: augment the images to match on as in training, by the seed
         batch_size: images at a time
         alphas: points on the line from A to B at which the loss is measured; 0 skips the barrier
-        seed: of the choice of images, of augmentation, and of the order of coordinate descent
+        seed: of the choice of images, of augmentation, and of the order in which groups are visited
         device: auto, cpu, cuda or cuda:N
     """
     from pathlib import Path
@@ -65,7 +68,7 @@ def permute(
         ckpt_a=ckpt_a,
         ckpt_b=ckpt_b,
         masks=tuple(mask or ()),
-        matcher=Matcher(method, objective, stream, weight_mix, preset, augment, seed),
+        matcher=Matcher(method, objective, stream, weight_mix, mask_weight_mix, preset, augment, seed),
         data=data,
         root=root,
         model=model,

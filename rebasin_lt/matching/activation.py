@@ -25,8 +25,8 @@ from rebasin_lt.symmetry.trace import Symmetry
 
 Stream = Literal["sum", "last"]
 Preset = Literal["paper"]
-WEIGHT_MIX = 0.5
-"""The default share of weights: of the settings measured in docs/matching.md, the one whose masks train best."""
+MASK_WEIGHT_MIX = 0.5
+"""The default share of weights in matching for a mask: docs/matching.md has the measurements behind it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MatchResult:
     objective: dict[str, float]  # group -> mean similarity of its matched live pairs; 0 where none is live
     live: dict[str, Tensor]  # group -> which reference units form a live pair with their source unit; (n,), bool
     num_samples: int  # images
-    masked: dict[str, Permutation] = field(default_factory=dict)  # by mask, aligns what the mask keeps of the source
+    masked: dict[str, Permutation] = field(default_factory=dict)  # mask -> aligns what it keeps of the source
 
 
 def match_activations(
@@ -49,7 +49,8 @@ def match_activations(
     masks: Mapping[str, Mask] | None = None,
     objective: Objective = "correlation",
     stream: Stream = "sum",
-    weight_mix: float = WEIGHT_MIX,
+    weight_mix: float = 0.0,
+    mask_weight_mix: float = MASK_WEIGHT_MIX,
     preset: Preset | None = None,
     autocast: torch.dtype | None = None,
     channels_last: bool = True,
@@ -57,26 +58,27 @@ def match_activations(
 ) -> MatchResult:
     """The permutation that aligns `source` to `reference`, for all groups from one pass over `batches`.
 
-    First, per group, the sum over units of the similarity of matched pairs is maximised; every image and site is a
-    sample. No group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is
-    constant everywhere are settled by their weights (`settle_ties`), at no cost to the similarities. From there
-    `match_jointly` goes on, which weighs activations and weights in units of a correlation.
+    Per group the sum over units of the similarity of matched pairs is maximised; every image and site is a sample. No
+    group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is constant
+    everywhere are settled by their weights (`settle_ties`), at no cost to the similarities.
 
-    `masks`: masks of the source, by names of your choice. For each, `MatchResult.masked` holds a permutation that looks
-    at the kept weights of the source only: what a mask removes need not fit. The dense `permutation` is the better one
-    to interpolate with, these are the better ones to move masks with (docs/matching.md).
+    `masks`: masks of the source, by names of your choice. For each, `MatchResult.masked` holds a permutation of its
+    own, found jointly by activations and by those weights of the source that the mask keeps: what it removes need not
+    fit. Networks interpolate better under `MatchResult.permutation`, masks train better under these (docs/matching.md).
+    `mask_weight_mix` is the share of the weights, in [0, 1]; with 0, masks move as the network does, as in the paper.
     `objective`: the similarity is the Pearson "correlation" (arXiv 2505.05143, Eq. 1), which ignores the scale of each
     unit; the "covariance", centred but not normalised; or "raw", the mean product, neither centred nor normalised
     (Git Re-Basin, arXiv 2209.04836, section 3.1). A unit that is constant at a point has similarity 0 there.
     `stream`: a group seen at several points (a residual stream) counts the similarity at all of them ("sum") or, as
     the paper's code, at its last ("last").
-    `weight_mix`: share, in [0, 1], of the similarity of weights; 0 is activation matching as published, by activations
-    alone. `MatchResult.objective` is that of the activations.
+    `weight_mix`: share, in [0, 1], of the similarity of weights in `MatchResult.permutation`; above 0 the best one by
+    activations is where `match_jointly` starts, which weighs both in units of a correlation. `MatchResult.objective` is
+    that of the activations.
     `preset`: "paper" repeats the published ResNet20 matching, flaws included, for comparison only: the correlation of
     `PaperMoments` (mean of the standard deviations within batches, 1e-4 added to the denominator, equal weight per
-    batch), at the last observation, and for the last stream at the one before its last (`paper_points`), without
-    weights. It sets the three arguments before it. Only pairs with a constant unit, which the published code leaves to
-    the solver, are settled as above.
+    batch), at the last observation, and for the last stream at the one before its last (`paper_points`), for
+    network and masks alike. It sets the four arguments before it. Only pairs with a constant unit, which the published
+    code leaves to the solver, are settled as above.
 
     `autocast`: run the networks, not the statistics, in this dtype where torch's autocast thinks it safe.
     `channels_last`: lay images and kernels out with channels last, which changes no more than rounding.
@@ -91,31 +93,32 @@ def match_activations(
     networks that differ, a symmetry of another network, masks that do not fit, activations that are not finite, or no
     batch.
     """
-    check_settings(objective, stream, weight_mix, preset)
+    check_settings(objective, stream, weight_mix, mask_weight_mix, preset)
     states = [state_of(source), state_of(reference)]
     check_alike(states[0], states[1], names=("source", "reference"))
     check_symmetry(symmetry, states[0], "source")
-    for mask in (masks or {}).values():
+    masks = masks or {}
+    for mask in masks.values():
         mask.check_fits(states[0])
     similarities, num_samples = _similarities(
         states, batches, symmetry, objective, stream, preset, Pass(autocast, channels_last, progress)
     )
     start = _solved(similarities, states, symmetry)
+    scaled = {group: found.matrix * found.scale for group, found in similarities.items()}
 
-    def aligned(state: Mapping[str, Tensor]) -> Permutation:
-        """The permutation that makes the source's similarities and these weights of it fit the reference."""
-        if weight_mix == 0 or preset is not None:
+    def joint(state: Mapping[str, Tensor], mix: float) -> Permutation:
+        """The permutation that fits activations and these weights of the source to the reference."""
+        if mix == 0 or preset is not None:
             return start
-        scaled = {group: found.matrix * found.scale for group, found in similarities.items()}
-        return match_jointly(scaled, state, states[1], symmetry, start, weight_mix)
+        return match_jointly(scaled, state, states[1], symmetry, start, mix)
 
-    permutation = aligned(states[0])
+    permutation = joint(states[0], weight_mix)
     return MatchResult(
         permutation,
         objective={group: found.mean(permutation[group]) for group, found in similarities.items()},
         live={group: found.assignment(permutation[group]).live_pairs for group, found in similarities.items()},
         num_samples=num_samples,
-        masked={name: aligned(_kept(states[0], mask)) for name, mask in (masks or {}).items()},
+        masked={name: joint(mask.applied_to(states[0]), mask_weight_mix) for name, mask in masks.items()},
     )
 
 
@@ -151,29 +154,26 @@ def _solved(
     return Permutation({group: assignment.indices for group, assignment in assignments.items()})
 
 
-def _kept(state: Mapping[str, Tensor], mask: Mask) -> dict[str, Tensor]:
-    """The state with what the mask removes set to zero."""
-    return {name: tensor * mask[name].to(tensor.device) if name in mask else tensor for name, tensor in state.items()}
-
-
-def check_settings(objective: str, stream: str, weight_mix: float, preset: str | None) -> None:
+def check_settings(objective: str, stream: str, weight_mix: float, mask_weight_mix: float, preset: str | None) -> None:
     """Raise InputError for an argument of `match_activations` with a value it cannot have."""
     for name, value, kind in (("objective", objective, Objective), ("stream", stream, Stream)):
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}")
-    if not isinstance(weight_mix, Real) or isinstance(weight_mix, bool) or not 0 <= weight_mix <= 1:
-        raise InputError(f"weight_mix is {weight_mix!r}, expected a number from 0 (activations) to 1 (weights)")
+    for name, share in (("weight_mix", weight_mix), ("mask_weight_mix", mask_weight_mix)):
+        if not isinstance(share, Real) or isinstance(share, bool) or not 0 <= share <= 1:
+            raise InputError(f"{name} is {share!r}, expected a number from 0 (activations) to 1 (weights)")
     if preset is None:
         return
     if preset not in get_args(Preset):
         raise InputError(f"preset is {preset!r}, expected {' or '.join(map(repr, get_args(Preset)))} or None")
-    for name, value, default in (
+    for name, given, default in (
         ("objective", objective, "correlation"),
         ("stream", stream, "sum"),
-        ("weight_mix", weight_mix, WEIGHT_MIX),
+        ("weight_mix", weight_mix, 0.0),
+        ("mask_weight_mix", mask_weight_mix, MASK_WEIGHT_MIX),
     ):
-        if value != default:
-            raise InputError(f"{name} is {value!r}, but preset {preset!r} sets it: expected its default {default!r}")
+        if given != default:
+            raise InputError(f"{name} is {given!r}, but preset {preset!r} sets it: expected its default {default!r}")
 
 
 def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: str) -> None:

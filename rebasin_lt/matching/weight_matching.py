@@ -14,6 +14,7 @@ from rebasin_lt.matching.batches import Network, check_alike, state_of
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
 from rebasin_lt.matching.frank_wolfe import frank_wolfe
 from rebasin_lt.matching.weight import floating_tensors, in_double, inner_product
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -29,6 +30,7 @@ def match_weights(
     seed: int = 0,
     max_sweeps: int = 100,
     start: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Mask] | None = None,
 ) -> MatchResult:
     """The permutation of the source whose weights have a large inner product with the reference's.
 
@@ -40,11 +42,14 @@ def match_weights(
     descent. Both find a local optimum.
 
     All floating parameters and buffers count, in fp64 on the CPU, each element alike: large tensors have most to say.
-    `start` is a permutation of every group, by default the identity (for Frank-Wolfe: no preference). The states, or
-    networks, are not modified. In the result, `objective` holds per group the cosine between reference and permuted
-    source of all tensors on which it acts, `live` the pairs of units that both have weights other than 0, and
-    `num_samples` is 0. Raises InputError for networks that differ, a symmetry of another network, weights that are not
-    finite, or an argument with a value it cannot have.
+    `start` is a permutation of every group, by default the identity (for Frank-Wolfe: no preference). `masks` are masks
+    of the source by names of your choice: for each, `MatchResult.masked` holds the permutation found in the same way
+    from the weights that it keeps. The states, or networks, are not modified.
+
+    In the result, `objective` holds per group the cosine between reference and permuted source of all tensors on which
+    it acts, `live` the pairs of units that both have weights other than 0, and `num_samples` is 0. Raises InputError
+    for networks that differ, a symmetry of another network, masks that do not fit, weights that are not finite, or an
+    argument with a value it cannot have.
     """
     _check_settings(method, seed, max_sweeps)
     states = [state_of(source_state), state_of(reference_state)]
@@ -53,19 +58,25 @@ def match_weights(
     check_symmetry(symmetry, states[0], names[0])
     source, reference = (_exact(state, symmetry, name) for state, name in zip(states, names, strict=True))
     first = symmetry.identity() if start is None else _checked_start(start, symmetry)
-    if method == "frank_wolfe":
-        rounded = frank_wolfe(source, reference, symmetry, None if start is None else first, max_steps=max_sweeps)
-        every = floating_tensors(symmetry, source)
-        values = [inner_product(every, source, reference, symmetry, p) for p in (first, rounded)]
-        first = rounded if values[1] > values[0] else first
-    permutation = ascend(source, reference, symmetry, first, seed=seed, max_sweeps=max_sweeps)
+
+    def aligned(source: Mapping[str, Tensor]) -> Permutation:
+        begin = first
+        if method == "frank_wolfe":
+            rounded = frank_wolfe(source, reference, symmetry, None if start is None else first, max_steps=max_sweeps)
+            every = floating_tensors(symmetry, source)
+            values = [inner_product(every, source, reference, symmetry, p) for p in (first, rounded)]
+            begin = rounded if values[1] > values[0] else first
+        return ascend(source, reference, symmetry, begin, seed=seed, max_sweeps=max_sweeps)
+
+    permutation = aligned(source)
+    masked = {name: aligned(mask.applied_to(source)) for name, mask in (masks or {}).items()}
     objective, live = {}, {}
     for group in symmetry.groups:
         names_of = floating_tensors(symmetry, source, group)
         inner = inner_product(names_of, source, reference, symmetry, permutation)
         objective[group] = inner * cosine_scale(group, source, reference, symmetry)
         live[group] = _nonzero(reference, symmetry, group) & _nonzero(source, symmetry, group)[permutation[group]]
-    return MatchResult(permutation, objective, live, num_samples=0)
+    return MatchResult(permutation, objective, live, num_samples=0, masked=masked)
 
 
 def _check_settings(method: str, seed: int, max_sweeps: int) -> None:

@@ -138,6 +138,17 @@ class Mask(Mapping[str, Tensor]):
         for name, tensor in self.items():
             parameters[name].masked_fill_(~tensor.to(parameters[name].device), 0)
 
+    def applied_to(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state with its pruned weights zero; new where the mask prunes, else the same tensors.
+
+        Raises InputError where the mask does not fit.
+        """
+        self.check_fits(state)
+        return {
+            name: tensor.masked_fill(~self[name].to(tensor.device), 0) if name in self else tensor
+            for name, tensor in state.items()
+        }
+
     def overlap(self, other: Mask) -> float:
         """Intersection over union of the kept weights; 1 for equal masks. Raises InputError if the shapes differ."""
         if self.keys() != other.keys():

@@ -108,9 +108,10 @@ def _open(settings: Alignment) -> _Subjects:
         {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
     )
     masks = {Path(path).name: Mask.load(path) for path in settings.masks}
-    if len(masks) < len(settings.masks):
+    if len({PERMUTATION, *map(permutation_file, masks)}) < 1 + len(settings.masks):
         raise InputError(
-            f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other"
+            f"masks {list(settings.masks)} share a file name, or have that of {PERMUTATION}: results would overwrite "
+            "each other"
         )
     for mask in masks.values():
         mask.check_fits(dict(source.network.named_parameters()))
@@ -143,9 +144,10 @@ def _open_images(settings: Alignment, source: LoadedNetwork) -> tuple[Images, Im
 def _align(settings: Alignment, out: Path, given: _Subjects, progress: Progress) -> dict[str, Any]:
     network_a, network_b = given.source.network, given.reference.network
     symmetry = trace_symmetry(network_a, _example(settings, given).to(device_of(network_a.state_dict())))
-    match = settings.matcher.match(network_a, network_b, given.matched, symmetry, partial(progress, "match"))
+    tell = partial(progress, "match")
+    match = settings.matcher.match(network_a, network_b, given.matched, symmetry, given.masks, tell)
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
-    masks = {name: Mask(symmetry.permute(mask, match.permutation)) for name, mask in given.masks.items()}
+    masks = {name: Mask(symmetry.permute(mask, match.masked[name])) for name, mask in given.masks.items()}
     _write(settings, out, given, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
         "method": settings.matcher.method,
@@ -187,6 +189,11 @@ def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -
     }
 
 
+def permutation_file(mask: str) -> str:
+    """The name of the file that holds a mask's own permutation, from the mask's file name."""
+    return f"{mask.removesuffix('.safetensors').removesuffix('.mask')}.perm.safetensors"
+
+
 def _write(
     settings: Alignment,
     out: Path,
@@ -198,14 +205,21 @@ def _write(
 ) -> None:
     """The permutation, and A and its masks in B's order of units."""
     source = given.source
+    hashes = {
+        "source_sha256": hash_tensors(source.network.state_dict()),
+        "reference_sha256": hash_tensors(given.reference.network.state_dict()),
+    }
     match.permutation.save(
         out / PERMUTATION,
         method=settings.matcher.method,
         measure=settings.matcher.measure,
         objective=json.dumps(match.objective),
-        source_sha256=hash_tensors(source.network.state_dict()),
-        reference_sha256=hash_tensors(given.reference.network.state_dict()),
+        **hashes,
     )
+    for name, permutation in match.masked.items():
+        permutation.save(
+            out / permutation_file(name), method=settings.matcher.method, mask_sha256=given.masks[name].hash, **hashes
+        )
     origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
     content: dict[str, Any] = {
         "state_dict": {f"net.{name}": tensor.cpu() for name, tensor in permuted.items()},

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.activation import MatchResult, check_settings, match_activations
+from rebasin_lt.matching.activation import MASK_WEIGHT_MIX, MatchResult, check_settings, match_activations
 from rebasin_lt.matching.batches import Network
 from rebasin_lt.matching.weight_matching import match_weights
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.trace import Symmetry
 
 Method = Literal["activations", "coordinate_descent", "frank_wolfe"]
@@ -34,11 +35,10 @@ class Matcher:
     objective: str = "correlation"
     stream: str = "sum"
     weight_mix: float = 0.0
+    mask_weight_mix: float = MASK_WEIGHT_MIX
     preset: str | None = None
     augment: bool = False  # the images, as in training
-    seed: int = (
-        0  # of the choice of images, of augmentation, and of the order in which coordinate descent visits groups
-    )
+    seed: int = 0  # of the choice of images, of augmentation, and of the order in which groups are visited
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -46,7 +46,7 @@ class Matcher:
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}, expected at least 0")
         if self.needs_images:
-            check_settings(self.objective, self.stream, self.weight_mix, self.preset)
+            check_settings(self.objective, self.stream, self.weight_mix, self.mask_weight_mix, self.preset)
             return
         for field in fields(self):
             value = getattr(self, field.name)
@@ -72,10 +72,12 @@ class Matcher:
         reference: Network,
         batches: Iterable[Any],
         symmetry: Symmetry,
+        masks: Mapping[str, Mask],
         progress: Callable[[int, int], None] | None = None,
     ) -> MatchResult:
-        """The permutation that aligns `source` to `reference`; methods by weights do not look at `batches`."""
-        if not self.needs_images:
-            return match_weights(source, reference, symmetry, method=self.method, seed=self.seed)  # type: ignore[arg-type]
-        settings = {name: getattr(self, name) for name in ("objective", "stream", "weight_mix", "preset")}
-        return match_activations(source, reference, batches, symmetry, progress=progress, **settings)
+        """The permutations that align `source` to `reference`; methods by weights do not look at `batches`."""
+        if self.method != "activations":
+            return match_weights(source, reference, symmetry, masks=masks, method=self.method, seed=self.seed)
+        names = ("objective", "stream", "weight_mix", "mask_weight_mix", "preset")
+        settings = {name: getattr(self, name) for name in names}
+        return match_activations(source, reference, batches, symmetry, masks=masks, progress=progress, **settings)

@@ -17,6 +17,7 @@ from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
+from rebasin_lt.folder_lock import release_all
 
 COMMANDS: dict[str, Callable[..., None]] = {"permute": permute, "symmetry": symmetry, "demo": demo}
 """Our own commands: functions with light signatures that import what they need when called."""
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = explained(error)
         print(f"rebasin-lt: error: {message}", file=sys.stderr)
         return code
+    finally:
+        release_all()
     return 0
 
 

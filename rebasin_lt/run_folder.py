@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,36 @@ import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import write_json, write_text
+from rebasin_lt.folder_lock import LOCK, FolderLock
 
 CONFIG, RESULT = "config.yaml", "result.json"
 
 
-def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
-    """Make `folder` this run's own: write its configuration, unless it lies there. Raises as `check_folder`."""
+def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> FolderLock:
+    """Make `folder` this run's own: lock it, and write its configuration, unless it lies there.
+
+    The lock holds until the process ends, or to the end of a `with` around what this returns. Raises as
+    `check_folder` and `FolderLock`; a folder that could not be claimed is not left behind.
+    """
     check_folder(folder, config, but)
-    path = Path(folder) / CONFIG
-    if not path.exists():
-        write_text(path, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        try:
+            check_folder(folder, config, but)  # another run may have come in between
+            if not (folder / CONFIG).exists():
+                write_text(folder / CONFIG, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
+        except BaseException:
+            lock.release()
+            raise
+    except BaseException:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+    return lock
 
 
 def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
@@ -34,7 +55,7 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config, but)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
 
 

@@ -18,9 +18,11 @@ import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML res
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import write_text
+from rebasin_lt.folder_lock import FolderLock
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
@@ -75,7 +77,8 @@ class RunCLI(ConfigWinsCLI):
             logger = [RunTensorBoard(folder)]
         if self.subcommand == "fit" and logger is not False:
             logger = [*_as_list(logger), MetricsFile(folder)]
-        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+        plugins = [*_as_list(settings["plugins"]), SafeCheckpointIO()]
+        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
         return trainer
 
     def _run_settings(self) -> dict[str, Any]:
@@ -86,10 +89,17 @@ class RunCLI(ConfigWinsCLI):
 
 
 class Claim(Callback):
-    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin."""
+    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin.
+
+    A folder that is there is locked from before its checkpoint is read: another run may be about to replace it.
+    """
 
     def __init__(self, folder: str, settings: dict[str, Any]) -> None:
         self.folder, self.settings = folder, settings
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.is_global_zero and Path(self.folder).is_dir():
+            FolderLock(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

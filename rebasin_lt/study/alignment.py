@@ -9,17 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import atomic_path, hash_tensors
+from rebasin_lt.files import hash_tensors, write_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import CONFIG, RESULT, claim_folder, finish, finished
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
@@ -63,7 +62,9 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         raise InputError(
             f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other"
         )
-    for mask in masks.values():
+    for name, mask in masks.items():
+        if name in {CONFIG, RESULT, PERMUTATION, PERMUTED}:
+            raise InputError(f"mask {name} has the name of a file that permute writes: rename it")
         mask.check_fits(dict(source.network.named_parameters()))
     data = open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root)
     images = open_images(
@@ -78,11 +79,11 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         "sha256_b": hash_tensors(reference.network.state_dict()),
         "sha256_masks": [mask.hash for mask in masks.values()],
     }
-    claim_folder(out, {**asdict(settings), **contents})
-    result = finished(out)
-    if result is None:
-        result = _align(settings, out, source, reference, masks, images, progress or (lambda *_: None))
-        finish(out, result)
+    with claim_folder(out, {**asdict(settings), **contents}):
+        result = finished(out)
+        if result is None:
+            result = _align(settings, out, source, reference, masks, images, progress or (lambda *_: None))
+            finish(out, result)
     return result
 
 
@@ -138,8 +139,8 @@ def _write(
         content["state_dict"] = {name: tensor.cpu() for name, tensor in permuted.items()}
     if source.mask is not None:
         content[MASK] = symmetry.permute(source.mask, match.permutation)
-    with atomic_path(out / PERMUTED) as temporary:
-        torch.save(content, temporary)
+        content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
+    write_tensors(out / PERMUTED, content)
     for name, mask in masks.items():
         Mask(symmetry.permute(mask, match.permutation)).save(out / name, **origin)
 

@@ -13,8 +13,10 @@ import yaml
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
+from rebasin_lt.strict_yaml import read_yaml
 
 CONFIG, RESULT = "config.yaml", "result.json"
+FORMAT_VERSION = 1
 
 
 def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> FolderLock:
@@ -74,9 +76,9 @@ def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, 
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration in a run folder. Raises BrokenFileError if it is no YAML mapping."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BrokenFileError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+        config = read_yaml(path)
+    except ValueError as error:
+        raise BrokenFileError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(config, dict):
         raise BrokenFileError(f"{path} holds a {type(config).__name__}, expected settings by name")
     return config
@@ -89,14 +91,19 @@ def finished(folder: Path | str) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenFileError(f"{path} is not readable JSON: {error}") from error
-    return dict(result)
+    if not isinstance(result, dict):
+        raise BrokenFileError(f"{path} holds a {type(result).__name__}, expected results by name")
+    version = result.pop("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    return result
 
 
 def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     """Write the result, which marks the run as complete."""
-    write_json(Path(folder) / RESULT, dict(result))
+    write_json(Path(folder) / RESULT, {"format_version": FORMAT_VERSION, **result})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
@@ -63,9 +63,13 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
             "would be compared"
         )
     settings = dict(known or {"name": data})
+    settings.pop("download", None)  # a file says what to read; it may not have anything fetched or written
     if root is not None:
         settings["root"] = root
-    return build_data(**settings)
+    try:
+        return build_data(**settings)
+    except TypeError as error:
+        raise BrokenFileError(f"{argument} was trained on {settings}, which no dataset takes: {error}") from error
 
 
 def open_images(

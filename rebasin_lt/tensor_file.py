@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,26 +27,30 @@ def read_tensors(path: Path | str) -> Any:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist")
     try:
-        _check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        archive = _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever torch makes of a strange file, ours is the one line about it
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except BrokenFileError:
         raise
-    except Exception as error:  # a damaged file can bring its reader to raise anything
-        if isinstance(error, pickle.UnpicklingError) and "unsupported operand" not in str(error).lower():
+    except pickle.UnpicklingError as error:  # its message advises to unpickle
+        if archive or "Unsupported global" in str(error):
             raise BrokenFileError(
                 f"{path} holds pickled Python objects, which are never loaded: save tensors only, as by "
                 "torch.save(model.state_dict(), path)"
             ) from error
+        raise BrokenFileError(f"{path} is not a readable checkpoint: nothing that torch.save writes") from error
+    except Exception as error:  # a damaged file can bring its reader to raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BrokenFileError(f"{path} is not a readable checkpoint: {reason}") from error
     _check_sizes(content, path)
     return content
 
 
-def _check_archive(path: Path) -> None:
-    """Compare declared sizes and checksums of a zip archive; files from before PyTorch 1.6 are none, and pass."""
+def _check_archive(path: Path) -> bool:
+    """Compare declared sizes and checksums of a zip archive; False for none, such as files from before PyTorch 1.6."""
     if not zipfile.is_zipfile(path):
-        return
+        return False
     with zipfile.ZipFile(path) as archive:
         entries, size = archive.infolist(), path.stat().st_size
         declared = sum(entry.file_size for entry in entries)
@@ -57,6 +62,7 @@ def _check_archive(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise BrokenFileError(f"{path} is damaged: the checksum of {damaged} in it does not match")
+    return True
 
 
 def _check_sizes(content: Any, path: Path) -> None:

@@ -23,7 +23,7 @@ from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.checkpoint import read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.run_folder import check_folder, claim_folder
@@ -55,6 +55,7 @@ class RunCLI(ConfigWinsCLI):
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         if self.subcommand == "fit":
             check_folder(folder, self._run_settings(), but=_PLACE)
+            read_rows(folder / METRICS)
         elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
             raise InputError(
                 f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"

@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.files import write_text
 
+METRICS = "metrics.jsonl"
+
 
 class MetricsFile(Logger):
     """Appends each set of epoch metrics to `folder/metrics.jsonl`, on disk before the next epoch begins.
@@ -24,7 +26,7 @@ class MetricsFile(Logger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.jsonl"
+        self.path = Path(folder) / METRICS
         self._resumed = False
 
     @property

@@ -1,4 +1,4 @@
-"""Checkpoints that are bad in one way each; `write` makes them in the current folder, `CASES` says what comes of them."""
+"""Checkpoints that are bad in one way each: `write` makes them in the current folder, `CASES` says what they cause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def content(**settings: Any) -> dict[str, Any]:
     return {"state_dict": module.state_dict(), "rebasin_lt": about}
 
 
-def rezip(source: str, target: str, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> None:
+def rezip(
+    source: str, target: str, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED
+) -> None:
     """Copy an archive with every entry's content changed, checksums and all."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
         for entry in old.infolist():
@@ -91,7 +93,7 @@ def _hostile() -> None:
     Path("zeros_large.ckpt").unlink()
     huge = torch.zeros(1).expand(2**40)
     torch.save({**content(), "state_dict": {"net.x": huge}}, "huge.ckpt")
-    torch.save({**content(), "rebasin_lt_mask": {"x": huge.bool()[:1].expand(2**40)}}, "huge_mask.ckpt")
+    torch.save({**content(), "rebasin_lt_mask": {"x": torch.ones(1, dtype=torch.bool).expand(2**40)}}, "huge_mask.ckpt")
     torch.save({"x": torch.zeros(7)}, "seven.pt")
     lie = (b"K\x07t", b"J\x00\x00\x10\x00t"), (b"K\x07\x85", b"J\x00\x00\x10\x00\x85")
     rezip("seven.pt", "lie.ckpt", lambda _, data: data.replace(*lie[0]).replace(*lie[1]))
@@ -180,7 +182,7 @@ CASES: list[tuple[str, int, str]] = [
     ("evil.ckpt", 1, PICKLED),
     ("evil_callback.ckpt", 1, PICKLED),
     ("evil_legacy.ckpt", 1, PICKLED),
-    ("evil_bare.ckpt", 1, PICKLED),
+    ("evil_bare.ckpt", 1, UNREADABLE),
     ("whole.ckpt", 1, "save tensors only, as by torch.save(model.state_dict(), path)"),
     ("bomb.ckpt", 1, "is a compressed archive"),
     ("bomb_large.ckpt", 1, "is a compressed archive"),

@@ -76,7 +76,7 @@ def _svhn() -> None:
     labels = np.arange(1, 11, dtype=np.uint8)[:, None]
     good = mat(X=images, y=labels)
     bomb = zlib.compress(bytes(2**29 + 1))
-    cells = np.empty((1, 2), object)
+    cells = np.array([["a", "b"]], object)
     bad = {
         "cut": good[: len(good) // 2],
         "empty": b"",

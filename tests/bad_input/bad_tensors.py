@@ -73,7 +73,8 @@ def _permutations() -> None:
     save_file({"g": torch.zeros(2, 2, dtype=torch.long)}, "shape.perm.safetensors", metadata=about)
 
 
-_UNREADABLE = [(name, 1, "is not a readable") for name in "cut empty flip_header flip_length huge long garbage deep".split()]
+_KINDS = ("cut", "empty", "flip_header", "flip_length", "huge", "long", "garbage", "deep")
+_UNREADABLE = [(name, 1, "is not a readable") for name in _KINDS]
 MASK_CASES: list[tuple[str, int, str]] = [
     *((f"{name}.mask.safetensors", code, text) for name, code, text in _UNREADABLE),
     ("flip_data.mask.safetensors", 1, "flip_data.mask.safetensors"),

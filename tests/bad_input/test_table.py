@@ -37,7 +37,11 @@ CASES: list[tuple[str, int, str]] = [
     *((f"{FIT} --ckpt_path {f}", code, text) for f, code, text in bad_checkpoints.CASES[7::8]),
     *((f"{SOURCE} a.ckpt --mask {file}", code, text) for file, code, text in bad_tensors.MASK_CASES),
     *((f"{SPARSE} --model.mask {file}", code, text) for file, code, text in bad_tensors.MASK_CASES[::3]),
-    *((f"{GIVEN} {name}.yaml", 2, f"--config {name}.yaml {text}") for name, text in bad_settings.CASES if text[0] != "c"),
+    *(
+        (f"{GIVEN} {name}.yaml", 2, f"--config {name}.yaml {text}")
+        for name, text in bad_settings.CASES
+        if text[0] != "c"
+    ),
     *((f"permute --config {name}.yaml", 2, text) for name, text in bad_settings.CASES),
     ("demo --config twice.yaml", 2, "key 'out' is there twice"),
     ("symmetry --config latin.yaml", 2, "it is not UTF-8"),

@@ -103,8 +103,8 @@ def _writing_error(error: BaseException, path: Path) -> OSError | None:
     while cause is not None:
         number = re.search(r"\(os error (\d+)\)", str(cause))  # safetensors has it in its text only
         if isinstance(cause, OSError) and cause.errno is not None:
-            names = {None, str(path.parent)}
-            mine = cause.filename in names or str(cause.filename).startswith(str(path.parent / f".{path.name}."))
+            temporary = os.path.abspath(path.parent / f".{path.name}.")
+            mine = cause.filename is None or os.path.abspath(cause.filename).startswith(temporary)
             return cause if mine else None
         if number:
             return OSError(int(number[1]), os.strerror(int(number[1])))

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-_MAX_BYTES, _MAX_VALUES = 2**20, 100_000
+_MAX_BYTES, _MAX_VALUES, _MAX_DEPTH = 2**20, 100_000, 100
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -26,12 +26,22 @@ def read_yaml(path: Path | str) -> Any:
         return None if node is None else loader.construct_document(node)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 at byte {error.start}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(_reason(error)) from error
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, with mappings checked as they are composed: later, equal keys are one."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth == _MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {_MAX_DEPTH} deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
@@ -64,4 +74,4 @@ def _count(node: Any, known: dict[int, int]) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+    return str(error).splitlines()[0]

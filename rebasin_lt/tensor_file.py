@@ -34,7 +34,7 @@ def read_tensors(path: Path | str) -> Any:
     except BrokenFileError:
         raise
     except pickle.UnpicklingError as error:  # its message advises to unpickle
-        if archive or "Unsupported global" in str(error):
+        if archive or "GLOBAL" in str(error):
             raise BrokenFileError(
                 f"{path} holds pickled Python objects, which are never loaded: save tensors only, as by "
                 "torch.save(model.state_dict(), path)"

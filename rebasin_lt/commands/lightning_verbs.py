@@ -62,7 +62,17 @@ class RunCLI(ConfigWinsCLI):
             )
         path = folder / RESUME if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         if settings.ckpt_path != "last" or path.exists():
-            read_checkpoint(path)  # refused here in one line, and before anything is built
+            self._check_checkpoint(path)  # refused here in one line, and before anything is built
+
+    def _check_checkpoint(self, path: Path) -> None:
+        """Raise InputError for a sound file that Lightning cannot go on from, which it would not name."""
+        content = read_checkpoint(path)
+        needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
+        if needed not in content:
+            raise InputError(
+                f"checkpoint {path} has no {needed}, which {self.subcommand} needs: it is a network alone; "
+                "start from its weights with fit --model.init_from"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")

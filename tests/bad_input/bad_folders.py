@@ -80,7 +80,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{MATCH} new --mask result.json", 2, "mask result.json has the name of a file that permute writes: rename it"),
     (f"{FIT} run_last_cut", 1, "run_last_cut/last.ckpt is not a readable checkpoint"),
     (f"{FIT} run_last_evil", 1, "run_last_evil/last.ckpt holds pickled Python objects"),
-    (f"{FIT} run_last_bare", 1, "run_last_bare/last.ckpt"),
+    (f"{FIT} run_last_bare", 2, "run_last_bare/last.ckpt has no optimizer_states, which fit needs"),
     (f"{FIT} run_rows_garbage", 1, "metrics.jsonl, line 1 is not readable JSON"),
     (f"{FIT} run_rows_list", 1, "metrics.jsonl, line 1 is no row of metrics"),
     (f"{FIT} run_rows_latin", 1, "metrics.jsonl, line 1 is not readable JSON"),

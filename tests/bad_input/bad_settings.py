@@ -44,7 +44,7 @@ CASES: list[tuple[str, str]] = [
     ("name", "could not determine a constructor for the tag"),
     ("laughs", "its aliases multiply to more than 100000 values"),
     ("endless", "its aliases multiply to more than 100000 values"),
-    ("deep", "is not readable YAML: it is nested too deeply"),
+    ("deep", "is not readable YAML: it is nested more than 100 deep"),
     ("list", "holds a list, expected settings by name"),
     ("scalar", "holds a str, expected settings by name"),
     ("empty", "holds a NoneType, expected settings by name"),

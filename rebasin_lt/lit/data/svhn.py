@@ -15,7 +15,7 @@ from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 
 _COMPRESSED = 15  # miCOMPRESSED in the format's documentation
-_MOST = 2**29  # bytes of a file when inflated; the larger one has 225 million
+_MOST = 2**28  # bytes of a file when inflated; the larger one has 225 million
 
 
 class SVHN(TorchvisionData):

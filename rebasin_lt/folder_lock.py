@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +63,7 @@ def _locked(path: Path, folder: Path | str) -> int:
             if _is_at(handle, path):
                 with suppress(OSError):  # on a full disk the lock holds, though it cannot say whose it is
                     os.ftruncate(handle, 0)
-                    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                    os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
                 return handle
         except BaseException:
             os.close(handle)

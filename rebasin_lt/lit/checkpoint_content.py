@@ -60,9 +60,6 @@ def _check_metadata(metadata: Mapping[str, Any], path: Path | str) -> None:
     shape = metadata.get("input_shape")
     if shape is not None and not (len(shape) == 3 and all(isinstance(size, int) for size in shape)):
         raise BrokenFileError(f"{path} has input_shape {shape!r:.100}, expected channels, height and width")
-    for name, value in (metadata.get("data") or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str | int | float | bool | NoneType):
-            raise BrokenFileError(f"{path} has a setting of its data of type {type(value).__name__}, expected a value")
 
 
 def _check_mask(tensors: Any, digest: str | None, path: Path | str) -> None:

@@ -126,6 +126,7 @@ def _metadata() -> None:
         "data_unknown": {"data": {"name": "../../digits"}},
         "data_argument": {"data": {"name": "digits", "evil": 1}},
         "data_type": {"data": {"name": "digits", "batch_size": "many"}},
+        "data_root": {"data": {"name": "digits", "root": 5}},
         "data_nameless": {"data": {"root": "/"}},
         "data_writes": {"data": {"name": "cifar10", "root": "elsewhere", "download": True}},
     }
@@ -201,7 +202,6 @@ CASES: list[tuple[str, int, str]] = [
     ("shape_two.ckpt", 1, "has input_shape [8, 8], expected channels, height and width"),
     ("no_width.ckpt", 1, "says its arch but not its width"),
     ("data_list.ckpt", 1, "has data of type list, expected dict"),
-    ("data_nested.ckpt", 1, "has a setting of its data of type dict"),
     ("state_list.ckpt", 1, "has a state dict of type list, expected tensors by name"),
     ("number_names.ckpt", 1, "expected tensors by name"),
     ("sparse.ckpt", 1, "holds a torch.sparse_coo tensor"),

@@ -23,6 +23,7 @@ from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
+from rebasin_lt.folder_lock import release_all
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = explained(error)
         print(f"rebasin-lt: error: {message}", file=sys.stderr)
         return code
+    finally:
+        release_all()
     return 0
 
 
@@ -122,7 +125,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         where = ".".join(keys) + ": " if keys else ""
         return where + _plain(one_line(str(causes[-1]))), WRONG_USAGE
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
-        return f"{error.filename or 'file'}: {error.strerror or error}", FAILED
+        return one_line(f"{error.filename or 'file'}: {error.strerror or error}"), FAILED
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
 
 
@@ -135,8 +138,8 @@ def _stopped(error: BaseException) -> str:
 
 
 def one_line(message: str) -> str:
-    """A message without its line breaks."""
-    return " ".join(message.split())
+    """A message without line breaks, and without what else would move a terminal's cursor: names come out of files."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -11,8 +11,12 @@ _PLACES = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "confi
 
 
 def find_config(name: str) -> str:
-    """`name` where such a file exists, else the shipped file of that name. Raises InputError if there is neither."""
+    """`name` where such a file exists, else the shipped file of that name.
+
+    Raises InputError if there is neither, or for a file that is no YAML mapping or has a key twice.
+    """
     if Path(name).exists():
+        _check(name)
         return name
     for folder in _PLACES:
         if (folder / name).is_file():
@@ -24,6 +28,17 @@ def shipped() -> list[str]:
     """Names of the shipped files, as `--config` takes them."""
     folder = next((place for place in _PLACES if place.is_dir()), None)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml")) if folder else []
+
+
+def _check(name: str) -> None:
+    from rebasin_lt.strict_yaml import read_yaml
+
+    try:
+        settings = read_yaml(name)
+    except ValueError as error:
+        raise InputError(f"--config {name} is not readable YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"--config {name} holds a {type(settings).__name__}, expected settings by name")
 
 
 def with_configs_found(arguments: Sequence[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +21,22 @@ from torch import Tensor
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced to disk and renamed, on failure removed.
 
-    A reader sees the old file or the new one, never a part, whenever the process dies.
+    A reader sees the old file or the new one, never a part, whenever the process or the machine dies. Raises OSError
+    naming `path`, never the temporary file, where it cannot be written, whichever library was writing.
     """
     path = Path(path)
+    try:
+        with _beside(path) as temporary:
+            yield temporary
+    except Exception as error:
+        reason = _writing_error(error, path)
+        if reason is None:
+            raise
+        raise OSError(reason.errno, reason.strerror or os.strerror(reason.errno or errno.EIO), str(path)) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -32,8 +47,21 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to disk: a file that was renamed is not there after a power cut before this."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems cannot
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -45,6 +73,12 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON atomically, indented, with a final newline."""
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def write_tensors(path: Path | str, content: Any) -> None:
+    """Write what `torch.load(…, weights_only=True)` reads, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)  # given a path, it would not say why the disk refused it
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -61,3 +95,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _writing_error(error: BaseException, path: Path) -> OSError | None:
+    """Why the system refused to write `path`, if that is behind `error`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        number = re.search(r"\(os error (\d+)\)", str(cause))  # safetensors has it in its text only
+        if isinstance(cause, OSError) and cause.errno is not None:
+            temporary = os.path.abspath(path.parent / f".{path.name}.")
+            mine = cause.filename is None or os.path.abspath(cause.filename).startswith(temporary)
+            return cause if mine else None
+        if number:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        cause = cause.__cause__ or cause.__context__
+    return None

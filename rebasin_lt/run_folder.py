@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,38 @@ import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import write_json, write_text
+from rebasin_lt.folder_lock import LOCK, FolderLock
+from rebasin_lt.strict_yaml import read_yaml
 
 CONFIG, RESULT = "config.yaml", "result.json"
+FORMAT_VERSION = 1
 
 
-def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
-    """Make `folder` this run's own: write its configuration, unless it lies there. Raises as `check_folder`."""
+def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> FolderLock:
+    """Make `folder` this run's own: lock it, and write its configuration, unless it lies there.
+
+    The lock holds until the process ends, or to the end of a `with` around what this returns. Raises as
+    `check_folder` and `FolderLock`; a folder that could not be claimed is not left behind.
+    """
     check_folder(folder, config, but)
-    path = Path(folder) / CONFIG
-    if not path.exists():
-        write_text(path, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        try:
+            check_folder(folder, config, but)  # another run may have come in between
+            if not (folder / CONFIG).exists():
+                write_text(folder / CONFIG, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
+        except BaseException:
+            lock.release()
+            raise
+    except BaseException:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+    return lock
 
 
 def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
@@ -34,7 +57,7 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config, but)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
 
 
@@ -53,9 +76,9 @@ def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, 
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration in a run folder. Raises BrokenFileError if it is no YAML mapping."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BrokenFileError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+        config = read_yaml(path)
+    except ValueError as error:
+        raise BrokenFileError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(config, dict):
         raise BrokenFileError(f"{path} holds a {type(config).__name__}, expected settings by name")
     return config
@@ -68,14 +91,19 @@ def finished(folder: Path | str) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenFileError(f"{path} is not readable JSON: {error}") from error
-    return dict(result)
+    if not isinstance(result, dict):
+        raise BrokenFileError(f"{path} holds a {type(result).__name__}, expected results by name")
+    version = result.pop("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    return result
 
 
 def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     """Write the result, which marks the run as complete."""
-    write_json(Path(folder) / RESULT, dict(result))
+    write_json(Path(folder) / RESULT, {"format_version": FORMAT_VERSION, **result})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

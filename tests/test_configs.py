@@ -13,6 +13,7 @@ from rebasin_lt.cli import spelled_out
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.config_files import find_config, shipped, with_configs_found
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask, prunable_names
 
@@ -50,6 +51,7 @@ def test_stage_is_parsed_and_instantiated(name, tmp_path, monkeypatch):
     make_inputs(yaml.safe_load(Path(path).read_text(encoding="utf-8")), tmp_path)
     cli = run(["fit", "--config", path])
     assert cli.trainer.default_root_dir == yaml.safe_load(Path(path).read_text())["trainer"]["default_root_dir"]
+    assert isinstance(cli.trainer.strategy.checkpoint_io, SafeCheckpointIO)
     assert not list(tmp_path.rglob("config.yaml"))
 
 

@@ -43,3 +43,21 @@ def test_hash_sees_values_names_dtypes_and_shapes_but_not_layout_or_order():
 def test_hash_takes_scalars_and_bools():
     assert hash_tensors({"n": torch.tensor(3)}) != hash_tensors({"n": torch.tensor(4)})
     assert hash_tensors({"m": torch.tensor([True])}) != hash_tensors({"m": torch.tensor([False])})
+
+
+def test_file_and_then_folder_are_synced_around_the_renaming(tmp_path, monkeypatch):
+    done = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def fsync(handle):
+        done.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        real_sync(handle)
+
+    def replace(source, target):
+        done.append("renamed")
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_json(tmp_path / "a.json", {})
+    assert done == ["file", "renamed", "folder"]

@@ -37,6 +37,12 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "config.yaml").write_text("- 1")
     with pytest.raises(BrokenFileError, match="config.yaml holds a list, expected settings by name"):
         claim_folder(tmp_path, {})
+    (tmp_path / "result.json").write_text("[1]")
+    with pytest.raises(BrokenFileError, match="result.json holds a list, expected results by name"):
+        finished(tmp_path)
+    (tmp_path / "result.json").write_text('{"format_version": 2}')
+    with pytest.raises(BrokenFileError, match="result.json has format version 2, this release reads 1: update it"):
+        finished(tmp_path)
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(BrokenFileError, match="result.json is not readable JSON"):
         finished(tmp_path)

@@ -31,10 +31,13 @@ TIERS = {
     "diversity": 0,
     "errors": 0,
     "files": 0,
+    "folder_lock": 0,
     "config_files": 0,
     "moment": 0,
     "progress_line": 0,
     "run_folder": 0,
+    "strict_yaml": 0,
+    "tensor_file": 0,
     "__init__": 0,
     "__main__": 3,
 }

@@ -28,7 +28,7 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
         raise InputError(f"--seeds is {seeds}, expected at least 1")
     torch.set_num_threads(1)  # networks this small only wait for each other's threads
     folder, recipe = Path(out), Recipe()
-    claim_folder(folder, {"command": "demo", "seeds": seeds})
-    outcome = run_experiment(folder / "runs", recipe, seeds)
-    print(experiment_table(outcome.records, outcome.dense).to_text(), end="")
-    print(f"report: {write_report(folder, recipe, outcome)}")
+    with claim_folder(folder, {"command": "demo", "seeds": seeds}):
+        outcome = run_experiment(folder / "runs", recipe, seeds)
+        print(experiment_table(outcome.records, outcome.dense).to_text(), end="")
+        print(f"report: {write_report(folder, recipe, outcome)}")

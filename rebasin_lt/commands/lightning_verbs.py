@@ -19,11 +19,13 @@ import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML res
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import write_text
+from rebasin_lt.folder_lock import FolderLock
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
 from rebasin_lt.lit.checkpoint import read_checkpoint
-from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
+from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.report.masks import profile_figure
@@ -56,13 +58,24 @@ class RunCLI(ConfigWinsCLI):
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         if self.subcommand == "fit":
             check_folder(folder, self._run_settings(), but=_PLACE)
+            read_rows(folder / METRICS)
         elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
             raise InputError(
                 f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"
             )
         path = folder / RESUME if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         if settings.ckpt_path != "last" or path.exists():
-            read_checkpoint(path)  # refused here in one line, and before anything is built
+            self._check_checkpoint(path)  # refused here in one line, and before anything is built
+
+    def _check_checkpoint(self, path: Path) -> None:
+        """Raise InputError for a sound file that Lightning cannot go on from, which it would not name."""
+        content = read_checkpoint(path)
+        needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
+        if needed not in content:
+            raise InputError(
+                f"checkpoint {path} has no {needed}, which {self.subcommand} needs: it is a network alone; "
+                "start from its weights with fit --model.init_from"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
@@ -83,7 +96,8 @@ class RunCLI(ConfigWinsCLI):
             logger = [RunTensorBoard(folder)]
         if self.subcommand == "fit" and logger is not False:
             logger = [*_as_list(logger), MetricsFile(folder)]
-        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+        plugins = [*_as_list(settings["plugins"]), SafeCheckpointIO()]
+        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
         return trainer
 
     def _run_settings(self) -> dict[str, Any]:
@@ -94,10 +108,17 @@ class RunCLI(ConfigWinsCLI):
 
 
 class Claim(Callback):
-    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin."""
+    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin.
+
+    A folder that is there is locked from before its checkpoint is read: another run may be about to replace it.
+    """
 
     def __init__(self, folder: str, settings: dict[str, Any]) -> None:
         self.folder, self.settings = folder, settings
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.is_global_zero and Path(self.folder).is_dir():
+            FolderLock(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

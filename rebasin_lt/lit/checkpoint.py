@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +13,16 @@ from torch import Tensor, nn
 
 import rebasin_lt
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import atomic_path
+from rebasin_lt.files import write_tensors
+from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
+from rebasin_lt.lit.checkpoint_content import MASK as MASK
+from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
+from rebasin_lt.lit.checkpoint_content import check_content, check_tensors
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import build_network
+from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
-
-METADATA = "rebasin_lt"
-MASK = "rebasin_lt_mask"
-FORMAT_VERSION = 1
+from rebasin_lt.tensor_file import read_tensors
 
 
 class LoadedNetwork(NamedTuple):
@@ -66,34 +66,21 @@ def save_network(path: Path | str, trainer: Trainer, module: LightningModule, ma
     if mask is not None:
         content[MASK] = dict(mask)
         content[METADATA]["mask_sha256"] = mask.hash
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    write_tensors(path, content)
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """The content of a checkpoint file, tensors on the CPU; a bare state dict comes as {"state_dict": …}.
 
-    Raises InputError if there is no such file; BrokenFileError if it is truncated, would have to be unpickled, or
+    Raises InputError if there is no such file; BrokenFileError if it is damaged, would have to be unpickled, or
     has a format newer than this release.
     """
-    if not Path(path).is_file():
-        raise InputError(f"checkpoint {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BrokenFileError(
-            f"{path} holds pickled Python objects, which are never loaded: save tensors only"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BrokenFileError(f"{path} is not a readable checkpoint: {reason}") from error
+    content = read_tensors(path)
     if not isinstance(content, dict):
         raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected a checkpoint or a state dict")
     if "state_dict" not in content:
         content = {"state_dict": content}
-    version = content.get(METADATA, {}).get("format_version", FORMAT_VERSION)
-    if version > FORMAT_VERSION:
-        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    check_content(content, path)
     return content
 
 
@@ -115,8 +102,9 @@ def load_network(
     """The network of any checkpoint of ours, or of a plain state dict whose architecture is given.
 
     `arch` (a name that `build_network` takes), `width`, `num_classes` and `input_shape` are needed for files that do
-    not say what they hold, and ignored otherwise. Raises InputError where the file fits no network, BrokenFileError
-    as `read_checkpoint`.
+    not say what they hold, and ignored otherwise. A state dict pruned by torch.nn.utils.prune comes as ours do: weights
+    that are zero where pruned, and the mask (`import_state`). Raises InputError where the file fits no network,
+    BrokenFileError as `read_checkpoint` and `load_state`.
     """
     content = read_checkpoint(path)
     metadata = content.get(METADATA, {})
@@ -128,8 +116,8 @@ def load_network(
         raise InputError(f"{path} does not say which network it holds: give its architecture (--model NAME)")
     shape = None if input_shape is None else (input_shape[0], input_shape[1], input_shape[2])
     network = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
-    load_state(network, network_state(content), path)
-    mask = Mask(content[MASK]) if MASK in content else None
+    state, mask = _fitting(network, content, path)
+    load_state(network, state, path)
     return LoadedNetwork(network.eval(), dict(metadata), mask)
 
 
@@ -152,12 +140,29 @@ def load_weights_(module: LightningModule, path: Path | str) -> dict[str, Any]:
         for key, ours in module.architecture().items():
             if key in metadata and metadata[key] != ours:
                 raise InputError(f"checkpoint {path} has {key} {metadata[key]}, this network has {ours}")
-    load_state(network_of(module), network_state(content), path)
+    network = network_of(module)
+    load_state(network, _fitting(network, content, path)[0], path)
     return metadata
 
 
+def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Tensor], Mask | None]:
+    """The state under the network's own names, and the mask; of foreign files, what `import_state` makes of them."""
+    state = network_state(content)
+    check_tensors(state, "state dict", path)
+    if METADATA in content:
+        return state, Mask(content[MASK]) if MASK in content else None
+    try:
+        return import_state(state, network.state_dict().keys())
+    except BrokenFileError as error:
+        raise BrokenFileError(f"{path}: {error}") from error
+
+
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
-    """Strictly load `state`. Raises InputError naming the first tensor that is missing, unknown or of another shape."""
+    """Strictly load `state`.
+
+    Raises InputError naming the first tensor that is missing, unknown or of another shape, and BrokenFileError for one
+    that is not finite: a network that diverged can neither be matched nor trained.
+    """
     own = network.state_dict()
     for name, tensor in own.items():
         if name not in state:
@@ -167,6 +172,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str
                 f"checkpoint {path} has {name} of shape {tuple(state[name].shape)}, the network has "
                 f"{tuple(tensor.shape)}: is it of another width?"
             )
+        if not state[name].isfinite().all():
+            raise BrokenFileError(f"checkpoint {path} has {name} with values that are not finite: did it diverge?")
     unknown = [name for name in state if name not in own]
     if unknown:
         raise InputError(f"checkpoint {path} has {unknown[0]}, which the network lacks: is it of another architecture?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.files import write_text
+
+METRICS = "metrics.jsonl"
 
 
 class MetricsFile(Logger):
@@ -22,7 +26,7 @@ class MetricsFile(Logger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.jsonl"
+        self.path = Path(folder) / METRICS
         self._resumed = False
 
     @property
@@ -49,18 +53,31 @@ class MetricsFile(Logger):
             self._resumed = True
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _drop_from(self, epoch: int) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = read_rows(self.path)
-        kept = [row for row in rows if row["epoch"] < epoch]
-        if len(kept) < len(rows) or not self.path.exists():
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        kept = "".join(json.dumps(row) + "\n" for row in read_rows(self.path) if row["epoch"] < epoch)
+        if not self.path.exists() or self.path.read_bytes() != kept.encode():  # a line cut off goes too
+            write_text(self.path, kept)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, none if there is no file; a last line cut off by a crash is left out."""
+    """The rows of a metrics file, none if there is no file; a last line cut off by a crash is left out.
+
+    Raises BrokenFileError, naming the line, for anything else that is no row.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _row(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BrokenFileError(f"{place} is not readable JSON: {error}") from error
+    if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+        raise BrokenFileError(f"{place} is no row of metrics: it has no epoch")
+    return row

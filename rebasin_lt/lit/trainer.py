@@ -10,6 +10,8 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
+
 _NOT_OUR_BUSINESS = (
     ".*does not have many workers.*",  # data that lies in memory needs none
     ".*number of training batches .* is smaller than the logging interval.*",  # nothing is logged per step
@@ -43,6 +45,7 @@ def quiet_trainer(folder: Path | str, max_epochs: int, callbacks: Sequence[Callb
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
+        "plugins": [SafeCheckpointIO()],
     }
     return Trainer(
         default_root_dir=folder, max_epochs=max_epochs, callbacks=list(callbacks), **{**defaults, **settings}

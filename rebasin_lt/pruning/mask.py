@@ -190,6 +190,9 @@ class Mask(Mapping[str, Tensor]):
             raise BrokenFileError(
                 f"{path} has mask format version {about.get('version')}, this release reads {FORMAT_VERSION}: update it"
             )
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.bool or (tensor.numel() and tensor.view(torch.uint8).max() > 1):
+                raise BrokenFileError(f"{path} has {name} of dtype {tensor.dtype}, expected bools, 0 or 1 each")
         mask = cls(tensors)
         if about.get("sha256") != mask.hash:
             raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import atomic_path, hash_tensors
+from rebasin_lt.files import hash_tensors, write_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
 from rebasin_lt.lit.data.loader import Batch, ImageLoader
 from rebasin_lt.matching.activation import MatchResult
@@ -24,7 +23,7 @@ from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import CONFIG, RESULT, claim_folder, finish, finished
 from rebasin_lt.study.matcher import Matcher
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images, resolve_device
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
@@ -81,11 +80,11 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         "sha256_b": hash_tensors(given.reference.network.state_dict()),
         "sha256_masks": [mask.hash for mask in given.masks.values()],
     }
-    claim_folder(out, {**asdict(settings), **contents})
-    result = finished(out)
-    if result is None:
-        result = _align(settings, out, given, progress or (lambda *_: None))
-        finish(out, result)
+    with claim_folder(out, {**asdict(settings), **contents}):
+        result = finished(out)
+        if result is None:
+            result = _align(settings, out, given, progress or (lambda *_: None))
+            finish(out, result)
     return result
 
 
@@ -108,12 +107,13 @@ def _open(settings: Alignment) -> _Subjects:
         {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
     )
     masks = {Path(path).name: Mask.load(path) for path in settings.masks}
-    if len({PERMUTATION, *map(permutation_file, masks)}) < 1 + len(settings.masks):
+    if len({*map(permutation_file, masks)}) < len(settings.masks):
         raise InputError(
-            f"masks {list(settings.masks)} share a file name, or have that of {PERMUTATION}: results would overwrite "
-            "each other"
+            f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other"
         )
-    for mask in masks.values():
+    for name, mask in masks.items():
+        if not {name, permutation_file(name)}.isdisjoint({CONFIG, RESULT, PERMUTATION, PERMUTED}):
+            raise InputError(f"mask {name} has the name of a file that permute writes: rename it")
         mask.check_fits(dict(source.network.named_parameters()))
     images, matched = _open_images(settings, source) if settings.needs_images else (None, ())
     device = resolve_device(settings.device) if images is None else images.device
@@ -229,8 +229,8 @@ def _write(
         content["state_dict"] = {name: tensor.cpu() for name, tensor in permuted.items()}
     if source.mask is not None:
         content[MASK] = symmetry.permute(source.mask, match.permutation)
-    with atomic_path(out / PERMUTED) as temporary:
-        torch.save(content, temporary)
+        content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
+    write_tensors(out / PERMUTED, content)
     for name, mask in masks.items():
         mask.save(out / name, **origin)
 

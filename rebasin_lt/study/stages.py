@@ -108,10 +108,23 @@ def _train(
     about: dict[str, Any],
 ) -> dict[str, float]:
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
-    claim_folder(folder, {**about, **common, "epochs": epochs, "seed": seed})
-    result = finished(folder)
-    if result is not None:
-        return result
+    with claim_folder(folder, {**about, **common, "epochs": epochs, "seed": seed}):
+        result = finished(folder)
+        if result is None:
+            result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
+            finish(folder, result)
+    return result
+
+
+def _run(
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    build: Callable[[], Classifier],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    stage: str,
+) -> dict[str, float]:
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
@@ -119,12 +132,10 @@ def _train(
     trainer = quiet_trainer(folder, epochs, callbacks, **settings)
     trainer.fit(module, datamodule=data)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
-    save_network(folder / FINAL, trainer, module, mask, stage=about["stage"])
+    save_network(folder / FINAL, trainer, module, mask, stage=stage)
     trainer.test(module, datamodule=data, verbose=False)
-    metrics = {
+    return {
         name: float(f"{value.item():.7g}")
         for name, value in trainer.callback_metrics.items()
         if name.startswith("test/")
     }
-    finish(folder, metrics)
-    return metrics

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
@@ -52,9 +52,11 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
     """The dataset that a network was trained on, or `data` in `root` for a checkpoint that does not say it.
 
     `root` alone says where the dataset lies here. Raises InputError where the checkpoint names another dataset than
-    `data`, with both, and where neither names one.
+    `data`, with both, and where neither names one; BrokenFileError for a checkpoint whose dataset cannot be.
     """
     known = network.metadata.get("data")
+    if known is not None and not _is_plain(known):
+        raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
     if known is None and data is None:
         raise InputError(f"{argument} does not say what it was trained on: give --data NAME")
     if known is not None and data not in {None, known["name"]}:
@@ -63,9 +65,13 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
             "would be compared"
         )
     settings = dict(known or {"name": data})
+    settings.pop("download", None)  # a file says what to read; it may not have anything fetched or written
     if root is not None:
         settings["root"] = root
-    return build_data(**settings)
+    try:
+        return build_data(**settings)
+    except TypeError as error:
+        raise BrokenFileError(f"{argument} was trained on {settings}, which no dataset takes: {error}") from error
 
 
 def open_images(
@@ -96,6 +102,14 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def _is_plain(settings: Mapping[str, Any]) -> bool:
+    """Whether they are a dataset's name, a folder and plain values."""
+    texts = [settings.get("name"), settings.get("root", "")]
+    return all(isinstance(text, str) for text in texts) and all(
+        value is None or isinstance(value, str | int | float) for value in settings.values()
+    )
 
 
 def _data_name(network: LoadedNetwork) -> str | None:

@@ -84,8 +84,14 @@ class Permutation(Mapping[str, Tensor]):
             raise InputError(f"permutation {path} does not exist")
         try:
             with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("format") != "rebasin_lt.permutation":
+                about = file.metadata() or {}
+                if about.get("format") != "rebasin_lt.permutation":
                     raise BrokenFileError(f"{path} is not a permutation file of rebasin-lt")
+                if about.get("format_version") != FORMAT_VERSION:
+                    raise BrokenFileError(
+                        f"{path} has permutation format version {about.get('format_version')}, this release reads "
+                        f"{FORMAT_VERSION}: update it"
+                    )
                 return cls({group: file.get_tensor(group) for group in file.keys()})  # noqa: SIM118 - no mapping
-        except (SafetensorError, InputError) as error:
+        except (SafetensorError, InputError, OSError) as error:
             raise BrokenFileError(f"{path} is not a readable permutation: {error}") from error

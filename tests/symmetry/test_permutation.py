@@ -129,7 +129,9 @@ def test_foreign_and_broken_files_are_told_apart_from_permutations(tmp_path: Pat
     save_file({"a": torch.arange(3)}, foreign)
     with pytest.raises(BrokenFileError, match=r"foreign\.safetensors is not a permutation file of rebasin-lt"):
         Permutation.load(foreign)
-    save_file({"a": torch.tensor([0, 0, 1])}, foreign, metadata={"format": "rebasin_lt.permutation"})
+    save_file(
+        {"a": torch.tensor([0, 0, 1])}, foreign, metadata={"format": "rebasin_lt.permutation", "format_version": "1"}
+    )
     with pytest.raises(
         BrokenFileError, match="not a readable permutation: permutation of a does not hold each of 0 to 2"
     ):

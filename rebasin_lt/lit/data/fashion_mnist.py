@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData, call_for_parts
 
+_MOST = 10**6  # items in a file; the original has 60,000
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
@@ -38,8 +40,10 @@ class FashionMNIST(TorchvisionData):
         call_for_parts(Torchvision, self.root)
 
     def _read(self, part: Split) -> tuple[Tensor, Tensor]:
-        pixels = read_idx(self._find(f"{_PREFIX[part]}-images-idx3-ubyte"), dims=3)
-        labels = read_idx(self._find(f"{_PREFIX[part]}-labels-idx1-ubyte"), dims=1)
+        pixels = read_idx(self._find(f"{_PREFIX[part]}-images-idx3-ubyte"), (28, 28))
+        labels = read_idx(self._find(f"{_PREFIX[part]}-labels-idx1-ubyte"))
+        if len(labels) and labels.max() >= self.num_classes:
+            raise BrokenFileError(f"{self.root} has a {part} label {labels.max()}, expected 0 to 9")
         if len(pixels) != len(labels):
             raise BrokenFileError(f"{self.root} has {len(pixels)} {part} images and {len(labels)} labels")
         return pixels[:, None], labels.long()
@@ -52,14 +56,21 @@ class FashionMNIST(TorchvisionData):
         raise self._missing(f"{stem}[.gz]", *places)
 
 
-def read_idx(path: Path, dims: int) -> Tensor:
-    """The uint8 array of an IDX file with that many dimensions. Raises BrokenFileError for any other content."""
+def read_idx(path: Path, item: tuple[int, ...] = ()) -> Tensor:
+    """The uint8 array in an IDX file, gzipped or not, shape (n, *item).
+
+    Reads as much as its header announces and a byte more, so that neither a header nor a bomb takes memory. Raises
+    BrokenFileError for any other content, and for more than a million items.
+    """
+    dims = 1 + len(item)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 * (1 + dims))
+            shape = tuple(np.frombuffer(head[4:], ">u4").tolist()) if len(head) == 4 * (1 + dims) else (0,)
+            whole = head[:4] == bytes((0, 0, 8, dims)) and shape[1:] == item and 0 < shape[0] <= _MOST
+            data = file.read(math.prod(shape) + 1) if whole else b""
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenFileError(f"{path} cannot be read: {error}") from error
-    head = 4 * (1 + dims)
-    shape = np.frombuffer(data[4:head], ">u4").astype(int) if len(data) >= head else np.empty(0, int)
-    if data[:4] != bytes((0, 0, 8, dims)) or len(data) != head + shape.prod():
+    if not whole or len(data) != math.prod(shape):
         raise BrokenFileError(f"{path} is not a whole IDX file of {dims} dimensions: fetch it again")
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=head).reshape(tuple(shape)).copy())
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())

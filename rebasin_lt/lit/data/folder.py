@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import Batch, ImageLoader, Normalisation
 
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 Transform = Callable[[Tensor], Tensor]
 """Of one image, shape (3, H, W), uint8; randomness from torch's global generator, as torchvision's transforms."""
 
@@ -51,15 +55,23 @@ class FolderImages:
         return FolderLoader(self, sampler, augment, device)
 
     def decode(self, index: int) -> Tensor:  # shape: (3, H, W), uint8
-        """One image file in RGB. Raises BrokenFileError for one that cannot be read."""
+        """One image file in RGB. Raises BrokenFileError for one that cannot be read or has more than 89 million pixels.
+
+        Only formats of photographs are tried, whatever the file is called: some others run programs.
+        """
         from PIL import Image
         from torchvision.transforms.v2.functional import pil_to_tensor
 
         path = self.files[index][0]
         try:
-            with Image.open(path) as image:
-                return pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
-        except (OSError, SyntaxError, ValueError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path, formats=_FORMATS) as image:
+                    return pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+        except (
+            *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+            *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+        ) as error:
             raise BrokenFileError(f"{path} is not a readable image: {error}") from error
 
     def all(self) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,27 @@
+"""How Lightning reads and writes checkpoint files: whole or not at all, and without unpickling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from rebasin_lt.files import write_tensors
+from rebasin_lt.lit.checkpoint import read_checkpoint
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints as every file here.
+
+    Lightning's own holds the whole file in memory, writes it to the system's folder for temporary files and moves it:
+    onto another disk that is a copy, which a crash cuts off, and neither file nor folder is synced. Its reader takes
+    pickles where an environment variable says so.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write atomically. Raises OSError naming the file and the reason."""
+        write_tensors(path, checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """What `read_checkpoint` accepts, on the CPU; Lightning moves it from there."""
+        return read_checkpoint(path)

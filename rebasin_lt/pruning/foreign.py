@@ -1,0 +1,58 @@
+"""State dicts pruned by `torch.nn.utils.prune`, as ours: dense names, zeros where pruned, and a mask beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.pruning.mask import Mask
+
+_ORIG, _MASK = "_orig", "_mask"
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and `torch.compile` put in front of every name."""
+
+
+def import_state(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[dict[str, Tensor], Mask | None]:
+    """`state` under the `names` of a network, and the mask in it, if it is pruned.
+
+    A pair `NAME_orig`, `NAME_mask`, as torch.nn.utils.prune and the paper's code keep them, becomes the weight
+    orig · mask, with which the network computes what the pruned one did, and the mask; what had become of the pruned
+    weights is dropped. Wrappers' prefixes go unless the network's own names have them. Raises BrokenFileError for
+    masks without weights, of another shape, or of other values than 0 and 1.
+    """
+    state = _unwrapped(state, names)
+    masked = [name.removesuffix(_ORIG) for name in state if name.endswith(_ORIG) and name not in names]
+    dense = {name: tensor for name, tensor in state.items() if not _belongs(name, masked)}
+    masks = {name: _as_bool(name, state) for name in masked}
+    dense.update({name: state[name + _ORIG] * mask for name, mask in masks.items()})
+    return dense, Mask(masks) if masks else None
+
+
+def _unwrapped(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    result = dict(state)
+    while result and not any(name in names for name in result):
+        prefix = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in result)), None)
+        if prefix is None:
+            break
+        result = {name.removeprefix(prefix): tensor for name, tensor in result.items()}
+    return result
+
+
+def _belongs(name: str, masked: Collection[str]) -> bool:
+    return any(name in (weight + _ORIG, weight + _MASK) for weight in masked)
+
+
+def _as_bool(name: str, state: Mapping[str, Tensor]) -> Tensor:
+    weight, mask = state[name + _ORIG], state.get(name + _MASK)
+    if mask is None:
+        raise BrokenFileError(f"{name}{_ORIG} has no {name}{_MASK} beside it: expected both, as torch.nn.utils.prune")
+    if mask.shape != weight.shape:
+        raise BrokenFileError(
+            f"{name}{_MASK} has shape {tuple(mask.shape)}, but {name}{_ORIG} has {tuple(weight.shape)}"
+        )
+    if not torch.equal(mask, (mask != 0).to(mask.dtype)):
+        raise BrokenFileError(f"{name}{_MASK} holds other values than 0 and 1")
+    return mask != 0

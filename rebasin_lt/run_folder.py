@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,19 @@ def finished(folder: Path | str) -> dict[str, Any] | None:
 def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     """Write the result, which marks the run as complete."""
     write_json(Path(folder) / RESULT, {"format_version": FORMAT_VERSION, **result})
+
+
+def run_once(folder: Path | str, config: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The result of the run that `config` describes: read, if `folder` holds it complete, else that of `work`.
+
+    The folder is locked meanwhile. Raises as `claim_folder`, `finished` and `work`.
+    """
+    with claim_folder(folder, config):
+        result = finished(folder)
+        if result is None:
+            result = dict(work())
+            finish(folder, result)
+    return result
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

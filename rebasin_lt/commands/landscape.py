@@ -89,14 +89,10 @@ def _check_alone(*options: str | None) -> None:
 
 def _draw_two_weights(out: str) -> None:
     from rebasin_lt.report.landscapes import two_weights_figure, two_weights_table
-    from rebasin_lt.run_folder import claim_folder, finish, finished
+    from rebasin_lt.run_folder import run_once
     from rebasin_lt.study.two_weights import two_weights
 
-    claim_folder(out, {"two_weights": True})
-    result = finished(out)
-    if result is None:
-        result = two_weights()
-        finish(out, result)
+    result = run_once(out, {"two_weights": True}, two_weights)
     print(two_weights_table(result).to_text(), end="")
     _save(two_weights_figure(result), out)
 

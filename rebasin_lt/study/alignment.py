@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -23,7 +24,7 @@ from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
-from rebasin_lt.run_folder import CONFIG, RESULT, claim_folder, finish, finished
+from rebasin_lt.run_folder import CONFIG, RESULT, run_once
 from rebasin_lt.study.matcher import Matcher
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images, resolve_device
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
@@ -80,12 +81,8 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         "sha256_b": hash_tensors(given.reference.network.state_dict()),
         "sha256_masks": [mask.hash for mask in given.masks.values()],
     }
-    with claim_folder(out, {**asdict(settings), **contents}):
-        result = finished(out)
-        if result is None:
-            result = _align(settings, out, given, progress or (lambda *_: None))
-            finish(out, result)
-    return result
+    work = partial(_align, settings, out, given, progress or (lambda *_: None))
+    return run_once(out, {**asdict(settings), **contents}, work)
 
 
 def _check_settings(settings: Alignment) -> None:

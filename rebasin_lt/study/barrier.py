@@ -16,7 +16,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
@@ -90,12 +90,9 @@ def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | No
         "sha256_permutation": None if permutation is None else hash_tensors(permutation),
         "sha256_masks": [mask.hash for mask in masks.given],
     }
-    claim_folder(out, {**asdict(settings), **contents})
-    result = finished(out)
-    if result is None:
-        result = _measure(settings, reference.network, lines, corrections, images, progress or (lambda *_: None))
-        finish(out, result)
-    return result
+    tell = progress or (lambda *_: None)
+    work = partial(_measure, settings, reference.network, lines, corrections, images, tell)
+    return run_once(out, {**asdict(settings), **contents}, work)
 
 
 def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] | list[str]) -> None:

@@ -16,7 +16,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.stages import trained_file
 from rebasin_lt.study.subjects import load_networks, open_data, resolve_device
 
@@ -47,12 +47,11 @@ def compare(comparison: Comparison, out: Path | str, progress: Progress | None =
     networks, data = _load(comparison)
     images = open_test(data, comparison.batch_size, comparison.device)
     hashes = {name: [hash_tensors(each.state_dict()) for each in members] for name, members in networks.items()}
-    claim_folder(out, {**asdict(comparison), "sha256": hashes})
-    result = finished(out)
-    if result is None:
-        result = {"data": data.name, "checkpoints": dict(comparison.checkpoints), **measure(networks, images, progress)}
-        finish(out, result)
-    return result
+
+    def work() -> dict[str, Any]:
+        return {"data": data.name, "checkpoints": dict(comparison.checkpoints), **measure(networks, images, progress)}
+
+    return run_once(out, {**asdict(comparison), "sha256": hashes}, work)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.magnitude import waypoints
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import finished, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.diversity import Progress, measure, open_test
@@ -85,22 +85,21 @@ def run_ensembles(settings: Ensembles, progress: Progress | None = None) -> dict
     networks or masks that do not fit.
     """
     contents = _check(settings)
-    claim_folder(settings.out, {**_primitives(asdict(settings)), **contents})
-    result = finished(settings.out)
-    if result is None:
-        tell = progress or (lambda *_: None)
-        _run(list(_plan(settings)), tell)
-        checkpoints = settings.checkpoints()
-        networks = {name: [load_network(path).network for path in paths] for name, paths in checkpoints.items()}
-        images = open_test(build_data(**settings.recipe.data))
-        result = {
-            "data": settings.recipe.data["name"],
-            "sparsity": Mask.load(settings.mask_a).sparsity,
-            "checkpoints": _primitives(checkpoints),
-            **measure(networks, images, tell),
-        }
-        finish(settings.out, result)
-    return result
+    work = partial(_train_and_measure, settings, progress or (lambda *_: None))
+    return run_once(settings.out, {**_primitives(asdict(settings)), **contents}, work)
+
+
+def _train_and_measure(settings: Ensembles, progress: Progress) -> dict[str, Any]:
+    _run(list(_plan(settings)), progress)
+    checkpoints = settings.checkpoints()
+    networks = {name: [load_network(path).network for path in paths] for name, paths in checkpoints.items()}
+    images = open_test(build_data(**settings.recipe.data))
+    return {
+        "data": settings.recipe.data["name"],
+        "sparsity": Mask.load(settings.mask_a).sparsity,
+        "checkpoints": _primitives(checkpoints),
+        **measure(networks, images, progress),
+    }
 
 
 def _run(plan: list[Stage], progress: Progress) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.connectivity.landscape import Plane, plane_losses
 from rebasin_lt.files import hash_tensors, write_json
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
@@ -73,14 +73,14 @@ def measure_plane(settings: Landscape, out: Path | str, progress: Progress | Non
         "sha256_b": hash_tensors(network_b.state_dict()),
         "sha256_permutation": hash_tensors(permutation),
     }
-    claim_folder(out, {**asdict(settings), **contents})
-    result = finished(out)
-    if result is None:
+
+    def work() -> dict[str, Any]:
         done = _measure(out, network_b, plane, (columns, rows), images, progress or (lambda *_: None))
         names = dict(zip(("permuted", "b", "a"), plane.corners, strict=True))
-        result = {"x": columns, "y": rows, "corners": names, "num_images": done.pop("num_images"), **done}
-        finish(out, result)
-        (out / ROWS).unlink()
+        return {"x": columns, "y": rows, "corners": names, "num_images": done.pop("num_images"), **done}
+
+    result = run_once(out, {**asdict(settings), **contents}, work)
+    (out / ROWS).unlink(missing_ok=True)
     return result
 
 

@@ -93,7 +93,7 @@ def fill(disk: Path, leave: int) -> None:
 def test_permute_on_a_full_disk_goes_on_when_there_is_room(here, small, capfd) -> None:
     fill(small, 40_000)
     assert "disk/match/permuted.ckpt: No space left on device" in run(capfd, f"{MATCH} disk/match")
-    assert names(small / "match") == ["config.yaml", "permutation.perm.safetensors"]
+    assert names(small / "match") == ["config.yaml", "good.perm.safetensors", "permutation.perm.safetensors"]
     (small / "filler").unlink()
     assert main(f"{MATCH} disk/match".split()) == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.run_folder import finished
 from rebasin_lt.study.diversity import Comparison, compare, gather_checkpoints, measure
 
 
@@ -79,7 +79,7 @@ def test_networks_are_evaluated_as_they_are_used(groups) -> None:
 def test_comparison_is_written_once_and_kept(groups, tmp_path) -> None:
     comparison = Comparison(groups)
     result = compare(comparison, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+    assert finished(tmp_path / "out") == result
     assert result["checkpoints"] == groups
     assert compare(comparison, tmp_path / "out") == result
     checkpoint(Path(groups["first"][0]), 99)

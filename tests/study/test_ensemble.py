@@ -15,7 +15,7 @@ from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import read_config
+from rebasin_lt.run_folder import finished, read_config
 from rebasin_lt.study import ensemble, stages
 from rebasin_lt.study.ensemble import Ensembles, run_ensembles
 from rebasin_lt.study.recipe import Recipe
@@ -38,7 +38,7 @@ def test_every_setting_is_measured_on_all_test_images(trained) -> None:
     for name, values in result["settings"].items():
         assert [len(values["member_accuracy"]), len(result["checkpoints"][name])] == [2, 2]
         assert values["disagreement"] > 0
-    assert json.loads((settings.out / "result.json").read_text()) == result
+    assert finished(settings.out) == result
 
 
 def test_member_accuracies_are_those_of_the_stages(trained) -> None:

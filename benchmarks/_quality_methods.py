@@ -87,13 +87,10 @@ def _retained(mix: float) -> Method:
     return match
 
 
-def _pruned_weights(pair: Pair) -> Permutation:
-    """Correlations, jointly with the weights of A that pruning leaves instead of all of A's."""
-    late = _similarities(pair, pair.source, pair.reference)
-    start = _solved(pair, {group: found.matrix for group, found in late.items()}, late)
-    scaled = {group: found.matrix * found.scale for group, found in late.items()}
-    kept, reference = _pruned(pair.source, pair.mask), state_of(pair.reference)
-    return match_jointly(scaled, kept, reference, pair.symmetry, start, 0.5)
+def _kept_weights(pair: Pair) -> Permutation:
+    """Correlations, jointly with those weights of A that the mask keeps."""
+    found = match_activations(pair.source, pair.reference, pair.batches, pair.symmetry, masks={"mask": pair.mask})
+    return found.masked["mask"]
 
 
 METHODS: dict[str, tuple[str, Method]] = {
@@ -108,10 +105,10 @@ METHODS: dict[str, tuple[str, Method]] = {
     "frank-wolfe": ("weights, Frank-Wolfe", _weights("frank_wolfe")),
     "joint-correlation": ("joint ½, correlation", _activations(weight_mix=0.5)),
     "joint-covariance": ("joint ½, covariance", _activations(objective="covariance", weight_mix=0.5)),
+    "pruned-weights": ("joint ½, correlation, kept weights", _kept_weights),
     "ticket": ("tried: pruned A", _ticket),
     "two-moments": ("tried: both moments", _two_moments),
     "surviving": ("tried: weighed by what survives", _surviving),
-    "pruned-weights": ("tried: joint ½ with the pruned weights", _pruned_weights),
     "retained": ("tried: joint ½ with retained magnitude", _retained(0.5)),
 }
 """Name -> title, and how. Those that say "tried" are not in the package."""

@@ -13,7 +13,7 @@ from rebasin_lt.files import write_text
 from rebasin_lt.report.statistics import Estimate, estimate_mean, gap_closure, paired_difference
 from rebasin_lt.report.tables import Cell, Column, Table
 
-DEFAULT = "joint-correlation"
+DEFAULT = "pruned-weights"  # of masks
 _CORRECTED = {"bn_reset": "BN reset", "repair": "REPAIR"}
 Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by method and pair
 
@@ -49,7 +49,8 @@ def quality_table(title: str, records: Iterable[Mapping[str, Any]]) -> Table:
         f"**{title}**: {len(dense[0])} pairs, mean ± standard error; dense networks "
         f"{Column('', decimals=1).text(estimate_mean(accuracies))} %."
     )
-    return Table(columns, [_row(method, grouped, correction) for method in grouped], caption)
+    known = [method for method in [*METHODS, *grouped] if method in grouped]
+    return Table(columns, [_row(method, grouped, correction) for method in dict.fromkeys(known)], caption)
 
 
 def _row(method: str, grouped: Records, correction: str) -> list[Cell]:

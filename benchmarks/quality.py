@@ -72,17 +72,26 @@ def settings(work: Path) -> dict[str, Setting]:
         sparse_epochs=8,
         trainer=trainer,
     )
-    wide = replace(resnet20, network={**resnet20.network, "width": 4}, rewind="6ep", dense_epochs=8, sparse_epochs=6)
+    # Only the line between these is measured: their masks come from one round of pruning.
+    line = replace(resnet20, fraction=0.95, dense_epochs=8, rewind="6ep")
+    wide = replace(line, network={**resnet20.network, "width": 4})
     vgg11 = replace(
-        wide,
+        line,
         data=large,
         network={"arch": "vgg11", "width": 1, "num_classes": 10, "input_shape": [3, 32, 32]},
         dense={"learning_rate": 0.03},
         prune={"learning_rate": 0.01},
-        sparse={"learning_rate": 0.02},
-        dense_epochs=12,
     )
-    few = ("naive", "random", "paper", "correlation-sum", "joint-correlation", "frank-wolfe", "retained")
+    few = (
+        "naive",
+        "random",
+        "paper",
+        "correlation-sum",
+        "joint-correlation",
+        "pruned-weights",
+        "frank-wolfe",
+        "retained",
+    )
     return {
         "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
         "resnet20": Setting("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few, num_images=4000),

@@ -36,6 +36,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether it is a file of `atomic_path` that was never renamed: its process was killed, or is about to do it."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

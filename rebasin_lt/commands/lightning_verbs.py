@@ -19,7 +19,7 @@ from torch import Tensor
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import write_text
+from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.lit._compat import ConfigWinsCLI
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import Progress
@@ -109,6 +109,7 @@ class Claim(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             claim_folder(self.folder, self.settings, but=_MAY_DIFFER)
+            remove_temporaries(self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()

@@ -50,13 +50,15 @@ class Driver:
         return json.loads(self.process.stdout.readline())
 
 
-def arm(at: str = "", action: str = "KILL", number: int = 0, file: str = "", ranks: tuple[int, ...] = (0, 1)) -> None:
+def arm(
+    at: str = "", action: str = "KILL", number: int = 0, file: str = "", on_ranks: tuple[int, ...] = (0, 1)
+) -> None:
     """Patch this process so that the signal comes at a point: the `number`-th time that `at` is reached.
 
     `step` and `step end` count batches of the whole run from 0; `half`, `whole` and `renamed` are moments in the
     writing of a file whose name ends with `file`; other names are functions, as `package.module:Class.function`.
     """
-    if not at or int(os.environ.get("LOCAL_RANK", 0)) not in ranks:
+    if not at or int(os.environ.get("LOCAL_RANK", 0)) not in on_ranks:
         return
     if at in {"half", "whole", "renamed"}:
         _arm_write(at, action, number, file)

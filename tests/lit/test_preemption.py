@@ -50,7 +50,7 @@ def test_a_signal_stops_a_run_and_the_same_command_goes_on(study, kind, workers,
 def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step(study, rank):
     """Half the batches for each, 5 in an epoch: they agree when the second begins."""
     folder = study.folder()
-    codes = study.run(folder, "imp", 0, 2, at="step", number=2, action="USR1", ranks=[rank])
+    codes = study.run(folder, "imp", 0, 2, at="step", number=2, action="USR1", on_ranks=[rank])
     assert codes == [75, 75], output(folder)
     assert stopped_at(folder) == STEPS // 2
     study.check_resumes(folder, "imp", 0, 2)
@@ -58,7 +58,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step(study, 
 
 def test_two_processes_agree_in_mid_epoch(study):
     folder = study.folder()
-    point = {"at": "step", "number": 2, "action": "TERM", "ranks": [1], "ask_every": 4}
+    point = {"at": "step", "number": 2, "action": "TERM", "on_ranks": [1], "ask_every": 4}
     assert study.run(folder, "dense", 2, 2, **point) == [75, 75], output(folder)
     assert stopped_at(folder) == 4
     study.check_resumes(folder, "dense", 2, 2)

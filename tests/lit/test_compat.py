@@ -89,8 +89,8 @@ def test_lightning_still_ends_a_run_at_sigterm_without_a_checkpoint(trainer):
     assert left_alone.global_step == 4
 
 
-def test_the_launchers_observer_still_walks_the_list_that_is_cleared(trainer):
-    from lightning.pytorch.strategies.launchers import subprocess_script
+def test_the_launchers_observer_still_walks_the_list_that_is_cleared():
+    from lightning.fabric.strategies.launchers import subprocess_script
 
     from rebasin_lt.lit._compat import leave_children_alone
 

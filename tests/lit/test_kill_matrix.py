@@ -42,15 +42,27 @@ def test_every_kind_killed_in_mid_epoch(study, kind, workers, ranks):
     check(study, kind, workers, ranks, at="step", number=STEPS + 6 if ranks == 1 else 8)
 
 
+def random_point(generator, kind, ranks):
+    steps = EPOCHS[kind] * STEPS // ranks
+    at = generator.choice(["step", "step end", "half", "whole", "renamed"])
+    return {"at": at, "number": generator.randrange(steps if "step" in at else steps // 3), "file": "last.ckpt"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", EPOCHS)
 def test_random_kills(study, kind, workers, ranks):
-    """Twelve of each kind: 144 in all."""
+    """Twelve runs of each kind, 144 in all, killed once or twice."""
     generator = random.Random(f"{kind} {workers} {ranks}")
-    steps = EPOCHS[kind] * STEPS // ranks
+    kills = 0
     for _ in range(12):
-        at = generator.choice(["step", "step end", "half", "whole", "renamed"])
-        number = generator.randrange(steps if "step" in at else steps // 3)
-        check(study, kind, workers, ranks, at=at, number=number, file="last.ckpt")
+        folder = study.folder()
+        assert study.run(folder, kind, workers, ranks, **random_point(generator, kind, ranks)) == [KILLED] * ranks
+        again = generator.random() < 0.5 and study.run(
+            folder, kind, workers, ranks, **random_point(generator, kind, ranks)
+        )
+        assert again in (False, [0] * ranks, [KILLED] * ranks)  # what is done already comes no second time
+        kills += 1 + (again == [KILLED] * ranks)
+        study.check_resumes(folder, kind, workers, ranks)
+    print(f"{kind}, {workers} workers, {ranks} processes: {kills} kills, no difference")

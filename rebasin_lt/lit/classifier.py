@@ -172,8 +172,10 @@ class Classifier(NetworkModule):
             self._train_sums = EpochSums(sums[self.trainer.global_rank])
 
     def _sums_of_all_ranks(self) -> Tensor:  # shape: (ranks, 4), float64, on the CPU
-        sums: Any = self.all_gather(self._train_sums.totals(self.device))
-        return sums.reshape(-1, 4).cpu()  # type: ignore[no-any-return]
+        sums = torch.zeros(self.trainer.world_size, 4, dtype=torch.float64, device=self.device)
+        sums[self.trainer.global_rank] = self._train_sums.totals(self.device)
+        gathered: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return gathered.cpu()
 
     def _schedule_window(self) -> tuple[float, float]:
         """Where this run's schedule begins and how long it is, in epochs."""

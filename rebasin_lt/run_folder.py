@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import write_json, write_text
+from rebasin_lt.files import is_temporary, write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
 from rebasin_lt.strict_yaml import read_yaml
 
@@ -57,7 +57,7 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config, but)
-    elif folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
+    elif folder.exists() and any(entry.name != LOCK and not is_temporary(entry) for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
 
 

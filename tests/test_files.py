@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from rebasin_lt.files import atomic_path, hash_tensors, write_json
+from rebasin_lt.files import atomic_path, hash_tensors, is_temporary, remove_temporaries, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -61,3 +61,14 @@ def test_file_and_then_folder_are_synced_around_the_renaming(tmp_path, monkeypat
     monkeypatch.setattr(os, "replace", replace)
     write_json(tmp_path / "a.json", {})
     assert done == ["file", "renamed", "folder"]
+
+
+def test_what_a_killed_process_left_is_told_apart_and_removed(tmp_path):
+    (tmp_path / "imp").mkdir()
+    left = tmp_path / "imp" / ".a.ckpt.x1y2z3.tmp"
+    left.touch()
+    (tmp_path / ".a.ckpt").touch()
+    assert is_temporary(left)
+    assert not is_temporary(tmp_path / ".a.ckpt")
+    remove_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".a.ckpt"]

@@ -36,6 +36,7 @@ TIERS = {
     "moment": 0,
     "progress_line": 0,
     "run_folder": 0,
+    "stop_request": 0,
     "strict_yaml": 0,
     "tensor_file": 0,
     "__init__": 0,

@@ -8,6 +8,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -23,6 +24,7 @@ from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
+from rebasin_lt.stop_request import stop_request
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
@@ -55,9 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = with_configs_found(arguments)
         if arguments[:1] and arguments[0] in LIGHTNING:
-            from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
+            with stop_request if arguments[0] == "fit" else nullcontext():
+                from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
 
-            run(arguments)
+                run(arguments)
         else:
             _run_own(arguments)
     except (Exception, KeyboardInterrupt, SystemExit) as error:

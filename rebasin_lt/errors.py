@@ -21,3 +21,9 @@ class BrokenFileError(RebasinError, ValueError):
 
 class SymmetryError(RebasinError):
     """A network whose symmetry cannot be traced, or a permutation that changes the network's function."""
+
+
+class Preempted(RebasinError):
+    """A run that stopped because it was told to; the same command goes on where it was."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import write_json, write_text
+from rebasin_lt.files import is_temporary, write_json, write_text
 
 CONFIG, RESULT = "config.yaml", "result.json"
 
@@ -34,7 +34,7 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config, but)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not is_temporary(entry) for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
 
 

@@ -80,6 +80,40 @@ def test_an_unknown_file_is_refused_with_what_there_is():
         find_config("nope.yaml")
 
 
+SBATCH = sorted(path.name for path in Path(find_config("slurm/one_gpu.sbatch")).parent.iterdir())
+
+
+@pytest.mark.parametrize("name", SBATCH)
+def test_slurm_template_is_a_script_that_requeues_what_was_stopped(name):
+    path = Path(find_config(f"slurm/{name}"))
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
+    text = path.read_text(encoding="utf-8")
+    assert f"#   sbatch {'' if name == 'one_gpu.sbatch' else '--'}" in text
+    assert "#SBATCH --signal=USR1@120" in text
+    assert "#SBATCH --requeue" in text
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, False), (2, False), (75, True), (137, False)])
+@pytest.mark.parametrize("name", SBATCH)
+def test_slurm_template_runs_one_command_and_requeues_on_75_alone(name, code, requeued, tmp_path):
+    """With an `srun` and a `scontrol` that write down how they were called."""
+    for tool, result in (("srun", code), ("scontrol", 0)):
+        (tmp_path / tool).write_text(f'#!/bin/bash\nprintf "%s|" {tool} "$@" >> calls\necho >> calls\nexit {result}\n')
+        (tmp_path / tool).chmod(0o755)
+    (tmp_path / "runs.txt").write_text('--config other.yaml\n--config dense.yaml --model.arch "a b"\n')
+    arguments = ["runs.txt"] if name == "array.sbatch" else ["--config", "dense.yaml", "--model.arch", "a b"]
+    slurm = {"SLURM_JOB_ID": "41", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE": "8"}
+    slurm |= {"SLURM_ARRAY_JOB_ID": "40", "SLURM_ARRAY_TASK_ID": "2", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", find_config(f"slurm/{name}"), *arguments], env={**os.environ, **slurm}, cwd=tmp_path, timeout=60
+    )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    job = "40_2" if name == "array.sbatch" else "41"
+    assert done.returncode == code
+    assert "rebasin-lt|fit|--config|dense.yaml|--model.arch|a b|" in calls[0]
+    assert calls[1:] == ([f"scontrol|requeue|{job}|"] if requeued else [])
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_the_configurations(tmp_path):
     root = Path(__file__).parents[1]
@@ -89,4 +123,4 @@ def test_the_wheel_holds_the_configurations(tmp_path):
 
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert all(f"rebasin_lt/configs/{name}" in names for name in shipped())
+    assert all(f"rebasin_lt/configs/{name}" in names for name in [*shipped(), *(f"slurm/{name}" for name in SBATCH)])

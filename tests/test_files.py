@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from rebasin_lt.files import atomic_path, hash_tensors, write_json
+from rebasin_lt.files import atomic_path, hash_tensors, is_temporary, remove_temporaries, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -43,3 +43,14 @@ def test_hash_sees_values_names_dtypes_and_shapes_but_not_layout_or_order():
 def test_hash_takes_scalars_and_bools():
     assert hash_tensors({"n": torch.tensor(3)}) != hash_tensors({"n": torch.tensor(4)})
     assert hash_tensors({"m": torch.tensor([True])}) != hash_tensors({"m": torch.tensor([False])})
+
+
+def test_what_a_killed_process_left_is_told_apart_and_removed(tmp_path):
+    (tmp_path / "imp").mkdir()
+    left = tmp_path / "imp" / ".a.ckpt.x1y2z3.tmp"
+    left.touch()
+    (tmp_path / ".a.ckpt").touch()
+    assert is_temporary(left)
+    assert not is_temporary(tmp_path / ".a.ckpt")
+    remove_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".a.ckpt"]

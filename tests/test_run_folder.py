@@ -40,3 +40,9 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(BrokenFileError, match="result.json is not readable JSON"):
         finished(tmp_path)
+
+
+def test_a_run_killed_in_its_first_write_leaves_a_folder_to_claim(tmp_path):
+    (tmp_path / ".config.yaml.x1y2z3.tmp").write_text("a:")
+    claim_folder(tmp_path, {"a": 1})
+    claim_folder(tmp_path, {"a": 1})

@@ -35,6 +35,7 @@ TIERS = {
     "moment": 0,
     "progress_line": 0,
     "run_folder": 0,
+    "stop_request": 0,
     "__init__": 0,
     "__main__": 3,
 }

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
@@ -18,18 +20,20 @@ import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import write_text
+from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.lit._compat import ConfigWinsCLI
+from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
+from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
 from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.lit.checkpoint_io import AtomicCheckpointIO
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
-
-RESUME = "last.ckpt"
 
 
 class RunCLI(ConfigWinsCLI):
@@ -39,6 +43,7 @@ class RunCLI(ConfigWinsCLI):
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(ResumePoint, "resume", help="when to write last.ckpt besides the end of every epoch")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.set_defaults({
             "trainer.default_root_dir": "runs/default",
@@ -54,37 +59,48 @@ class RunCLI(ConfigWinsCLI):
         folder = Path(settings.trainer.default_root_dir)
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
+        path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         if self.subcommand == "fit":
-            check_folder(folder, self._run_settings(), but=_PLACE)
-        elif settings.ckpt_path == "last" and not (folder / RESUME).exists():
-            raise InputError(
-                f"there is no {folder / RESUME} to {self.subcommand}: give --ckpt_path or the run's config"
-            )
-        path = folder / RESUME if settings.ckpt_path == "last" else Path(settings.ckpt_path)
+            check_folder(folder, self._run_settings(), but=_MAY_DIFFER)
+        elif settings.ckpt_path == "last" and not path.exists():
+            raise InputError(f"there is no {path} to {self.subcommand}: give --ckpt_path or the run's config")
         if settings.ckpt_path != "last" or path.exists():
             read_checkpoint(path)  # refused here in one line, and before anything is built
+            settings.ckpt_path = str(path)  # Lightning's "last" would be the latest of any callback's files
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
         folder = settings["default_root_dir"]
         callbacks = [*_as_list(settings["callbacks"]), Progress(str(folder))]
-        if self.subcommand == "fit" and not settings["fast_dev_run"]:
-            callbacks += [
-                Claim(folder, self._run_settings()),
-                TensorBoardSummary(_hyperparameters(self._run_settings()), profile_figure),
-            ]
-        if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == "last":
+        if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == str(Path(folder) / LAST):
             callbacks.append(OpenLoggers())
-        if settings["enable_checkpointing"] is not False:
-            last = ModelCheckpoint(folder, filename=RESUME.removesuffix(".ckpt"), enable_version_counter=False)
-            callbacks.append(last)
         logger = settings["logger"]
         if logger is None or logger is True:
             logger = [RunTensorBoard(folder)]
-        if self.subcommand == "fit" and logger is not False:
-            logger = [*_as_list(logger), MetricsFile(folder)]
-        trainer: Trainer = super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+        if self.subcommand == "fit":
+            callbacks += self._fit_callbacks(folder, settings)
+        trainer: Trainer = super().instantiate_trainer(
+            callbacks=callbacks,
+            logger=logger,
+            plugins=_plugins(settings["plugins"]),
+            enable_checkpointing=True,
+            **kwargs,
+        )
         return trainer
+
+    def _fit_callbacks(self, folder: str, settings: Any) -> list[Callback]:
+        """What every fit has, in the order in which it has to happen."""
+        seed = self._get(self.config_init, "seed_everything")
+        seeding: list[Callback] = [] if isinstance(seed, bool) else [StepSeed(seed)]
+        if settings["fast_dev_run"]:
+            return [*seeding, Preemption(None)]
+        resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
+        files: list[Callback] = [
+            Claim(folder, self._run_settings()),
+            TensorBoardSummary(_hyperparameters(self._run_settings()), profile_figure),
+            MetricsFile(folder),
+        ]
+        return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point)]
 
     def _run_settings(self) -> dict[str, Any]:
         """The configuration without what may differ between a run and its resume."""
@@ -101,7 +117,8 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            claim_folder(self.folder, self.settings, but=_PLACE)
+            claim_folder(self.folder, self.settings, but=_MAY_DIFFER)
+            remove_temporaries(self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()
@@ -154,7 +171,11 @@ def _write_predictions(trainer: Trainer) -> None:
     print(path)
 
 
-_PLACE = ("trainer.default_root_dir",)  # a run's folder may be named in another way, or have moved
+_MAY_DIFFER = (
+    "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
+    "resume.every_steps",
+    "resume.every_minutes",
+)
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
@@ -162,6 +183,21 @@ def _hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that one compares runs by."""
     trainer = {name: settings["trainer"].get(name) for name in ("max_epochs", "precision", "callbacks")}
     return {**{name: settings.get(name) for name in ("seed_everything", "model", "data")}, **trainer}
+
+
+def _plugins(given: Any) -> list[Any]:
+    """The user's plugins, and what they leave to us: checkpoints written whole, and SLURM without its requeueing."""
+    plugins = _as_list(given)
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(AtomicCheckpointIO())
+    if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins) and _in_slurm():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
+def _in_slurm() -> bool:
+    """Whether srun started this process, and not torchrun inside of it, which then says who is who."""
+    return SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -21,6 +21,9 @@ from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.moment import Moment
 
+SUMS = "rebasin_lt_epoch_sums"
+"""Key in a checkpoint: what every rank had summed up of its epoch, shape (ranks, 4), float64."""
+
 
 class Classifier(NetworkModule):
     """A network, cross-entropy, SGD or AdamW, a schedule by epoch, and top-1 and top-5 accuracy in percent.
@@ -72,6 +75,7 @@ class Classifier(NetworkModule):
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
         self._rewound_epochs = 0.0 if init_from is None else _epochs_done(load_weights_(self, init_from))
         self._train_sums, self._eval_sums = EpochSums(), EpochSums()
+        self._resumed_sums: Tensor | None = None
 
     def architecture(self) -> dict[str, Any]:
         """What `build_network` needs to make this network again."""
@@ -155,6 +159,23 @@ class Classifier(NetworkModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.setdefault(METADATA, {}).update(describe(self.trainer, self))
+        checkpoint[SUMS] = self._sums_of_all_ranks()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the running epoch's sums; where the next step begins another epoch, they are not used."""
+        self._resumed_sums = checkpoint.get(SUMS)
+
+    def on_train_start(self) -> None:
+        """Take this rank's share of the sums in the checkpoint."""
+        sums, self._resumed_sums = self._resumed_sums, None
+        if sums is not None and len(sums) == self.trainer.world_size:
+            self._train_sums = EpochSums(sums[self.trainer.global_rank])
+
+    def _sums_of_all_ranks(self) -> Tensor:  # shape: (ranks, 4), float64, on the CPU
+        sums = torch.zeros(self.trainer.world_size, 4, dtype=torch.float64, device=self.device)
+        sums[self.trainer.global_rank] = self._train_sums.totals(self.device)
+        gathered: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return gathered.cpu()
 
     def _schedule_window(self) -> tuple[float, float]:
         """Where this run's schedule begins and how long it is, in epochs."""
@@ -201,23 +222,27 @@ class MaskedClassifier(Classifier):
 
 
 class EpochSums:
-    """Loss, hits and samples of an epoch in one tensor on the device: nothing is read back before the epoch ends."""
+    """Loss, hits and samples of an epoch in one tensor on the device: nothing is read back before the epoch ends.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._sums: Tensor | None = None
+    `totals` are those of the epoch's batches before, if it began elsewhere.
+    """
+
+    def __init__(self, totals: Tensor | None = None) -> None:
+        self.count = 0 if totals is None else int(totals[3])
+        self._sums = None if totals is None else totals[:3].clone()
 
     def add(self, loss_sum: Tensor, logits: Tensor, labels: Tensor, top5: bool = False) -> None:
         """Add a batch; logits of shape (batch, classes), labels of shape (batch,)."""
         hits = logits.argmax(dim=1).eq(labels).sum()
         among5 = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum() if top5 else hits
         batch = torch.stack([loss_sum.double(), hits.double(), among5.double()])
-        self._sums = batch if self._sums is None else self._sums.add_(batch)
+        self._sums = batch if self._sums is None else self._sums.to(batch.device).add_(batch)
         self.count += len(labels)
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of the losses, hits, hits among the first five, samples: shape (4,), float64."""
-        sums = torch.zeros(3, dtype=torch.float64, device=device) if self._sums is None else self._sums
+        sums = torch.zeros(3, dtype=torch.float64) if self._sums is None else self._sums
+        sums = sums.to(device)
         return torch.cat([sums, sums.new_tensor([self.count])])
 
 

@@ -3,59 +3,70 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from rebasin_lt.files import write_text
+from rebasin_lt.lit._compat import epoch_metrics
 
 
-class MetricsFile(Logger):
-    """Appends each set of epoch metrics to `folder/metrics.jsonl`, on disk before the next epoch begins.
+class MetricsFile(Checkpoint):
+    """Appends each set of epoch metrics to `folder/metrics.jsonl`, on disk before a checkpoint says so.
 
-    A resumed run begins by dropping the rows of the epochs it repeats, so no epoch stands there twice. (Lightning's
-    CSVLogger deletes its file on a resume.)
+    The checkpoint holds the number of rows that belong to it. A resumed run begins by dropping those after them, so
+    none stands there twice and none is missing. (Lightning's CSVLogger deletes its file on a resume, and a logger
+    hears of an epoch's metrics only after the checkpoint at its end was written.) It is a `Checkpoint` because those
+    come last, when every other callback and the module have logged; put it before the others.
     """
 
+    state_key = "rebasin_lt.metrics_file"
+
     def __init__(self, folder: str | Path) -> None:
-        super().__init__()
         self.path = Path(folder) / "metrics.jsonl"
-        self._resumed = False
+        self._rows: int | None = None  # in the file; None before training if no checkpoint says it
 
-    @property
-    def name(self) -> str:
-        return ""
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows}
 
-    @property
-    def version(self) -> str:
-        return ""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = state_dict["rows"]
 
-    @property
-    def save_dir(self) -> str:
-        return str(self.path.parent)
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration lies beside, in config.yaml."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        epoch = int(metrics["epoch"])
-        values = {name: float(value) for name, value in sorted(metrics.items()) if name != "epoch"}
-        if not self._resumed:
-            self._drop_from(epoch)
-            self._resumed = True
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
-
-    def _drop_from(self, epoch: int) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         rows = read_rows(self.path)
-        kept = [row for row in rows if row["epoch"] < epoch]
-        if len(kept) < len(rows) or not self.path.exists():
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        if self._rows is None:  # a beginning, or a checkpoint of another origin
+            kept = [row for row in rows if row["epoch"] < trainer.current_epoch]
+        else:
+            kept = rows[: self._rows]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._rows = len(kept)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._append(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._append(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._append(trainer)
+
+    def _append(self, trainer: Trainer) -> None:
+        metrics = epoch_metrics(trainer)
+        if not metrics or not trainer.is_global_zero:
+            return
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._rows = (self._rows or 0) + 1
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

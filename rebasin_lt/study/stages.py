@@ -115,8 +115,8 @@ def _train(
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
-    settings = {"logger": MetricsFile(folder), "limit_val_batches": 0, **recipe.trainer}
-    trainer = quiet_trainer(folder, epochs, callbacks, **settings)
+    settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
+    trainer = quiet_trainer(folder, epochs, [*callbacks, MetricsFile(folder)], **settings)
     trainer.fit(module, datamodule=data)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
     save_network(folder / FINAL, trainer, module, mask, stage=about["stage"])

@@ -17,3 +17,13 @@ def trainer(tmp_path):
         return quiet_trainer(folder, max_epochs, callbacks, accelerator="cpu", **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """Small runs to stop and to resume, and what each of them comes to if nothing stops it."""
+    from kill_driver import Driver
+    from runs_to_stop import Runs
+
+    with Driver() as driver:
+        yield Runs(driver, tmp_path_factory.mktemp("runs"))

@@ -164,7 +164,7 @@ def test_checkpoints_load_without_our_classes_and_without_unpickling(trainer, tm
 def test_metrics_file_keeps_one_row_per_epoch_across_a_resume(trainer, tmp_path):
     def fit(epochs, seed, **settings):
         torch.manual_seed(seed)
-        run = trainer(epochs, logger=MetricsFile(tmp_path))
+        run = trainer(epochs, [MetricsFile(tmp_path)], enable_checkpointing=True)
         module = Classifier(lr_schedule="constant", learning_rate=0.05)
         run.fit(module, data(), **settings)
         return run

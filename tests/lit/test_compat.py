@@ -5,10 +5,21 @@ import torch
 from lightning import LightningModule
 from lightning.fabric.loggers import logger
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 PIECES = [
     (LightningCLI, "_parse_ckpt_path", "ConfigWinsCLI overrides nothing: see how --ckpt_path is read now"),
     (logger, "_DummyExperiment", "RunTensorBoard needs another object that swallows calls"),
+    (_SignalConnector, "register_signal_handlers", "leave_signals_alone stops nothing: see who handles SIGTERM"),
+    (_TrainingEpochLoop, "_broadcast_sigterm_tensor", "leave_signals_alone: see whether a step still asks every rank"),
+    (_TrainingEpochLoop, "_should_accumulate", "step_is_complete"),
+    (_TrainingEpochLoop, "_num_ready_batches_reached", "step_is_complete"),
+    (_TrainingEpochLoop, "_should_check_val_fx", "step_is_complete"),
+    (_SubprocessScriptLauncher, "kill", "leave_children_alone: see what watches the launched processes"),
+    (_ResultCollection, "metrics", "epoch_metrics"),
 ]
 
 
@@ -51,3 +62,45 @@ def test_the_dummy_experiment_swallows_every_call():
     from rebasin_lt.lit._compat import DummyExperiment
 
     assert DummyExperiment().add_scalar("loss", 1.0, global_step=3) is None
+
+
+def test_lightning_still_ends_a_run_at_sigterm_without_a_checkpoint(trainer):
+    import os
+    import signal
+
+    from foreign import ForeignData, ForeignModule
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from rebasin_lt.lit._compat import leave_signals_alone
+
+    class Terminated(ForeignModule):
+        def on_train_batch_end(self, *_):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SIGTERMException):
+        trainer(1).fit(Terminated(), ForeignData())
+    left_alone = trainer(1)
+    leave_signals_alone(left_alone)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        left_alone.fit(Terminated(), ForeignData())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left_alone.global_step == 4
+
+
+def test_the_launchers_observer_still_walks_the_list_that_is_cleared():
+    from lightning.fabric.strategies.launchers import subprocess_script
+
+    from rebasin_lt.lit._compat import leave_children_alone
+
+    class Strategy:
+        launcher = _SubprocessScriptLauncher(None, 2, 1)
+
+    class Run:
+        strategy = Strategy()
+
+    Strategy.launcher.procs = processes = [object()]
+    observer = subprocess_script._ChildProcessObserver(0, processes)
+    leave_children_alone(Run())
+    assert observer._run()  # nothing left to watch

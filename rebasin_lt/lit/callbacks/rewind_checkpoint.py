@@ -76,7 +76,8 @@ class RewindCheckpoint(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._write_due(trainer, pl_module, epoch_begins=batch_idx == 0)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What comes at the end. A run that died after its last epoch has no `on_train_end` when it goes on."""
         progress = trainer.fit_loop.epoch_loop.batch_progress  # `max_steps` may end the last epoch anywhere
         whole = progress.is_last_batch or progress.current.ready >= trainer.num_training_batches
         self._write_due(trainer, pl_module, epoch_begins=whole)

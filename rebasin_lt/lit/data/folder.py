@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class FolderLoader(ImageLoader):
             persistent_workers=images.num_workers > 0,  # the epoch comes with every index, so nothing in them ages
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else every epoch takes a number from the global one
+            worker_init_fn=_outlast_signals,
         )
 
     @property
@@ -117,6 +119,15 @@ class FolderLoader(ImageLoader):
         except BrokenFileError as error:  # a worker's comes with its traceback as text; the last line is the message
             message = str(error).splitlines()[-1].removeprefix(f"{BrokenFileError.__module__}.BrokenFileError: ")
             raise BrokenFileError(message) from error
+
+
+def _outlast_signals(worker: int) -> None:
+    """A job's signals reach every process of it; a run that saves before it stops still needs its workers.
+
+    A second SIGTERM ends a worker: the last resort of a DataLoader whose workers do not end when told.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class _Reader(Dataset[tuple[Tensor, int]]):

@@ -1,0 +1,72 @@
+"""`last.ckpt`: where a run goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit._compat import step_is_complete
+
+LAST = "last.ckpt"
+_ASK_EVERY = 10  # steps: to agree with other ranks means to wait for them
+
+
+class ResumePoint(Checkpoint):
+    """Writes `last.ckpt` into the trainer's root folder at the end of every epoch, and as often as asked in between.
+
+    In between it is written after whole optimiser steps only, and not where validation or the end of an epoch comes
+    next: what happens there would be missing after a resume.
+
+    Args:
+        every_steps: also so many optimiser steps after the last time
+        every_minutes: also so many minutes after the last time
+    """
+
+    state_key = "rebasin_lt.resume_point"
+
+    def __init__(self, every_steps: int | None = None, every_minutes: float | None = None) -> None:
+        for name, value in (("every_steps", every_steps), ("every_minutes", every_minutes)):
+            if value is not None and not value > 0:
+                raise InputError(f"resume {name} is {value}, expected a positive number")
+        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self._step, self._time = 0, 0.0  # of the last one
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step, self._time = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (self._step_due(trainer) or self._time_due(trainer, batch_idx)) and step_is_complete(trainer):
+            self.write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer)
+
+    def write(self, trainer: Trainer) -> None:
+        """Write the checkpoint, whole or not at all; on every rank."""
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST)
+        self._step, self._time = trainer.global_step, time.monotonic()
+
+    def _step_due(self, trainer: Trainer) -> bool:
+        return self.every_steps is not None and trainer.global_step - self._step >= self.every_steps
+
+    def _time_due(self, trainer: Trainer, batch_idx: int) -> bool:
+        if self.every_minutes is None or not ranks_can_agree(trainer, batch_idx):
+            return False
+        return some_rank(trainer, time.monotonic() - self._time >= 60 * self.every_minutes)
+
+
+def ranks_can_agree(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether the ranks ask each other after this batch: one process after each, several after every tenth step."""
+    return trainer.world_size == 1 or (batch_idx + 1) % (_ASK_EVERY * trainer.accumulate_grad_batches) == 0
+
+
+def some_rank(trainer: Trainer, value: bool) -> bool:
+    """Whether `value` is true on any rank. With one process it costs nothing; else every rank must ask, and waits."""
+    return bool(trainer.strategy.reduce_boolean_decision(value, all=False))

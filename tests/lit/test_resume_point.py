@@ -1,0 +1,90 @@
+"""Where `last.ckpt` is written, how it reaches the disk, and what a step draws."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from foreign import ForeignData, ForeignModule
+from lightning import Callback
+
+from rebasin_lt.lit.callbacks.resume_point import ResumePoint
+from rebasin_lt.lit.callbacks.step_seed import StepSeed
+from rebasin_lt.lit.checkpoint_io import AtomicCheckpointIO
+
+
+class Validated(ForeignModule):
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+class ValidatedData(ForeignData):
+    def val_dataloader(self):
+        return self.train_dataloader()
+
+
+def written(trainer, resume_point, module=None, data=None, **settings):
+    """The steps after which `last.ckpt` is written in two epochs of four batches."""
+    steps = []
+
+    class Saves(AtomicCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):
+            steps.append(checkpoint["global_step"])
+            super().save_checkpoint(checkpoint, path, storage_options)
+
+    run = trainer(2, [resume_point], enable_checkpointing=True, plugins=[Saves()], **settings)
+    run.fit(module or ForeignModule(), data or ForeignData())
+    return steps
+
+
+def test_it_is_written_at_the_end_of_every_epoch(trainer, tmp_path):
+    assert written(trainer, ResumePoint()) == [4, 8]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+
+
+def test_it_is_also_written_so_many_steps_after_the_last_time(trainer):
+    assert written(trainer, ResumePoint(every_steps=1)) == list(range(1, 9))
+    assert written(trainer, ResumePoint(every_steps=3)) == [3, 4, 7, 8]
+
+
+def test_it_is_also_written_so_much_time_after_the_last_time(trainer):
+    assert written(trainer, ResumePoint(every_minutes=1e-9)) == list(range(1, 9))
+    assert written(trainer, ResumePoint(every_minutes=60)) == [4, 8]
+
+
+def test_it_is_not_written_between_accumulated_gradients(trainer):
+    assert written(trainer, ResumePoint(every_minutes=1e-9), accumulate_grad_batches=2) == [1, 2, 3, 4]
+
+
+def test_it_is_not_written_where_validation_comes_next(trainer):
+    steps = written(trainer, ResumePoint(every_steps=1), Validated(), ValidatedData(), val_check_interval=2)
+    assert steps == [1, 3, 4, 5, 7, 8]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    with pytest.raises(AttributeError, match="Can't"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2, "bad": lambda: None}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_step_draws_numbers_of_its_own_whatever_was_drawn_before(trainer):
+    def drawn(seed):
+        numbers = []
+
+        class Draw(Callback):
+            def on_train_batch_start(self, trainer, *_):
+                numbers.append((torch.rand(1).item(), np.random.rand(), random.random()))  # noqa: NPY002
+
+        torch.manual_seed(torch.seed())
+        trainer(2, [StepSeed(seed), Draw()]).fit(ForeignModule(), ForeignData())
+        return numbers
+
+    first = drawn(1)
+    assert drawn(1) == first
+    assert len({number for step in first for number in step}) == 3 * 8
+    assert not set(drawn(2)) & set(first)

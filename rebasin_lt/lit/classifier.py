@@ -48,8 +48,8 @@ class Classifier(NetworkModule):
             the dense run's, cut off when this run ends
         label_smoothing: of the training loss
         init_from: checkpoint to take weights and buffers from
-        channels_last: lay out weights of convolutions, and images, as (batch, H, W, C) in memory, which GPUs compute
-            faster in half precision; the same network otherwise, up to rounding, and files do not show it
+        channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
+            outputs alike and compute faster in half precision; the same network up to rounding
     """
 
     def __init__(
@@ -98,12 +98,6 @@ class Classifier(NetworkModule):
             raise InputError(f"model.num_classes is {self.hparams['num_classes']}, the data has {classes} classes")
         if shape is not None:
             _check_takes(self.net, self.hparams["arch"], shape)
-
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        images, labels = batch
-        if self.hparams["channels_last"] and images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, labels
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

@@ -30,7 +30,7 @@ class Noise(ImageData):
 
 
 class Ranks(Callback):
-    """Writes `rank-R.json`: hashes of weights and mask, metrics, and how many masked steps and samples were seen."""
+    """Writes `rank-R.json`: hashes of weights and mask, metrics, and how many images were seen."""
 
     def __init__(self, folder: str = ".") -> None:
         self.folder, self.masks, self.images = Path(folder), [], 0

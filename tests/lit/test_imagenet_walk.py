@@ -34,7 +34,7 @@ class Walk:
 
     def fit(self, config: str, *arguments: str, model=None, **trainer) -> None:
         small = {
-            "model": {"init_args": {"width": self.width, "learning_rate": 0.001, **(model or {})}},
+            "model": {"init_args": {"width": self.width, "learning_rate": 1e-4, **(model or {})}},
             "data": {"init_args": self.data},
             "trainer": {"num_nodes": 1, "devices": 2, "accelerator": "cpu", **trainer},
         }
@@ -87,7 +87,7 @@ def test_every_stage_on_a_thousand_tiny_images(tmp_path):
         place.mkdir(parents=True)
         Image.fromarray(image).save(place / "0.jpeg")
     (tmp_path / "imagenet" / "val").symlink_to("train")
-    images = {"root": "imagenet", "image_size": 16, "batch_size": 4, "num_workers": 0, "train_size": 19, "val_size": 5}
+    images = {"root": "imagenet", "image_size": 32, "batch_size": 8, "num_workers": 0, "train_size": 35, "val_size": 5}
     walk(tmp_path, images, width=1 / 16, num_images=16)
 
 

@@ -77,7 +77,7 @@ class Classifier(NetworkModule):
         shape = None if input_shape is None else _three(input_shape)
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
         if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.net.to(memory_format=torch.channels_last)
         self._rewound_epochs = 0.0 if init_from is None else _epochs_done(load_weights_(self, init_from))
         self._train_sums, self._eval_sums = EpochSums(), EpochSums()
         self._resumed_sums: Tensor | None = None

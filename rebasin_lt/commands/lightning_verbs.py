@@ -98,6 +98,8 @@ class RunCLI(ConfigWinsCLI):
             enable_checkpointing=True,
             **kwargs,
         )
+        if settings["sync_batchnorm"] and trainer.strategy.root_device.type == "cpu":
+            raise InputError("trainer.sync_batchnorm is true, which needs GPUs: processes on CPUs cannot, leave it out")
         return trainer
 
     def _fit_callbacks(self, folder: str, settings: Any) -> list[Callback]:

@@ -48,6 +48,8 @@ class Classifier(NetworkModule):
             the dense run's, cut off when this run ends
         label_smoothing: of the training loss
         init_from: checkpoint to take weights and buffers from
+        channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
+            outputs alike and compute faster in half precision; the same network up to rounding
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Classifier(NetworkModule):
         schedule: Literal["restart", "continue", "truncate"] = "restart",
         label_smoothing: float = 0.0,
         init_from: str | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -73,6 +76,8 @@ class Classifier(NetworkModule):
         self.save_hyperparameters()
         shape = None if input_shape is None else _three(input_shape)
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)
         self._rewound_epochs = 0.0 if init_from is None else _epochs_done(load_weights_(self, init_from))
         self._train_sums, self._eval_sums = EpochSums(), EpochSums()
         self._resumed_sums: Tensor | None = None
@@ -192,7 +197,8 @@ class Classifier(NetworkModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
         logits = self.net(images)
-        self._eval_sums.add(cross_entropy(logits, labels, reduction="sum"), logits, labels, top5=True)
+        losses = cross_entropy(logits, labels, reduction="none").double()  # summed so, the batches do not matter
+        self._eval_sums.add(losses.sum(), logits, labels, top5=True)
 
     def _log(self, stage: str, sums: EpochSums) -> None:
         totals = self.trainer.strategy.reduce(sums.totals(self.device), reduce_op="sum")

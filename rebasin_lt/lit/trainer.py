@@ -21,6 +21,8 @@ _NOT_OUR_BUSINESS = (
     ".*Checkpoint directory .* exists and is not empty.*",  # a resume
     ".*The dirpath has changed from .*",  # a run's folder may move; its last.ckpt is given by name
     ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation needs none; fit compares configs
+    ".*The `srun` command is available on your system but is not used.*",  # a login node, or a short try
+    ".*`self.log\\('(train|val|test|imp|dst)/.*sync_dist=True.*",  # ours are sums of all processes, or equal on all
     ".*is set, but there is no last checkpoint available.*",  # a beginning
 )
 

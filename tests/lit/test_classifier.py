@@ -99,6 +99,26 @@ def test_each_call_builds_a_new_optimiser_and_schedule(trainer):
     assert first["lr_scheduler"]["scheduler"] is not second["lr_scheduler"]["scheduler"]
 
 
+def test_channels_last_changes_the_layout_and_nothing_else(trainer, tmp_path):
+    """Trained, pruned and saved alike; weights differ by rounding."""
+    settings = {"arch": "resnet20", "width": 0.25, "num_classes": 10, "input_shape": [1, 8, 8], "learning_rate": 0.01}
+    tickets = []
+    for channels_last in (False, True):
+        imp = IterativeMagnitudePruning([0.5], 1, fraction=0.5, dirpath=str(tmp_path / str(channels_last)))
+        torch.manual_seed(0)
+        module = Classifier(**settings, channels_last=channels_last)
+        weight = module.net.get_parameter("layer1.0.conv1.weight")
+        assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+        trainer(-1, [imp], precision="64-true").fit(module, Digits(batch_size=25, train_size=100))
+        assert weight.stride() == module.net.get_parameter("layer1.0.conv1.weight").stride()
+        tickets.append(load_network(imp.ticket_path(0.5)))
+    assert tickets[0].mask == tickets[1].mask == Mask.load(imp.mask_path(0.5))
+    for ours, theirs in zip(*(ticket.network.parameters() for ticket in tickets), strict=True):
+        assert ours.is_contiguous()
+        assert theirs.is_contiguous()
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
 def test_a_masked_checkpoint_and_a_dense_one_load_into_each_other(trainer, tmp_path):
     dense = Classifier()
     path = mask_file(dense, tmp_path / "m.mask.safetensors")

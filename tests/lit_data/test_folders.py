@@ -114,6 +114,8 @@ def test_refusals(folders, tmp_path) -> None:
             ImageFolder(**{argument: value})
     with pytest.raises(InputError, match="num_workers is -1, expected at least 0"):
         ImageNet(num_workers=-1)
+    with pytest.raises(InputError, match="image_size is 0, expected at least 1"):
+        ImageNet(image_size=0)
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -147,13 +149,15 @@ def test_imagenet_crops_images_of_any_size_and_mode(folders) -> None:
     assert len(set(labels.tolist())) == 6
 
 
-def test_imagenet_evaluates_the_centre_of_the_image_resized_to_256(folders) -> None:
+@pytest.mark.parametrize(("size", "resized"), [(224, 256), (64, 73)])
+def test_imagenet_evaluates_the_centre_of_the_image_resized_to_256_of_224(folders, size: int, resized: int) -> None:
     from torchvision.transforms import v2
 
     root = folders({"train": 1, "val": 1}, classes=1000, size=(20, 30))
-    data = ImageNet(root=str(root), val_size=1, num_workers=0, batch_size=2)
+    data = ImageNet(root=str(root), val_size=1, num_workers=0, batch_size=2, image_size=size)
+    assert data.input_shape == (3, size, size)
     image = Image.open(root / "val" / "class_0000" / "0.png")
-    to_float = [v2.PILToTensor(), v2.Resize(256), v2.CenterCrop(224), v2.ToDtype(torch.float32, scale=True)]
+    to_float = [v2.PILToTensor(), v2.Resize(resized), v2.CenterCrop(size), v2.ToDtype(torch.float32, scale=True)]
     expected = v2.Compose([*to_float, v2.Normalize(data.mean, data.std)])(image)
     torch.testing.assert_close(next(iter(data.test_dataloader()))[0][0], expected, rtol=1e-5, atol=1e-5)
 

@@ -14,8 +14,8 @@ class ImageNet(ImageData):
     """ImageNet's 2012 classification set in `root/train/CLASS` and `root/val/CLASS`.
 
     `root/val` is the test set, as in the paper; images for choices are held out of `root/train`. Augmented by
-    RandomResizedCrop(224) and a flip; otherwise Resize(256) and CenterCrop(224). Normalised with the usual mean (.485,
-    .456, .406) and standard deviation (.229, .224, .225).
+    RandomResizedCrop(224) and a flip; otherwise Resize(256) and CenterCrop(224), or in the same ratio for another
+    `image_size`. Normalised with the usual mean (.485, .456, .406) and standard deviation (.229, .224, .225).
 
     Args:
         root: folder of `train` and `val`
@@ -25,11 +25,11 @@ class ImageNet(ImageData):
         augment: whether training images are augmented
         seed: of the order of training images, and of augmentation
         num_workers: processes that decode, for each process that trains
+        image_size: height and width of the network's input
     """
 
     name = "imagenet"
     num_classes = 1000
-    input_shape = (3, 224, 224)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     default_val_size = 10_000
 
@@ -42,18 +42,22 @@ class ImageNet(ImageData):
         augment: bool = True,
         seed: int = 0,
         num_workers: int = 8,
+        image_size: int = 224,
     ) -> None:
         super().__init__(root, batch_size, val_size, train_size, augment, seed)
-        if num_workers < 0:
-            raise InputError(f"num_workers is {num_workers}, expected at least 0")
-        self.num_workers = num_workers
+        for argument, value, least in (("num_workers", num_workers, 0), ("image_size", image_size, 1)):
+            if value < least:
+                raise InputError(f"{argument} is {value}, expected at least {least}")
+        self.num_workers, self.image_size = num_workers, image_size
+        self.input_shape = (3, image_size, image_size)
 
     def transforms(self) -> tuple[Transform, Transform]:
         """What brings an image to the network's size: plainly, and at random."""
         from torchvision.transforms import v2
 
-        fit = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])
-        return fit, v2.Compose([v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()])
+        size = self.image_size
+        fit = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)])
+        return fit, v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()])
 
     def _open(self, part: Split) -> Images:
         folder = Path(self.root) / ("val" if part == "test" else part)

@@ -7,12 +7,14 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks._page import DOCS, between
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.matching.activation import MatchResult, match_activations
@@ -67,7 +69,7 @@ SUBJECTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Plant and match what is not in planted.json yet, then write the table."""
+    """Plant and match what is not in planted.json yet, then write the table into docs/matching.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted", description=__doc__.splitlines()[0])
     parser.add_argument("--networks", help=f"names, separated by commas: {', '.join(SUBJECTS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=20, help="permutations, and networks, per method")
@@ -80,7 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     results = given.out / "planted.json"
     run(names, given.seeds, results)
-    write_text(given.out / "planted.md", table(_read(results)["networks"]).to_markdown())
+    write_report(results)
+
+
+def write_report(results: Path, docs: Path = DOCS) -> None:
+    """Put the table between its markers in docs/matching.md."""
+    page = (docs / "matching.md").read_text(encoding="utf-8")
+    rows = table(_read(results)["networks"]).to_markdown().strip()
+    write_text(docs / "matching.md", between(page, "planted table", rows))
 
 
 def run(names: Sequence[str], num_seeds: int, results: Path) -> None:
@@ -127,12 +136,19 @@ def plant(
     generator = torch.Generator().manual_seed(seed)
     images = list(torch.randn(subject.num_images, *subject.shape, generator=generator).split(subject.batch_size))
     source = reset_batchnorm(network, images)
-    symmetry = trace_symmetry(network, images[0][:2], verify=False)
+    symmetry = _symmetry(subject)
     planted = symmetry.random(generator)
     reference = symmetry.permute(source, planted)
     for name, parameter in network.named_parameters():
         reference[name] = reference[name] + NOISE * torch.randn(parameter.shape, generator=generator)
     return source, reset_batchnorm(network, images, reference), planted, images, symmetry
+
+
+@lru_cache(maxsize=1)
+def _symmetry(subject: Subject) -> Symmetry:
+    """The network's symmetry, which no weights change."""
+    with torch.random.fork_rng():
+        return trace_symmetry(subject.build(), torch.zeros(2, *subject.shape), verify=False)
 
 
 def _initialise_(network: nn.Module) -> None:

@@ -61,7 +61,9 @@ def test_matching_looks_at_the_first_batch_and_reads_batches_once() -> None:
 def test_integers_are_refused_by_a_network_that_was_traced_on_floats(dtype: torch.dtype) -> None:
     source, reference, symmetry = planted(vgg_like, 0)
     batches = [torch.randint(0, 256, (20, 3, 4, 4)).to(dtype)]
-    with pytest.raises(InputError, match=rf"^inputs are {dtype}, but the network was traced on torch\.float64: [^\n]*$"):
+    with pytest.raises(
+        InputError, match=rf"^inputs are {dtype}, but the network was traced on torch\.float64: [^\n]*$"
+    ):
         match_activations(source, reference, batches, symmetry)
 
 

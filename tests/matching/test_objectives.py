@@ -51,9 +51,7 @@ def test_covariance_and_raw_similarity_equal_numpy() -> None:
 
 @pytest.mark.parametrize("objective", ["correlation", "covariance", "raw"])
 def test_dead_units_have_no_similarity_and_live_ones_keep_theirs(objective: str) -> None:
-    dead, alive = (
-        group_similarity(UNITS, [moments_of(*samples(dead))], objective).matrix for dead in (True, False)
-    )
+    dead, alive = (group_similarity(UNITS, [moments_of(*samples(dead))], objective).matrix for dead in (True, False))
     others = torch.arange(UNITS) != 1
     assert not dead[:, 1].any()
     assert torch.equal(dead[:, others], alive[:, others])

@@ -64,7 +64,7 @@ SUBJECTS = {
     "resnet20": Subject("ResNet20", lambda: build_network("resnet20"), (3, 32, 32), 512, _ALL),
     "mobilenet_v2": Subject("MobileNetV2, 64×64", _of_torchvision("mobilenet_v2"), (3, 64, 64), 512),
     "vit_b_16": Subject("ViT-B/16, 32×32", _vit_b_16, (3, 32, 32), 512),
-    "resnet50": Subject("ResNet50, 64×64", _of_torchvision("resnet50"), (3, 64, 64), 128),
+    "resnet50": Subject("ResNet50, 64×64", _of_torchvision("resnet50"), (3, 64, 64), 512),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -195,3 +196,12 @@ def test_complete_alignment_is_not_repeated(subjects, tmp_path, monkeypatch) -> 
     first = align(settings, tmp_path / "out")
     monkeypatch.setattr(alignment, "trace_symmetry", lambda *_: pytest.fail("matched again"))
     assert align(settings, tmp_path / "out") == first
+
+
+def test_a_file_that_is_gone_is_written_again(subjects, tmp_path) -> None:
+    first = align(subjects, tmp_path / "out")
+    name = Path(subjects.masks[0]).name
+    moved = Mask.load(tmp_path / "out" / name)
+    (tmp_path / "out" / name).unlink()
+    assert align(subjects, tmp_path / "out") == first
+    assert Mask.load(tmp_path / "out" / name) == moved

@@ -125,7 +125,7 @@ def _similarities(pair: Pair, source: nn.Module, reference: nn.Module) -> dict[s
     for batch in pair.batches:
         pair.symmetry.observe(states, inputs_of(batch, torch.device("cpu")), visit)
     return {
-        group: group_similarity(group, size, {k: m for (g, k), m in moments.items() if g == group}, "correlation")
+        group: group_similarity(size, [m for (g, _), m in moments.items() if g == group], "correlation")
         for group, size in pair.symmetry.groups.items()
     }
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.matching [--widths 1,4] [--images 200] [--batch 50] [--repeats 5] [--device cpu]
                                   [--ckpts a.safetensors b.safetensors] [--train DATA_ROOT] [--out benchmarks/results]
+                                  [--page docs/matching.md]
 
 On a CPU seconds are of the processor's time on one thread; variants take turns, ratios are medians over repeats.
 """
@@ -9,6 +10,8 @@ On a CPU seconds are of the processor's time on one thread; variants take turns,
 from __future__ import annotations
 
 import argparse
+import copy
+import os
 import platform
 import statistics
 import time
@@ -22,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._matching_networks import load, open_folder, trained
+from benchmarks._page import between
 from benchmarks._paper_matching import match_layer_by_layer
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.matching import activation
@@ -30,13 +34,13 @@ from rebasin_lt.models.registry import build_network
 from rebasin_lt.report.tables import Column, Table
 from rebasin_lt.symmetry.trace import Symmetry, infer_symmetry
 
+FORWARDS, FORWARDS_LAST = "two forwards", "two forwards, channels last"
 RATIOS = {
     "reference / equal precision": ("reference", "equal precision"),
-    "reference / channels first": ("reference", "channels first"),
     "reference / default": ("reference", "default"),
-    "equal precision / two forwards": ("equal precision", "two forwards"),
-    "channels first / two forwards": ("channels first", "two forwards"),
-    "default / two forwards": ("default", "two forwards"),
+    "default / two forwards, as torch lays them out": ("default", FORWARDS),
+    "default / two forwards, channels last": ("default", FORWARDS_LAST),
+    "without channels last / two forwards, as torch lays them out": ("channels first", FORWARDS),
 }
 
 
@@ -52,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=Path, help="class folders `train` and `test` to train networks on")
     parser.add_argument("--work", type=Path, default=Path("runs/matching"), help="folder of the trained networks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    parser.add_argument("--page", type=Path, help="page to write the table into, such as docs/matching.md")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     records = {}
@@ -60,10 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         records[f"resnet20x{width}"] = measure(networks, list(images.split(given.batch)), given.repeats)
     table = _table(records)
     print(table)
-    about = {"cpu": _cpu(), "threads": 1, "torch": torch.__version__, "batch": given.batch, "device": given.device}
+    about = {
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "threads": 1,
+        "torch": torch.__version__,
+        "batch": given.batch,
+        "device": torch.cuda.get_device_name() if given.device == "cuda" else given.device,
+        "images": "noise" if given.train is None else str(given.train),
+        "weights": "trained" if given.train or given.ckpts else "random",
+    }
     write_json(given.out / "matching.json", {"made_by": "python -m benchmarks.matching", **about, "networks": records})
-    described = ", ".join(f"{name} {value}" for name, value in about.items())
-    write_text(given.out / "matching.md", f"{table}\n\nMedian (smallest to largest). {described}.\n")
+    described = "; ".join(f"{name} {value}" for name, value in about.items())
+    text = f"{table}\n\nMedian (smallest to largest) of {given.repeats} runs of each by turns. {described}."
+    write_text(given.out / "matching.md", text + "\n")
+    if given.page:
+        write_text(given.page, between(given.page.read_text(encoding="utf-8"), "cost table", text))
 
 
 def subjects(width: int, given: argparse.Namespace) -> tuple[list[nn.Module], Tensor]:
@@ -93,8 +109,11 @@ def measure(networks: list[nn.Module], batches: list[Tensor], repeats: int) -> d
         "equal precision": lambda: match_activations(*networks, batches, symmetry, preset="paper"),
         "channels first": lambda: match_activations(*networks, batches, symmetry, channels_last=False),
         "default": lambda: _timing_assignment(assignments, lambda: match_activations(*networks, batches, symmetry)),
-        "two forwards": lambda: _forward(networks, batches),
+        FORWARDS: lambda: _forward(networks, batches),
     }
+    layout = torch.channels_last
+    last = [copy.deepcopy(network).to(memory_format=layout) for network in networks]
+    variants[FORWARDS_LAST] = lambda: _forward(last, [batch.to(memory_format=layout) for batch in batches])
     match_activations(*networks, batches[:1], symmetry)  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     found: dict[str, Any] = {}
@@ -103,7 +122,8 @@ def measure(networks: list[nn.Module], batches: list[Tensor], repeats: int) -> d
             begun = _now(batches[0].device)
             found[name] = run()
             seconds[name].append(_now(batches[0].device) - begun)
-    share = sum(assignments) / sum(seconds["default"])
+    total = sum(seconds["default"])
+    forward, assignment = sum(seconds[FORWARDS_LAST]) / total, sum(assignments) / total
     return {
         "images": sum(map(len, batches)),
         "seconds": {name: _spread(values) for name, values in seconds.items()},
@@ -111,7 +131,7 @@ def measure(networks: list[nn.Module], batches: list[Tensor], repeats: int) -> d
             name: _spread([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
             for name, (above, below) in RATIOS.items()
         },
-        "share_of_assignment": share,
+        "shares": {"forward": forward, "assignment": assignment, "products and the rest": 1 - forward - assignment},
         "equal": agreement(found["reference"], found["equal precision"], symmetry),
     }
 
@@ -168,7 +188,8 @@ def _table(records: dict[str, dict[str, Any]]) -> str:
         for ratio in RATIOS
     ]
     rows.append(["images", *(str(record["images"]) for record in records.values())])
-    rows.append(["assignment, % of default", *(f"{100 * r['share_of_assignment']:.1f}" for r in records.values())])
+    for part in ("forward", "products and the rest", "assignment"):
+        rows.append([f"{part}, % of default", *(f"{100 * r['shares'][part]:.1f}" for r in records.values())])
     rows.append(["equal groups, preset", *(f"{r['equal']['groups_on_live_units']} of 12" for r in records.values())])
     return Table(names, rows).to_markdown().strip()
 

@@ -7,12 +7,14 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks._page import DOCS, between
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.matching.activation import MatchResult, match_activations
@@ -39,6 +41,10 @@ class Subject(NamedTuple):
     methods: tuple[str, ...] = ("activations",)
     batch_size: int = 64
 
+    def images_for(self, method: str) -> int:
+        """How many images the method looks at."""
+        return self.num_images if method == "activations" else 0
+
 
 def _vit_b_16() -> nn.Module:
     from torchvision.models import VisionTransformer
@@ -54,16 +60,16 @@ def _of_torchvision(name: str) -> Callable[[], nn.Module]:
 _ALL = ("activations", *WEIGHT_METHODS)
 SUBJECTS = {
     "mlp": Subject("MLP", lambda: build_network("mlp"), (1, 8, 8), 1024, _ALL),
-    "vgg11": Subject("VGG11, without batch norm", lambda: build_network("vgg11"), (3, 32, 32), 512, _ALL),
+    "vgg11": Subject("VGG11, without batch norm", lambda: build_network("vgg11"), (3, 32, 32), 2048, _ALL),
     "resnet20": Subject("ResNet20", lambda: build_network("resnet20"), (3, 32, 32), 512, _ALL),
     "mobilenet_v2": Subject("MobileNetV2, 64×64", _of_torchvision("mobilenet_v2"), (3, 64, 64), 512),
     "vit_b_16": Subject("ViT-B/16, 32×32", _vit_b_16, (3, 32, 32), 512),
-    "resnet50": Subject("ResNet50, 64×64", _of_torchvision("resnet50"), (3, 64, 64), 256),
+    "resnet50": Subject("ResNet50, 64×64", _of_torchvision("resnet50"), (3, 64, 64), 512),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Plant and match what is not in planted.json yet, then write the table."""
+    """Plant and match what is not in planted.json yet, then write the table into docs/matching.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted", description=__doc__.splitlines()[0])
     parser.add_argument("--networks", help=f"names, separated by commas: {', '.join(SUBJECTS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=20, help="permutations, and networks, per method")
@@ -76,30 +82,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     results = given.out / "planted.json"
     run(names, given.seeds, results)
-    write_text(given.out / "planted.md", table(_read(results)["networks"]).to_markdown())
+    write_report(results)
+
+
+def write_report(results: Path, docs: Path = DOCS) -> None:
+    """Put the table between its markers in docs/matching.md."""
+    page = (docs / "matching.md").read_text(encoding="utf-8")
+    rows = table(_read(results)["networks"]).to_markdown().strip()
+    write_text(docs / "matching.md", between(page, "planted table", rows))
 
 
 def run(names: Sequence[str], num_seeds: int, results: Path) -> None:
-    """Measure each network, method and seed, one after the other, and add it to the file of results."""
+    """Measure each network, method and seed that is not in the file of results with as many images, and add it."""
     jobs = [(name, method, seed) for name in names for method in SUBJECTS[name].methods for seed in range(num_seeds)]
     with ProgressLine("planted") as progress:
         for done, (name, method, seed) in enumerate(jobs):
             progress(f"{name}, {method}", done, len(jobs))
             written = _read(results)
             records = written["networks"].setdefault(name, {}).setdefault(method, {})
-            if str(seed) not in records:
+            if records.get(str(seed), {}).get("images") != SUBJECTS[name].images_for(method):
                 records[str(seed)] = measure(SUBJECTS[name], method, seed)
                 write_json(results, {"made_by": "python -m benchmarks.planted", "noise": NOISE, **written})
 
 
 def measure(subject: Subject, method: str, seed: int) -> Record:
-    """Plant a permutation by `seed` and look for it: units, live ones, how many of both kinds are wrong, seconds."""
+    """Plant a permutation by `seed` and look for it: images, units, live ones, how many are wrong, CPU seconds."""
     source, reference, planted, images, symmetry = plant(subject, seed)
     begun = time.process_time()
     found = _match(method, source, reference, images, symmetry)
     seconds = time.process_time() - begun
     wrong = {group: found.permutation[group] != indices for group, indices in planted.items()}
     return {
+        "images": subject.images_for(method),
         "units": sum(symmetry.groups.values()),
         "live": sum(int(live.sum()) for live in found.live.values()),
         "wrong": sum(int(wrong[group][live].sum()) for group, live in found.live.items()),
@@ -122,12 +136,19 @@ def plant(
     generator = torch.Generator().manual_seed(seed)
     images = list(torch.randn(subject.num_images, *subject.shape, generator=generator).split(subject.batch_size))
     source = reset_batchnorm(network, images)
-    symmetry = trace_symmetry(network, images[0][:2], verify=False)
+    symmetry = _symmetry(subject)
     planted = symmetry.random(generator)
     reference = symmetry.permute(source, planted)
     for name, parameter in network.named_parameters():
         reference[name] = reference[name] + NOISE * torch.randn(parameter.shape, generator=generator)
     return source, reset_batchnorm(network, images, reference), planted, images, symmetry
+
+
+@lru_cache(maxsize=1)
+def _symmetry(subject: Subject) -> Symmetry:
+    """The network's symmetry, which no weights change."""
+    with torch.random.fork_rng():
+        return trace_symmetry(subject.build(), torch.zeros(2, *subject.shape), verify=False)
 
 
 def _initialise_(network: nn.Module) -> None:
@@ -174,7 +195,7 @@ def table(networks: Mapping[str, Mapping[str, Mapping[str, Record]]]) -> Table:
             rows.append([
                 subject.title,
                 method.replace("_", " "),
-                f"{subject.num_images:,}" if method == "activations" else "0",
+                f"{subject.images_for(method):,}",
                 f"{records[0]['units']:,}",
                 f"{min(dead)}–{max(dead)}" if min(dead) < max(dead) else str(dead[0]),
                 f"{exact} of {len(records)}",

@@ -106,14 +106,20 @@ def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     write_json(Path(folder) / RESULT, {"format_version": FORMAT_VERSION, **result})
 
 
-def run_once(folder: Path | str, config: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def run_once(
+    folder: Path | str,
+    config: Mapping[str, Any],
+    work: Callable[[], Mapping[str, Any]],
+    outputs: Collection[str] = (),
+) -> dict[str, Any]:
     """The result of the run that `config` describes: read, if `folder` holds it complete, else that of `work`.
 
-    The folder is locked meanwhile. Raises as `claim_folder`, `finished` and `work`.
+    Complete means with all its `outputs`, files of `folder` that `work` writes beside the result. The folder is locked
+    meanwhile. Raises as `claim_folder`, `finished` and `work`.
     """
     with claim_folder(folder, config):
         result = finished(folder)
-        if result is None:
+        if result is None or not all((Path(folder) / name).is_file() for name in outputs):
             result = dict(work())
             finish(folder, result)
     return result

@@ -87,4 +87,5 @@ def permute(
     if "barrier" in result:
         print(barrier_table(result["barrier"]).to_text(), end="")
         for name, figure in barrier_figures([result]).items():
-            save_figure(figure, Path(out) / f"{name}.svg")
+            for suffix in ("svg", "png"):
+                save_figure(figure, Path(out) / f"{name}.{suffix}")

@@ -90,8 +90,8 @@ def match_activations(
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
     batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and
     where images look as if they were not normalised. Raises InputError for an argument with a value it cannot have,
-    networks that differ, a symmetry of another network, masks that do not fit, activations that are not finite, or no
-    batch.
+    networks that differ, a symmetry of another network, masks that do not fit, inputs of another kind than were
+    traced (integers for floating point), activations that are not finite, or no batch.
     """
     check_settings(objective, stream, weight_mix, mask_weight_mix, preset)
     states = [state_of(source), state_of(reference)]
@@ -137,8 +137,8 @@ def _similarities(
     moments, num_samples = stream(states, batches, symmetry, points, kind, how)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
-        statistics = {point: moments.pop((group, point)) for point in points[group]}
-        similarities[group] = group_similarity(group, size, statistics, objective)
+        statistics = [moments.pop((group, point)) for point in points[group]]
+        similarities[group] = group_similarity(size, statistics, objective)
     return similarities, num_samples
 
 

@@ -25,9 +25,10 @@ def warn_if_unnormalised(inputs: Tensor) -> None:
     """Warn where inputs look like images, shape (batch, 1 or 3, height, width), and no pixel is negative.
 
     Pixels from 0 to 255, or scaled to [0, 1], are so; with the mean of training subtracted they are not. It is no
-    error, for a network may have been trained on such, or normalise by itself. Other inputs, such as tokens, pass.
+    error, for a network may have been trained on such, or normalise by itself. Other inputs, such as tokens, pass, and
+    so do integers: they are what the network normalises by itself, or it refuses them.
     """
-    if inputs.dim() != 4 or inputs.shape[1] not in {1, 3} or not inputs.numel() or inputs.is_complex():
+    if inputs.dim() != 4 or inputs.shape[1] not in {1, 3} or not inputs.numel() or not inputs.is_floating_point():
         return
     low, high = (float(value) for value in inputs.aminmax())
     if low >= 0 and high > low:

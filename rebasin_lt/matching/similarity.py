@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rebasin_lt.errors import InputError
 from rebasin_lt.matching.moments import CrossMoments, UnitMoments
 from rebasin_lt.matching.paper import PaperMoments
 from rebasin_lt.matching.weight import Assignment
@@ -39,16 +38,13 @@ class GroupSimilarity:
 
 
 def group_similarity(
-    group: str, num_units: int, statistics: Mapping[int, CrossMoments | PaperMoments], objective: Objective
+    num_units: int, statistics: Iterable[CrossMoments | PaperMoments], objective: Objective
 ) -> GroupSimilarity:
-    """Sum the similarities of all observations. Raises InputError, naming the group, for activations not finite."""
+    """Sum the similarities of all observations, from activations that are finite, as `stream` sees to."""
     matrix = torch.zeros(num_units, num_units, dtype=torch.float64)
     lives, powers = [], torch.zeros(2, dtype=torch.float64)
-    for point, moments in statistics.items():
-        similarity = _similarity(moments, objective).cpu()
-        if not bool(torch.isfinite(similarity).all()):
-            raise InputError(f"activations of {group} (observation {point}) are NaN or infinite: the network diverged")
-        matrix += similarity
+    for moments in statistics:
+        matrix += _similarity(moments, objective).cpu()
         sides = (moments.source, moments.reference)
         lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
         powers += torch.stack([_power(side, objective).cpu() for side in sides])
@@ -60,9 +56,7 @@ def _similarity(moments: CrossMoments | PaperMoments, objective: Objective) -> T
     if isinstance(moments, PaperMoments) or objective == "correlation":
         return moments.correlation()
     values = moments.covariance() if objective == "covariance" else moments.second_moments()
-    live = torch.outer(moments.reference.live, moments.source.live)
-    # NaN activations are not live, and must not pass for dead units: they stay NaN.
-    return torch.where(live | ~torch.isfinite(values), values, 0.0)
+    return torch.where(torch.outer(moments.reference.live, moments.source.live), values, 0.0)
 
 
 def _power(moments: UnitMoments, objective: Objective) -> Tensor:

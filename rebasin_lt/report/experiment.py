@@ -44,8 +44,9 @@ _TEXTS = {
     "accuracy": (
         "Test accuracy of each sparse network, mean ± standard error over seeds. LTH trains A's weights under A's "
         "mask; all others train B: under A's mask permuted to B's units (permuted), as it is (naive), permuted at "
-        "random but consistently (random permutation), and shuffled layer by layer (shuffled).",
-        "Line chart of test accuracy against sparsity for five methods, with the dense accuracy as a line.",
+        "random but consistently (random permutation), and shuffled layer by layer (shuffled); or under the mask that "
+        "keeps the largest weights of the trained B (B's magnitude).",
+        "Line chart of test accuracy against sparsity for six methods, with the dense accuracy as a line.",
     ),
     "barrier-loss": (
         "Mean test loss along the straight line from A to B, before and after A's units are permuted to match B's; "

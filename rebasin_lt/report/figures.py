@@ -32,12 +32,13 @@ COLOURS = {
     "lth": ("#007f5c", "#34c79b"),
     "permuted": ("#0067b0", "#58a6ff"),
     "naive": ("#b84a00", "#ff9147"),
+    "b_magnitude": ("#7a6200", "#d4b13f"),
     "random_permutation": ("#a0478a", "#e59acb"),
     "shuffled": ("#6e6e6e", "#adadad"),
 }
 """Colour by role, for light and for dark ground: distinct to colour-blind readers, 4.5:1 against white and #0d1117."""
 
-_MARKERS = {"lth": "o", "permuted": "s", "naive": "^", "random_permutation": "D", "shuffled": "v"}
+_MARKERS = {"lth": "o", "permuted": "s", "naive": "^", "b_magnitude": "P", "random_permutation": "D", "shuffled": "v"}
 _SERIES = ("naive", "permuted", "lth", "random_permutation", "shuffled")  # curves without a method, in this order
 _SIZE = (5.0, 3.6)  # inches; small, so that the text stays legible when a phone shows it 360 px wide
 _FONT = 10.5  # pt

@@ -18,6 +18,7 @@ METHODS = {
     "lth": "LTH",
     "permuted": "permuted",
     "naive": "naive",
+    "b_magnitude": "B's magnitude",
     "random_permutation": "random permutation",
     "shuffled": "shuffled",
 }

@@ -82,7 +82,8 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
         "sha256_masks": [mask.hash for mask in given.masks.values()],
     }
     work = partial(_align, settings, out, given, progress or (lambda *_: None))
-    return run_once(out, {**asdict(settings), **contents}, work)
+    outputs = [PERMUTATION, PERMUTED, *given.masks, *map(permutation_file, given.masks)]
+    return run_once(out, {**asdict(settings), **contents}, work, outputs)
 
 
 def _check_settings(settings: Alignment) -> None:

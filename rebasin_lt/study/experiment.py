@@ -13,6 +13,7 @@ import torch
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.shuffles import permute_randomly, shuffle_layerwise
 from rebasin_lt.study import stages
@@ -20,7 +21,7 @@ from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.recipe import Recipe
 from rebasin_lt.symmetry.trace import trace_symmetry
 
-METHODS = ("lth", "permuted", "naive", "random_permutation", "shuffled")
+METHODS = ("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled")
 _SHARED_STAGES = 5  # dense A, dense B, pruning, matching, controls
 
 
@@ -63,7 +64,13 @@ def _repetition(folder: Path, recipe: Recipe, seed: int, outcome: Outcome) -> It
     final_a, final_b = (str(dense / stages.FINAL) for dense in (dense_a, dense_b))
     outcome.alignments.append(align(Alignment(ckpt_a=final_a, ckpt_b=final_b, masks=masks), matched))
     yield
-    write_controls(folder / "controls", dense_a / stages.FINAL, [Path(mask) for mask in masks], seeds["controls"])
+    write_controls(
+        folder / "controls",
+        dense_a / stages.FINAL,
+        dense_b / stages.FINAL,
+        [Path(mask) for mask in masks],
+        seeds["controls"],
+    )
     yield
     from_a, from_b = stages.rewind_file(dense_a, recipe), stages.rewind_file(dense_b, recipe)
     for target in recipe.targets:
@@ -72,6 +79,7 @@ def _repetition(folder: Path, recipe: Recipe, seed: int, outcome: Outcome) -> It
             "lth": (own, from_a),
             "permuted": (matched / own.name, from_b),
             "naive": (own, from_b),
+            "b_magnitude": (folder / "controls" / "b_magnitude" / own.name, from_b),
             "random_permutation": (folder / "controls" / "random_permutation" / own.name, from_b),
             "shuffled": (folder / "controls" / "shuffled" / own.name, from_b),
         }
@@ -82,10 +90,15 @@ def _repetition(folder: Path, recipe: Recipe, seed: int, outcome: Outcome) -> It
             yield
 
 
-def write_controls(folder: Path, checkpoint: Path, masks: list[Path], seed: int) -> None:
-    """Two controls of each mask: under a random consistent permutation of the network, and shuffled layer by layer."""
+def write_controls(folder: Path, source: Path, reference: Path, masks: list[Path], seed: int) -> None:
+    """Three controls of each of the source's masks, in folders of their names.
+
+    `random_permutation`: under a random consistent permutation of the network. `shuffled`: layer by layer.
+    `b_magnitude`: the one-shot magnitude mask of the trained reference, which matching needs anyway, at equal count.
+    """
     generator = torch.Generator().manual_seed(seed)
-    network, metadata, _ = load_network(checkpoint)
+    network, metadata, _ = load_network(source)
+    weights = load_network(reference).network.state_dict()
     shape = metadata["input_shape"] or default_input_shape(metadata["arch"])
     symmetry = trace_symmetry(network, torch.zeros(2, *shape))
     own = [Mask.load(path) for path in masks]
@@ -93,6 +106,8 @@ def write_controls(folder: Path, checkpoint: Path, masks: list[Path], seed: int)
     for path, mask, moved in zip(masks, own, permuted, strict=True):
         moved.save(folder / "random_permutation" / path.name, source=str(path))
         shuffle_layerwise(mask, generator).save(folder / "shuffled" / path.name, source=str(path))
+        one_shot = prune_to_sparsity(weights, Mask.ones_like(weights, mask), mask.sparsity)
+        one_shot.save(folder / "b_magnitude" / path.name, source=str(reference))
 
 
 def _accuracy(metrics: Mapping[str, float]) -> float:

@@ -19,7 +19,7 @@ from rebasin_lt.pruning.dead_units import find_dead_units
 from rebasin_lt.pruning.degrees import degree_report
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap, overlap_report
-from rebasin_lt.run_folder import run_once
+from rebasin_lt.run_folder import check_folder, finished, run_once
 from rebasin_lt.study.subjects import load_networks
 from rebasin_lt.symmetry.trace import trace_symmetry
 
@@ -52,14 +52,13 @@ def analyse_mask(settings: MaskAnalysis, out: Path | str) -> dict[str, Any]:
     config = {**asdict(settings), "sha256": mask.hash, "sha256_others": [other.hash for other in others]}
     if network is not None:
         config["sha256_network"] = hash_tensors(network.network.state_dict())
-
-    def work() -> dict[str, Any]:
+    check_folder(out, config)
+    result = finished(out)
+    if result is None:
         result = _describe(mask, dict(zip(labels, others, strict=True)))
         if network is not None:
             result["dead_units"] = _dead_units(network, settings.model, mask)
-        return result
-
-    return run_once(out, config, work)
+    return run_once(out, config, lambda: result)
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -147,6 +147,7 @@ def execute(
 
     Yields the name and the values (one per state) of every operator, in order; values that are not needed any more are
     let go. Gradients are not recorded. `inputs` and states must be on one device, which need not be the traced one.
+    Raises InputError for integers where the program was traced on floating point, and the other way round.
     """
     device = next(value.device for value in tree_leaves(inputs) if isinstance(value, Tensor))
     constants = {name: tensor.to(device) for name, tensor in program.constants.items()}
@@ -159,6 +160,7 @@ def execute(
                 values[node] = [state[program.state[node.name]] for state in states]
             else:
                 value = constants.get(node.name, given.get(node.name))
+                _check_kind(value, node.meta.get("val"))
                 # a copy for each: the network may work in place on what it is given
                 values[node] = [value.clone() if isinstance(value, Tensor) else value for _ in states]
         elif node.op == "get_attr":
@@ -170,6 +172,16 @@ def execute(
         for argument in node.all_input_nodes:
             if last_use[argument] is node:
                 values.pop(argument, None)
+
+
+def _check_kind(value: Any, traced: Any) -> None:
+    """Raise InputError if one is floating point and the other is not; how precise it is, does not matter."""
+    tensors = isinstance(value, Tensor) and isinstance(traced, Tensor)
+    if tensors and value.is_floating_point() != traced.is_floating_point():
+        raise InputError(
+            f"inputs are {value.dtype}, but the network was traced on {traced.dtype}: give them as it was trained on "
+            "them"
+        )
 
 
 def _call(node: fx.Node, values: dict[fx.Node, list[Any]], device: torch.device, count: int) -> list[Any]:

@@ -102,7 +102,8 @@ class Symmetry:
 
         `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (..., units);
         it must not keep them, for the network may go on to work on them in place. Inputs and states must be on one
-        device; any batch size will do. Stops after the last observation.
+        device; any batch size will do. Stops after the last observation. Raises InputError for inputs that are
+        integers where the network was traced on floating point, and the other way round.
         """
         points: dict[str, list[tuple[str, int, Observation]]] = {}
         for group, observations in self.observations.items():

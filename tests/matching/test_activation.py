@@ -239,3 +239,44 @@ def test_match_rejects_no_batches() -> None:
     source, reference, symmetry = planted(mlp, 0)
     with pytest.raises(InputError, match="batches is empty"):
         match_activations(source, reference, [], symmetry)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_autocast_finds_nearly_the_same_and_leaves_the_networks_in_full_precision(channels_last: bool) -> None:
+    source, reference = (randomised(residual_net, seed).float() for seed in (0, 1))
+    symmetry, batches = trace_symmetry(source, EXAMPLE), [batch.float() for batch in images(100, 100)]
+    full, short = (
+        match_activations(source, reference, batches, symmetry, autocast=dtype, channels_last=channels_last)
+        for dtype in (None, torch.bfloat16)
+    )
+    equal = [full.permutation[group] == short.permutation[group] for group in symmetry.groups]
+    assert full.permutation.keys() == short.permutation.keys()
+    assert torch.cat(equal).double().mean() > 0.8
+    assert full.objective != short.objective  # so it was run in another precision
+    assert full.objective == pytest.approx(short.objective, abs=0.02)
+    for network in (source, reference):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_running_statistics_are_used_and_not_updated() -> None:
+    """A unit that the running statistics silence is dead, although batch statistics would bring it to life."""
+    source, reference = (randomised(residual_net, seed).train() for seed in (0, 1))
+    symmetry = trace_symmetry(source, EXAMPLE)
+    group, norm = "3.conv1.weight", source[3].bn1
+    before = match_activations(source, reference, images(40), symmetry)
+    unit = int(before.permutation[group][before.live[group]][0])
+    with torch.no_grad():
+        norm.running_mean[unit] = 1e6
+    buffers = {name: buffer.clone() for name, buffer in source.named_buffers()}
+    result = match_activations(source, reference, images(40), symmetry)
+    assert not result.live[group][result.permutation[group] == unit]
+    assert result.live[group].any()
+    assert_equal_states(dict(source.named_buffers()), buffers)
+
+
+def test_both_networks_see_the_same_images() -> None:
+    """A network beside itself correlates perfectly, whatever is fed; other images for one of them would show."""
+    source = randomised(residual_net, 0)
+    symmetry = trace_symmetry(source, EXAMPLE)
+    seen = match_activations(source, source, (batch for batch in images(20, 20)), symmetry)
+    assert seen.objective == pytest.approx(dict.fromkeys(symmetry.groups, 1.0), abs=1e-9)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from planting import images, planted, vgg_like
+from planting import images, planted, randomised, vgg_like
+from torch import Tensor, nn
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.inputs import warn_if_unnormalised
+from rebasin_lt.symmetry.trace import trace_symmetry
 
 
 @pytest.mark.parametrize(
@@ -15,7 +20,7 @@ from rebasin_lt.matching.inputs import warn_if_unnormalised
     [
         (torch.linspace(0, 255, 48).round().reshape(1, 3, 4, 4), "from 0 to 255 .mean 128, standard deviation 76"),
         (torch.linspace(0, 1, 16).reshape(1, 1, 4, 4), "from 0 to 1 .mean 0.5, standard deviation 0.31"),
-        (torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4), "from 0 to 47 "),
+        (torch.arange(48, dtype=torch.float64).reshape(1, 3, 4, 4), "from 0 to 47 "),
     ],
 )
 def test_pixels_are_warned_about_with_both_values(pixels: torch.Tensor, values: str) -> None:
@@ -29,6 +34,7 @@ def test_pixels_are_warned_about_with_both_values(pixels: torch.Tensor, values: 
         torch.randn(2, 3, 4, 4),
         torch.zeros(2, 3, 4, 4),
         torch.randint(0, 5000, (4, 16)),  # tokens
+        torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4),  # for a network that takes bytes
         torch.rand(8, 48),  # features
         torch.rand(2, 16, 4, 4),  # activations of another network
         torch.empty(0, 3, 4, 4),
@@ -49,3 +55,37 @@ def test_matching_looks_at_the_first_batch_and_reads_batches_once() -> None:
             )
         assert len(caught) == 1
     assert told == [(1, 2), (2, 2), (1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integers_are_refused_by_a_network_that_was_traced_on_floats(dtype: torch.dtype) -> None:
+    source, reference, symmetry = planted(vgg_like, 0)
+    batches = [torch.randint(0, 256, (20, 3, 4, 4)).to(dtype)]
+    with pytest.raises(
+        InputError, match=rf"^inputs are {dtype}, but the network was traced on torch\.float64: [^\n]*$"
+    ):
+        match_activations(source, reference, batches, symmetry)
+
+
+class Bytes(nn.Module):
+    """Takes pixels as they are stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = vgg_like()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.net(pixels.double() / 128 - 1)
+
+
+def test_integers_serve_a_network_that_was_traced_on_them_and_floats_do_not() -> None:
+    pixels = torch.randint(0, 256, (40, 3, 4, 4)).to(torch.uint8)
+    source = randomised(Bytes, 0)
+    symmetry = trace_symmetry(source, pixels[:2])
+    reference = copy.deepcopy(source)
+    planted_one = symmetry.random(torch.Generator().manual_seed(0))
+    reference.load_state_dict(symmetry.permute(source.state_dict(), planted_one))
+    found = match_activations(source, reference, [pixels], symmetry)
+    assert all(torch.equal(found.permutation[g][live], planted_one[g][live]) for g, live in found.live.items())
+    with pytest.raises(InputError, match=r"inputs are torch\.float64, but the network was traced on torch\.uint8"):
+        match_activations(source, reference, images(20), symmetry)

@@ -45,15 +45,13 @@ def test_covariance_and_raw_similarity_equal_numpy() -> None:
     covariance = np.cov(reference.numpy(), source.numpy(), rowvar=False, bias=True)[:UNITS, UNITS:]
     raw = reference.numpy().T @ source.numpy() / ROWS
     for objective, expected in (("covariance", covariance), ("raw", raw)):
-        matrix = group_similarity("units", UNITS, {0: moments}, objective).matrix
+        matrix = group_similarity(UNITS, [moments], objective).matrix
         assert np.abs(matrix.numpy() - expected).max() <= 1e-12
 
 
 @pytest.mark.parametrize("objective", ["correlation", "covariance", "raw"])
 def test_dead_units_have_no_similarity_and_live_ones_keep_theirs(objective: str) -> None:
-    dead, alive = (
-        group_similarity("units", UNITS, {0: moments_of(*samples(dead))}, objective).matrix for dead in (True, False)
-    )
+    dead, alive = (group_similarity(UNITS, [moments_of(*samples(dead))], objective).matrix for dead in (True, False))
     others = torch.arange(UNITS) != 1
     assert not dead[:, 1].any()
     assert torch.equal(dead[:, others], alive[:, others])
@@ -63,21 +61,19 @@ def test_dead_units_have_no_similarity_and_live_ones_keep_theirs(objective: str)
 def test_scaled_similarity_is_in_units_of_a_correlation(objective: str) -> None:
     """A network with itself, seen at two points: matched units add up to their number."""
     source, _ = samples()
-    found = group_similarity(
-        "units", UNITS, {k: moments_of(source * s, source * s) for k, s in ((0, 1), (1, 5))}, objective
-    )
+    found = group_similarity(UNITS, [moments_of(source * s, source * s) for s in (1, 5)], objective)
     assert float(found.matrix.trace()) * found.scale == pytest.approx(UNITS, rel=1e-12)
 
 
 def test_similarity_is_summed_over_observations() -> None:
     moments = moments_of(*samples())
-    one, two = (group_similarity("units", UNITS, dict.fromkeys(range(n), moments), "covariance") for n in (1, 2))
+    one, two = (group_similarity(UNITS, [moments] * n, "covariance") for n in (1, 2))
     assert torch.equal(two.matrix, 2 * one.matrix)
     assert two.mean(torch.arange(UNITS)) == pytest.approx(one.mean(torch.arange(UNITS)), rel=1e-14)
 
 
 def test_nothing_observed_is_nothing_alike() -> None:
-    found = group_similarity("units", 3, {}, "covariance")
+    found = group_similarity(3, [], "covariance")
     assert (found.scale, found.mean(torch.arange(3)), bool(found.assignment(torch.arange(3)).live_pairs.any())) == (
         0,
         0,

@@ -102,6 +102,14 @@ def test_controls_keep_what_they_promise(finished) -> None:
     folder, _ = finished
     own = Mask.load(stages.mask_file(folder / "seed=0" / "imp", 0.8))
     controls = folder / "seed=0" / "controls"
+    one_shot = Mask.load(controls / "b_magnitude" / "sparsity-0.8.mask.safetensors")
+    assert one_shot.num_kept == own.num_kept
+    trained = read_checkpoint(folder / "seed=0" / "dense_b" / stages.FINAL)["state_dict"]
+    kept, gone = (
+        torch.cat([trained[f"net.{name}"].abs()[mask if keep else ~mask] for name, mask in one_shot.items()])
+        for keep in (True, False)
+    )
+    assert kept.min() >= gone.max()
     for control in ("random_permutation", "shuffled"):
         mask = Mask.load(controls / control / "sparsity-0.8.mask.safetensors")
         assert {name: int(kept.sum()) for name, kept in mask.items()} == {

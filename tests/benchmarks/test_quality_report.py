@@ -1,0 +1,64 @@
+"""The table of matching methods, from records made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks._page import between
+from benchmarks._quality_report import DEFAULT, quality_table, write_report
+from rebasin_lt.report.statistics import Estimate
+
+
+def barrier(loss: float, midpoint: float) -> dict:
+    return {"loss_barrier": loss, "error_barrier": 0.0, "midpoint_accuracy": midpoint}
+
+
+def records() -> list[dict]:
+    """Two pairs; accuracies in %: naive 50 and 60, LTH 90 and 90, the default 70 and 90."""
+    made = []
+    for pair in (0, 1):
+        made += [{"pair": pair, "method": f"dense {role}", "accuracy": 95.0 + pair} for role in "ab"]
+        for method, accuracy in (("naive", (50.0, 60.0)), (DEFAULT, (70.0, 90.0))):
+            curves = {"none": barrier(1 + pair, 0.5), "repair": barrier(3 + pair, 0.25 + pair / 2)}
+            shared = {"pair": pair, "method": method, "seconds": 1.0 + 2 * pair, "overlap": 0.1 + 0.2 * pair}
+            made.append({**shared, **curves, "accuracy": accuracy[pair]})
+        made.append({"pair": pair, "method": "LTH", "accuracy": 90.0})
+    return made
+
+
+def test_rows_hold_means_paired_differences_and_closures() -> None:
+    table = quality_table("Toy", records())
+    naive, default, lth = table.rows
+    assert default[0].startswith("**")
+    assert default[0].endswith("**")
+    assert lth[:1] == ["LTH"]
+    values = [cell.value for cell in naive[1:6]]
+    assert values == pytest.approx([1.5, 3.5, 50, 0.2, 55])
+    assert naive[1].error == pytest.approx(0.5)
+    assert naive[6].value == pytest.approx(-25)  # 50 − 70 and 60 − 90
+    assert naive[6].error == pytest.approx(5)
+    assert (naive[7], lth[7], default[6]) == (None, None, None)
+    assert isinstance(default[7], Estimate)
+    assert default[7].value == pytest.approx((80 - 55) / (90 - 55))
+    assert naive[8].value == 2
+    assert lth[1:5] == [None] * 4
+    assert "barrier, REPAIR" in [column.title for column in table.columns]
+    assert "**Toy**: 2 pairs, mean ± standard error; dense networks 95.5" in table.caption
+
+
+def test_the_report_goes_between_its_markers(tmp_path) -> None:
+    results = tmp_path / "quality.json"
+    results.write_text(json.dumps({"toy": {"title": "Toy", "torch": "x", "records": records()}}))
+    page = tmp_path / "matching.md"
+    page.write_text("a\n<!-- quality table -->\n<!-- end of quality table -->\nb\n")
+    write_report(results, tmp_path)
+    assert page.read_text().startswith("a\n<!-- quality table -->\n")
+    assert "| LTH |" in page.read_text()
+    assert page.read_text().endswith("<!-- end of quality table -->\nb\n")
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="has <!-- x --> … <!-- end of x --> 0 times, expected once"):
+        between("no markers", "x", "text")

@@ -26,12 +26,14 @@ def mask(
     from pathlib import Path
 
     from rebasin_lt.files import write_text
+    from rebasin_lt.progress_line import ProgressLine
     from rebasin_lt.report import masks as report
     from rebasin_lt.report.figures import save_figure
     from rebasin_lt.study.masks import MaskAnalysis, analyse_mask
 
     settings = MaskAnalysis(mask, tuple(other or ()), ckpt, model, width, num_classes)
-    result = analyse_mask(settings, out)
+    with ProgressLine("mask") as progress:
+        result = analyse_mask(settings, out, progress)
     tables = {"layers": report.layers_table(result), "degrees": report.degrees_table(result)}
     shown = [tables["layers"]]
     if result["overlap"]:

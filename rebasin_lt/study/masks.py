@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ class MaskAnalysis:
     num_classes: int = 10
 
 
-def analyse_mask(settings: MaskAnalysis, out: Path | str) -> dict[str, Any]:
+def analyse_mask(
+    settings: MaskAnalysis, out: Path | str, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
     """What `settings` ask of a mask, as primitives, in `out/result.json` as well; a complete folder is kept.
 
     Everything is computed before the folder is made. Raises InputError for masks of other names or shapes than the
@@ -54,8 +56,11 @@ def analyse_mask(settings: MaskAnalysis, out: Path | str) -> dict[str, Any]:
         config["sha256_network"] = hash_tensors(network.network.state_dict())
     check_folder(out, config)
     result = finished(out)
+    tell = progress or (lambda *_: None)
     if result is None:
+        tell("step", 0, 2)
         result = _describe(mask, dict(zip(labels, others, strict=True)))
+        tell("step", 1, 2)
         if network is not None:
             result["dead_units"] = _dead_units(network, settings.model, mask)
     return run_once(out, config, lambda: result)

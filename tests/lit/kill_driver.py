@@ -40,7 +40,13 @@ class Driver:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.process.communicate(timeout=30)
+        self.process.stdin.write("\n")  # an end of file would wait for every process that was forked meanwhile
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
 
     def run(self, arguments: list[str], folder: Path, ranks: int = 1, **point: Any) -> list[int]:
         """Exit codes by rank, negative for a signal; output goes to `folder/output-RANK.txt`."""
@@ -144,6 +150,8 @@ def _serve() -> None:
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
+        if not line.strip():
+            break
         job = json.loads(line)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

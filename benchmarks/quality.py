@@ -30,7 +30,7 @@ from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.folder import class_names
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.progress_line import ProgressLine
-from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study import stages
 from rebasin_lt.study.recipe import Recipe
@@ -203,9 +203,7 @@ def _mask_path(setting: Setting, folder: Path) -> Path:
 
 def _one_shot(pair: Pair) -> Mask:
     """B's own mask by magnitude, at the sparsity of A's."""
-    return prune_to_sparsity(
-        pair.reference.state_dict(), Mask.ones_like(pair.reference.state_dict(), pair.mask), pair.mask.sparsity
-    )
+    return one_shot_like(pair.reference.state_dict(), pair.mask)
 
 
 def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, seed: int) -> dict[str, Any]:

@@ -109,9 +109,10 @@ class RunCLI(ConfigWinsCLI):
         if settings["fast_dev_run"]:
             return [*seeding, Preemption(None)]
         resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
+        run_settings = self._run_settings()
         files: list[Callback] = [
-            Claim(folder, self._run_settings()),
-            TensorBoardSummary(_hyperparameters(self._run_settings()), profile_figure),
+            Claim(folder, run_settings),
+            TensorBoardSummary(_hyperparameters(run_settings), profile_figure),
             MetricsFile(folder),
         ]
         return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point)]

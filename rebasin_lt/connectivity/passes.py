@@ -10,7 +10,8 @@ from torch import nn
 from rebasin_lt.matching.batches import state_of
 
 MEMORY = 2**30
-"""Bytes that the networks of one pass may take together: as many points as fit share their passes over the data."""
+"""Bytes of weights in one pass: as many points as fit share their passes over the data. States and the networks that
+hold copies of them exist side by side, so the peak is a small multiple of this."""
 
 T = TypeVar("T")
 

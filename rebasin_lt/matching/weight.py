@@ -64,7 +64,7 @@ def _settle(
     """The group's assignment with its open pairs rematched; None if that gains nothing."""
     rows = (~assignment.live_pairs).nonzero().squeeze(1)
     columns = assignment.indices[rows]
-    similarity = weight_similarity(group, source, reference, symmetry, permutation)[rows][:, rows]
+    similarity = weight_similarity(group, source, reference, symmetry, permutation, rows)
     forbidden = torch.outer(assignment.live_reference[rows], assignment.live_source[columns])
     similarity = similarity.masked_fill(forbidden, -1 - 2 * float(similarity.abs().sum()))
     order = solve_assignment(similarity, group)
@@ -141,19 +141,22 @@ def weight_similarity(
     reference: Mapping[str, Tensor],
     symmetry: Symmetry,
     permutation: Permutation,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Inner products of the weights that reference units and units of the permuted source are made of and read by.
 
     Shape (reference units, source units), fp64, on the CPU: the sum over every floating tensor and axis on which the
-    group acts, all other axes permuted with the source. Buffers count too.
+    group acts, all other axes permuted with the source. Buffers count too. `places`, indices of shape (n,): of the
+    units at these places only.
     """
-    size = symmetry.groups[group]
+    size = symmetry.groups[group] if places is None else len(places)
     similarity = torch.zeros(size, size, dtype=torch.float64)
     permuted = symmetry.permute({name: source[name] for name in floating_tensors(symmetry, source, group)}, permutation)
     for name in permuted:
         ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
         for dim, axis in enumerate(symmetry.axes[name]):
             for positions in axis.positions_of(group):
-                units = [tensor.movedim(dim, 0)[positions].flatten(1) for tensor in (theirs, ours)]
+                chosen = positions if places is None else positions[places]
+                units = [tensor.movedim(dim, 0)[chosen].flatten(1) for tensor in (theirs, ours)]
                 similarity += units[0] @ units[1].T
     return similarity

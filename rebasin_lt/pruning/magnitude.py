@@ -32,6 +32,14 @@ def prune_to_sparsity(state: Mapping[str, Tensor], mask: Mask, sparsity: float) 
     return _prune_count(state, mask, removals(mask, sparsity))
 
 
+def one_shot_like(state: Mapping[str, Tensor], mask: Mask) -> Mask:
+    """The one-shot magnitude mask of a network that keeps as many weights of the mask's tensors together as the mask.
+
+    Raises InputError as `magnitude_prune`.
+    """
+    return magnitude_prune(state, Mask.ones_like(state, mask), mask.sparsity)
+
+
 def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
     """Sparsity after each round of iterative pruning: `fraction` of what is left per round, every target hit exactly.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import remove_lowest
 
@@ -23,7 +23,7 @@ def mix_with_magnitude(mask: Mask, state: Mapping[str, Tensor], share: float) ->
     """
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}, expected a number from 0 (the mask) to 1 (the magnitudes)")
-    magnitude = prune_to_sparsity(state, Mask.ones_like(state, mask), mask.sparsity)
+    magnitude = one_shot_like(state, mask)
     size = {name: state[name].detach().cpu().abs() for name in mask}
     leaving = Mask({name: kept & ~magnitude[name] for name, kept in mask.items()})
     coming = Mask({name: kept & ~mask[name] for name, kept in magnitude.items()})

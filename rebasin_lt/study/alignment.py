@@ -21,7 +21,7 @@ from rebasin_lt.lit.data.loader import Batch, ImageLoader
 from rebasin_lt.matching.activation import MatchResult
 from rebasin_lt.matching.batches import device_of
 from rebasin_lt.models.registry import default_input_shape
-from rebasin_lt.pruning.magnitude import magnitude_prune
+from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
 from rebasin_lt.run_folder import CONFIG, RESULT, run_once
@@ -179,7 +179,7 @@ def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -
     `independent` is the expectation for independent masks with the same kept counts per tensor: a permutation does not
     change these, so it is the same for both.
     """
-    own = magnitude_prune(reference, Mask.ones_like(reference, mask), mask.sparsity)
+    own = one_shot_like(reference, mask)
     return {
         "permuted": permuted.overlap(own),
         "unpermuted": mask.overlap(own),

@@ -166,9 +166,8 @@ def _ends(
 
 
 def masked(state: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
-    """The state with its pruned weights at 0."""
-    kept = {} if mask is None else dict(mask)
-    return {name: tensor * kept[name].to(tensor.device) if name in kept else tensor for name, tensor in state.items()}
+    """The state with its pruned weights at 0, if there is a mask."""
+    return dict(state) if mask is None else mask.applied_to(state)
 
 
 def union(first: Mask, second: Mask) -> Mask:

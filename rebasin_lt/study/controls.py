@@ -67,7 +67,7 @@ def _open_images(settings: Control, loaded: LoadedNetwork) -> Images | None:
 def _describe(sources: Sources) -> dict[str, str]:
     """Metadata of the file: the options of its kind, defaults filled in, and the content of what it was made from."""
     settings, loaded = sources.settings, sources.loaded
-    recorded = ("mask", "ckpt", "sparsity", "share", "n_images", "batch_size", "seed")
+    recorded = ("mask", "ckpt", "sparsity", "share", "root", "n_images", "batch_size", "seed")
     values = {name: settings.value(name) for name in recorded if name in KINDS[settings.kind].uses}
     values["target_sparsity"] = values.pop("sparsity", None)
     values["mask_sha256"] = None if sources.imitated is None else sources.imitated.hash

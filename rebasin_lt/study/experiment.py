@@ -13,7 +13,7 @@ import torch
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.progress_line import ProgressLine
-from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.shuffles import permute_randomly, shuffle_layerwise
 from rebasin_lt.study import stages
@@ -106,8 +106,7 @@ def write_controls(folder: Path, source: Path, reference: Path, masks: list[Path
     for path, mask, moved in zip(masks, own, permuted, strict=True):
         moved.save(folder / "random_permutation" / path.name, source=str(path))
         shuffle_layerwise(mask, generator).save(folder / "shuffled" / path.name, source=str(path))
-        one_shot = prune_to_sparsity(weights, Mask.ones_like(weights, mask), mask.sparsity)
-        one_shot.save(folder / "b_magnitude" / path.name, source=str(reference))
+        one_shot_like(weights, mask).save(folder / "b_magnitude" / path.name, source=str(reference))
 
 
 def _accuracy(metrics: Mapping[str, float]) -> float:

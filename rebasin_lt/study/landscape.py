@@ -12,6 +12,7 @@ from torch import nn
 
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.connectivity.landscape import Plane, plane_losses
+from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors, write_json
 from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
@@ -66,7 +67,11 @@ def measure_plane(settings: Landscape, out: Path | str, progress: Progress | Non
     )
     network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
     symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
-    plane = Plane(network_b, symmetry.permute(network_a.state_dict(), permutation), network_b, network_a)
+    try:
+        plane = Plane(network_b, symmetry.permute(network_a.state_dict(), permutation), network_b, network_a)
+    except InputError as error:
+        given = f"--ckpt-a {settings.ckpt_a}, permuted by {settings.permutation}, and --ckpt-b {settings.ckpt_b}"
+        raise InputError(f"{given}: {error}") from error
     columns, rows = plane.grid(settings.points, settings.margin)
     contents = {
         "sha256_a": hash_tensors(network_a.state_dict()),

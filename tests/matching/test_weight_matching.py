@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.coordinate_ascent import ascend
-from rebasin_lt.matching.weight import Assignment, floating_tensors, inner_product, settle_ties
+from rebasin_lt.matching.weight import Assignment, floating_tensors, inner_product, settle_ties, weight_similarity
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
@@ -240,3 +240,14 @@ def test_match_weights_rejects_other_networks_and_symmetries() -> None:
         match_weights(source, other, symmetry)
     with pytest.raises(InputError, match="symmetry has .*, source_state does not: trace the symmetry of this network"):
         match_weights(other, other, symmetry)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_similarity_at_some_places_is_that_part_of_the_whole(name: str) -> None:
+    source, reference, symmetry = two_states(NETWORKS[name], 0)
+    permutation = symmetry.random(torch.Generator().manual_seed(0))
+    for group, size in symmetry.groups.items():
+        places = torch.arange(0, size, 3)
+        whole = weight_similarity(group, source, reference, symmetry, permutation)
+        part = weight_similarity(group, source, reference, symmetry, permutation, places)
+        torch.testing.assert_close(part, whole[places][:, places], rtol=1e-12, atol=1e-12)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.pruning.magnitude import magnitude_prune, prune_to_sparsity, waypoints
+from rebasin_lt.pruning.magnitude import magnitude_prune, one_shot_like, prune_to_sparsity, waypoints
 from rebasin_lt.pruning.mask import Mask
 
 
@@ -120,3 +120,13 @@ def test_pruning_rejects_wrong_amounts_and_diverged_weights():
     weights["a.weight"][0, 0] = float("nan")
     with pytest.raises(InputError, match="hold NaN or infinity: the training that made them diverged"):
         magnitude_prune(weights, mask, 0.5)
+
+
+def test_one_shot_like_keeps_as_many_of_the_largest_weights_as_the_mask() -> None:
+    state = {"a": torch.tensor([9.0, -8.0, 1.0, 2.0]), "b": torch.tensor([7.0, 3.0]), "c": torch.tensor([99.0])}
+    mask = Mask({"a": torch.tensor([False, True, True, False]), "b": torch.tensor([True, False])})
+    found = one_shot_like(state, mask)
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        "a": [True, True, False, False],
+        "b": [True, False],
+    }

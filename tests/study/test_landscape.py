@@ -75,7 +75,9 @@ def test_permutation_that_moves_nothing_is_refused(settings, planted, tmp_path) 
         planted / "identity.perm.safetensors"
     )
     identity = Landscape(settings.ckpt_a, settings.ckpt_b, str(planted / "identity.perm.safetensors"))
-    with pytest.raises(InputError, match="the three networks lie on one line"):
+    with pytest.raises(
+        InputError, match=r"^--ckpt-a .*, permuted by .*, and --ckpt-b .*: the three networks lie on one line"
+    ):
         measure_plane(identity, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

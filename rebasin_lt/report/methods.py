@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 COLOURS = {
     "ink": ("#1f2328", "#e6edf3"),
@@ -24,7 +24,7 @@ COLOURS = {
 }
 """Colour by role, for light and for dark ground: distinct to colour-blind readers, 4.5:1 against white and #0d1117."""
 
-_LINES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+_LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _MARKERS = "sDoXd"
 
 
@@ -35,7 +35,7 @@ class Method(NamedTuple):
     colour: str
     marker: str
     meaning: str
-    line: object = "-"
+    line: Any = "-"
 
 
 METHODS: Mapping[str, Method] = {

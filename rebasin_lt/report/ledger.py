@@ -1,0 +1,37 @@
+"""What a study has trained and what is left to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rebasin_lt.report.tables import Cell, Column, Table
+
+
+def ledger_table(stages: Sequence[dict[str, Any]]) -> Table:
+    """One row per kind of stage, and one for all: stages, epochs and training images, done and in total."""
+    kinds = list(dict.fromkeys(stage["kind"] for stage in stages))
+    rows = [_row(kind, [stage for stage in stages if stage["kind"] == kind]) for kind in kinds]
+    columns = [Column("stage", align="left")]
+    columns += [Column(f"{what}{end}") for what in ("stages", "epochs", "images") for end in (" done", " in all")]
+    return Table(columns, [*rows, _row("all", stages)])
+
+
+def stages_table(stages: Sequence[dict[str, Any]]) -> Table:
+    """One row per stage, for spreadsheets."""
+    names = ["kind", "path", "epochs", "images", "done"]
+    rows = [[str(stage[name]) if name in {"path", "done"} else stage[name] for name in names] for stage in stages]
+    return Table([Column(name) for name in names], rows)
+
+
+def progress_text(stages: Sequence[dict[str, Any]]) -> str:
+    """`12 of 60 stages`."""
+    return f"{sum(stage['done'] for stage in stages)} of {len(stages)} stages"
+
+
+def _row(name: str, stages: Sequence[dict[str, Any]]) -> list[Cell]:
+    done = [stage for stage in stages if stage["done"]]
+    totals: list[Cell] = [len(done), len(stages)]
+    for what in ("epochs", "images"):
+        totals += [f"{sum(stage[what] or 0 for stage in some):,}" for some in (done, stages)]
+    return [name.replace("_", " "), *totals]

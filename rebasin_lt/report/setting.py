@@ -1,0 +1,54 @@
+"""What a report must know of a study's settings: which numbers of the paper may stand beside its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rebasin_lt.report.published import Published, published
+
+_CLASSES = {"cifar100": 100, "imagenet": 1000}
+_MATCHED_AT = re.compile(r"permuted_(\d+)ep")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The dataset and network of a study, its rewind moments in their order, and its number of classes."""
+
+    dataset: str
+    arch: str
+    rewinds: tuple[str, ...]
+    num_classes: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Setting:
+        """From a study's config; what is not there is unknown, and has no published number."""
+        recipe = settings.get("recipe", {})
+        data, network = recipe.get("data", {}), recipe.get("network", {})
+        dataset = data.get("name", "")
+        classes = network.get("num_classes", _CLASSES.get(dataset, 10))
+        return cls(dataset, network.get("arch", ""), tuple(recipe.get("rewinds", ())), int(classes))
+
+    def published(
+        self, width: float, sparsity: float, rewind: str, method: str, metric: str = "top1"
+    ) -> Published | None:
+        """The paper's number for a cell of this study.
+
+        `permuted_5ep` is the paper's mask that was matched to B at epoch 5 (Table 15); `permuted_paper` is beside its
+        permuted mask, as `permuted` is.
+        """
+        early = _MATCHED_AT.fullmatch(method)
+        name = "permuted" if early or method == "permuted_paper" else method
+        at = int(early[1]) if early else None
+        return published(self.dataset, self.arch, width, name, sparsity, rewind=rewind, metric=metric, matched_at=at)
+
+    def published_dense(self, width: float) -> Published | None:
+        """The paper's dense accuracy, of the line in its figures, or else of its Table 1."""
+        return published(self.dataset, self.arch, width, "dense", 0)
+
+    def published_diversity(self, width: float, sparsity: float, setting: str, metric: str) -> Published | None:
+        """A number of the paper's Table 1; the rewind moment is not stated there."""
+        at = 0 if setting == "dense" else sparsity
+        return published(self.dataset, self.arch, width, setting, at, metric=metric, source="Table 1")

@@ -44,7 +44,7 @@ def accuracy_table(
             columns.append(Column(f"{label_of(name)}, published"))
             parts.append([_theirs(number) for number in beside])
     rows = [list(row) for row in zip(map(str, cells), *parts, strict=True)]
-    return Table(columns, rows, _caption(width, METRICS[metric], usual, dense))
+    return Table(columns, rows, _caption(width, metric, usual, dense, setting))
 
 
 def runs_table(
@@ -100,13 +100,14 @@ def _theirs(number: Published | None) -> Cell:
     return Estimate(100 * number.value, std, number.n or 0)
 
 
-def _caption(width: float, quantity: str, usual: int, dense: Sequence[float]) -> str:
+def _caption(width: float, metric: str, usual: int, dense: Sequence[float], setting: Setting) -> str:
     spread = f"mean ± sample standard deviation, n = {usual}" if usual > 1 else "one seed"
-    text = f"Width {width:g}: {quantity} in %, {spread}"
+    text = f"Width {width:g}: {METRICS[metric]} in %, {spread}"
     if dense:
         estimate = spread_of(dense).scaled(100)
         text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}"
-    return text
+    published = setting.published_dense(width) if metric == "top1" else None
+    return text if published is None else f"{text}; published: {100 * published.value:.2f} ({published.source})"
 
 
 def _numbers(estimate: Estimate) -> list[Cell]:

@@ -39,6 +39,8 @@ th, td { padding: 6px 14px 6px 0; text-align: left; font-weight: normal; white-s
   border-bottom: 1px solid var(--line); }
 .right { text-align: right; padding: 6px 0 6px 14px; }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom-color: var(--muted); }
+.tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 48px; }
+.tables .table { max-width: 100%; }
 details { margin: 0 0 12px; }
 summary { cursor: pointer; color: var(--muted); padding: 4px 0; }
 details .table { margin-top: 4px; }
@@ -81,8 +83,11 @@ class Section:
     parts: Sequence[Part]
 
 
+_SIDE_BY_SIDE: dict[type, str] = {Picture: "figures", Table: "tables"}
+
+
 def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> None:
-    """Write the page atomically. All text is escaped; neighbouring pictures stand side by side where there is room."""
+    """Write the page atomically. All text is escaped; neighbouring pictures, and tables, share rows where they fit."""
     numbers = iter(range(1, 1 + sum(isinstance(part, Picture) for section in sections for part in section.parts)))
     body = "\n".join(_section(section, numbers) for section in sections)
     write_text(
@@ -99,9 +104,9 @@ def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> Non
 def _section(section: Section, numbers: Iterator[int]) -> str:
     heading = f"<h2>{html.escape(section.heading)}</h2>\n" if section.heading else ""
     blocks = []
-    for is_picture, parts in groupby(section.parts, lambda part: isinstance(part, Picture)):
+    for kind, parts in groupby(section.parts, type):
         block = "\n".join(_part(part, numbers) for part in parts)
-        blocks.append(f'<div class="figures">\n{block}\n</div>' if is_picture else block)
+        blocks.append(f'<div class="{_SIDE_BY_SIDE[kind]}">\n{block}\n</div>' if kind in _SIDE_BY_SIDE else block)
     return f"<section>\n{heading}" + "\n".join(blocks) + "\n</section>"
 
 

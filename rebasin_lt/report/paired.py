@@ -40,9 +40,7 @@ def closure_table(width: float, cells: Mapping[Place, Group]) -> Table:
 def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
     """What alignment is worth at each width's highest sparsity: a row for each way to match A to B."""
     columns = [
-        Column("width"),
-        Column("sparsity"),
-        Column("method", align="left"),
+        *(Column(title, align="left") for title in ("width", "sparsity", "method")),
         Column("minus naive"),
         Column("minus LTH"),
         Column("gap closure"),
@@ -50,7 +48,11 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
         Column("seeds"),
     ]
     rows = [_headline_row(width, name, runs[width]) for width, name in _aligned(runs)]
-    return Table(columns, rows, "Accuracy in percentage points over all rewind points, with its 95 % interval")
+    return Table(
+        columns,
+        rows,
+        "Differences in percentage points, mean over rewind points, with 95 % interval; gap closure ± standard error",
+    )
 
 
 def headline(runs: Mapping[float, Mapping[Place, Group]]) -> str:

@@ -60,7 +60,7 @@ def panel_figure(
     rows, columns = -(-len(panels) // 2), min(2, len(panels))
     with figure_style():
         figure = Figure(figsize=(_WIDTH, 1.0))
-        head = 0.62 + _LINE * _draw_key(figure, drawn, panels, marks, level)
+        head = 0.78 + _LINE * _draw_key(figure, drawn, panels, marks, level)
         tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
         height = head + rows * tall + (rows - 1) * _GAP + _FOOT
         figure.set_size_inches(_WIDTH, height)

@@ -15,12 +15,16 @@ _MATCHED_AT = re.compile(r"permuted_(\d+)ep")
 
 @dataclass(frozen=True)
 class Setting:
-    """The dataset and network of a study, its rewind moments in their order, and its number of classes."""
+    """The dataset and network of a study, its rewind moments in their order, and its number of classes.
+
+    `as_published` is the method that does what the paper did: `permuted_paper` where a study has it, else `permuted`.
+    """
 
     dataset: str
     arch: str
     rewinds: tuple[str, ...]
     num_classes: int
+    as_published: str = "permuted"
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Setting:
@@ -29,18 +33,17 @@ class Setting:
         data, network = recipe.get("data", {}), recipe.get("network", {})
         dataset = data.get("name", "")
         classes = network.get("num_classes", _CLASSES.get(dataset, 10))
-        return cls(dataset, network.get("arch", ""), tuple(recipe.get("rewinds", ())), int(classes))
+        own = "permuted_paper" if "permuted_paper" in settings.get("methods", ()) else "permuted"
+        return cls(dataset, network.get("arch", ""), tuple(recipe.get("rewinds", ())), int(classes), own)
 
     def published(
         self, width: float, sparsity: float, rewind: str, method: str, metric: str = "top1"
     ) -> Published | None:
-        """The paper's number for a cell of this study.
-
-        `permuted_5ep` is the paper's mask that was matched to B at epoch 5 (Table 15); `permuted_paper` is beside its
-        permuted mask, as `permuted` is.
-        """
+        """The paper's number for a cell of this study; `permuted_5ep` is matched to B at epoch 5 (Table 15)."""
         early = _MATCHED_AT.fullmatch(method)
-        name = "permuted" if early or method == "permuted_paper" else method
+        if method == "permuted" != self.as_published:
+            return None
+        name = "permuted" if early or method == self.as_published else method
         at = int(early[1]) if early else None
         return published(self.dataset, self.arch, width, name, sparsity, rewind=rewind, metric=metric, matched_at=at)
 

@@ -120,19 +120,9 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
         )
         for name, figure in figures.items()
     ]
-    published = [_published_dense(setting, width) for width in runs] if metric == "top1" else []
     if metric == "top1" and outcome.pruned:
         tables.append(tickets_table(outcome.pruned))
-    return [*pictures, *filter(None, published), *map(_table, tables)]
-
-
-def _published_dense(setting: Setting, width: float) -> str:
-    number = setting.published_dense(width)
-    return (
-        f"Width {width:g}: the paper's dense accuracy is {100 * number.value:.2f} % ({number.source})."
-        if number
-        else ""
-    )
+    return [*pictures, *map(_table, tables)]
 
 
 def _pairs(runs: Runs) -> list[Part]:
@@ -143,15 +133,8 @@ def _pairs(runs: Runs) -> list[Part]:
         "for both, such as network B and the order of the data, cancels. Gap closure is (method − naive) / "
         "(LTH − naive), a ratio of means; – where the gap is not above 0 by two standard errors."
     )
-    tables = [
-        table
-        for width, cells in runs.items()
-        for table in (
-            difference_table(width, cells, "naive"),
-            difference_table(width, cells, "lth"),
-            closure_table(width, cells),
-        )
-    ]
+    tables = [difference_table(*one, against) for against in ("naive", "lth") for one in runs.items()]
+    tables += [closure_table(*one) for one in runs.items()]
     return [text, *(_table(table) for table in tables if len(table.columns) > 1)]
 
 
@@ -165,7 +148,9 @@ def _barriers(outcome: StudyOutcome) -> list[Part]:
         Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name)
         for name, figure in barrier_figures(outcome.barriers).items()
     ]
-    return [*pictures, _table(barriers_table(outcome.barriers))] if pictures else []
+    curves = [picture for picture in pictures if picture.name != "barriers"]
+    by_width = [picture for picture in pictures if picture.name == "barriers"]
+    return [*by_width, _table(barriers_table(outcome.barriers)), *curves] if pictures else []
 
 
 def _methods(outcome: StudyOutcome) -> list[Part]:

@@ -98,7 +98,9 @@ def _match(width: float, seed: int, matcher: str, sparsities: Sequence[float]) -
 def _line(
     noise: list[float], width: float, seed: int, matcher: str, split: str, correction: str, when: str
 ) -> dict[str, Any]:
-    height = (3.0 if when == "before" else 1.2 / width) * (1.0 if correction == "none" else 0.6) * (1 + 20 * noise.pop())
+    height = (
+        (3.0 if when == "before" else 1.2 / width) * (1.0 if correction == "none" else 0.6) * (1 + 20 * noise.pop())
+    )
     loss = [0.2 + 4 * height * alpha * (1 - alpha) for alpha in ALPHAS]
     error = [0.08 + height * alpha * (1 - alpha) for alpha in ALPHAS]
     key = {"width": width, "seed": seed, "matcher": matcher, "split": split, "correction": correction, "when": when}

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks._page import DOCS, between
 from rebasin_lt.files import write_text
-from rebasin_lt.report.figures import COLOURS, blank_figure, figure_style, save_figure  # one look for every figure
+from rebasin_lt.report.figures import blank_figure, figure_style, save_figure  # one look for every figure
+from rebasin_lt.report.methods import COLOURS
 from rebasin_lt.report.tables import Column, Table
 
 _NUMBERS = (

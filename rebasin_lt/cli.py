@@ -21,6 +21,7 @@ from rebasin_lt.commands.ensemble import ensemble
 from rebasin_lt.commands.landscape import landscape
 from rebasin_lt.commands.mask import mask
 from rebasin_lt.commands.permute import permute
+from rebasin_lt.commands.report import report
 from rebasin_lt.commands.study import study
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
@@ -38,9 +39,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "control": control,
     "mask": mask,
     "symmetry": symmetry,
+    "report": report,
     "demo": demo,
 }
 """Our own commands: functions with light signatures that import what they need when called."""
+
+POSITIONAL = {"report"}
+"""The commands that take what they need without its name: `report DIR`."""
 
 LIGHTNING = {
     "fit": "Train: dense, with iterative magnitude pruning, or under a mask (LightningCLI).",
@@ -179,7 +184,7 @@ def _run_own(arguments: list[str]) -> None:
         text = (inspect.getdoc(function) or "").splitlines()[0]
         own = ArgumentParser(description=text, exit_on_error=False, allow_abbrev=False)
         own.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
-        own.add_function_arguments(function, as_group=False, fail_untyped=True)
+        own.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, fail_untyped=True)
         commands.add_subcommand(name, own, help=text)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]

@@ -99,5 +99,5 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
         print(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")
     seconds = ledger.probe(grid) if probe else None
-    print()
-    print(ledger_table(ledger.ledger(state.plan, state.done, ledger.images_per_epoch(grid), seconds)).to_text(), end="")
+    rows = ledger.ledger(state.plan, state.done, ledger.images_per_epoch(grid), seconds)
+    print(f"\n{ledger_table(rows).to_text()}", end="")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.report.alignment import CORRECTIONS
-from rebasin_lt.report.figures import COLOURS, figure_style
+from rebasin_lt.report.figures import figure_style
+from rebasin_lt.report.methods import COLOURS
 from rebasin_lt.report.tables import Column, Table
 
 if TYPE_CHECKING:

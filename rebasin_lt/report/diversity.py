@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.files import write_text
-from rebasin_lt.report.figures import COLOURS, figure_style, save_figure
-from rebasin_lt.report.statistics import METHODS, Estimate, mean, sample_std
+from rebasin_lt.report.figures import figure_style, save_figure
+from rebasin_lt.report.methods import COLOURS, METHODS
+from rebasin_lt.report.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.tables import MISSING, Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {"imp": "IMP", **METHODS}
+LABELS = {"imp": "IMP", **{name: method.label for name, method in METHODS.items()}}
 
 
 def diversity_table(result: Mapping[str, Any]) -> Table:

@@ -19,26 +19,13 @@ import numpy as np
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, write_text
-from rebasin_lt.report.statistics import METHODS, Estimate, estimate_mean, group_records, sparsity_text
+from rebasin_lt.report.methods import COLOURS, Method, methods_of
+from rebasin_lt.report.statistics import Estimate, estimate_mean, group_records, sparsity_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {
-    "ink": ("#1f2328", "#e6edf3"),
-    "muted": ("#59636e", "#9aa4af"),
-    "grid": ("#d8dee4", "#30363d"),
-    "lth": ("#007f5c", "#34c79b"),
-    "permuted": ("#0067b0", "#58a6ff"),
-    "naive": ("#b84a00", "#ff9147"),
-    "b_magnitude": ("#7a6200", "#d4b13f"),
-    "random_permutation": ("#a0478a", "#e59acb"),
-    "shuffled": ("#6e6e6e", "#adadad"),
-}
-"""Colour by role, for light and for dark ground: distinct to colour-blind readers, 4.5:1 against white and #0d1117."""
-
-_MARKERS = {"lth": "o", "permuted": "s", "naive": "^", "b_magnitude": "P", "random_permutation": "D", "shuffled": "v"}
 _SERIES = ("naive", "permuted", "lth", "random_permutation", "shuffled")  # curves without a method, in this order
 _SIZE = (5.0, 3.6)  # inches; small, so that the text stays legible when a phone shows it 360 px wide
 _FONT = 10.5  # pt
@@ -191,28 +178,29 @@ def _draw_methods(
     axes: Axes, grouped: Mapping[float, Mapping[str, Mapping[int, float]]]
 ) -> list[tuple[str, float, str]]:
     """Draw a line per method; returns their labels, last values in percent and colour names."""
-    names = [name for name in METHODS if any(name in group for group in grouped.values())]
+    methods = methods_of(name for group in grouped.values() for name in group)
     positions = [_position(sparsity) for sparsity in grouped]
     step = 0.008 * (max(positions) - min(positions) or 1)
     labels = []
-    for index, name in reversed(list(enumerate(names))):  # the controls lie below
+    for index, (name, method) in reversed(list(enumerate(methods.items()))):  # the controls lie below
         points = [
-            (position + step * (index - (len(names) - 1) / 2), estimate_mean(list(group[name].values())).scaled(100))
+            (position + step * (index - (len(methods) - 1) / 2), estimate_mean(list(group[name].values())).scaled(100))
             for position, group in zip(positions, grouped.values(), strict=True)
             if name in group
         ]
-        _draw_points(axes, points, name)
-        labels.append((METHODS[name].replace(" ", "\n"), points[-1][1].value, name))
+        _draw_points(axes, points, method)
+        labels.append((method.label.replace(" ", "\n"), points[-1][1].value, method.colour))
     return labels
 
 
-def _draw_points(axes: Axes, points: Sequence[tuple[float, Estimate]], name: str) -> None:
+def _draw_points(axes: Axes, points: Sequence[tuple[float, Estimate]], method: Method) -> None:
     axes.errorbar(
         [position for position, _ in points],
         [estimate.value for _, estimate in points],
         yerr=[0.0 if math.isnan(estimate.error) else estimate.error for _, estimate in points],
-        color=COLOURS[name][0],
-        marker=_MARKERS[name],
+        color=COLOURS[method.colour][0],
+        marker=method.marker,
+        linestyle=method.line,
         markersize=5.5,
         linewidth=1.8,
         elinewidth=1.3,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.report.alignment import CORRECTIONS
-from rebasin_lt.report.figures import COLOURS, figure_style
+from rebasin_lt.report.figures import figure_style
+from rebasin_lt.report.methods import COLOURS
 from rebasin_lt.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:

@@ -1,31 +1,42 @@
-"""What a study costs, as a table."""
+"""What a study has trained and what is left to train."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rebasin_lt.report.tables import Cell, Column, Table
-from rebasin_lt.study.ledger import Cost
 
 
-def ledger_table(costs: Sequence[Cost]) -> Table:
-    """A row per kind of stage and one for all; hours are those of one worker, and of training alone."""
-    columns = [
-        Column("stage", "left"),
-        Column("stages"),
-        Column("done"),
-        Column("epochs"),
-        Column("epochs left"),
-        Column("images left"),
-        Column("hours left", decimals=2),
-    ]
-    rows: list[list[Cell]] = [
-        [c.kind, c.stages, c.done, c.epochs, c.epochs_left, c.images_left, c.hours_left] for c in costs
-    ]
-    rows.append(["all", *(_sum(column) for column in zip(*(row[1:] for row in rows), strict=True))])
-    return Table(columns, rows, "training alone, hours of one worker")
+def ledger_table(stages: Sequence[dict[str, Any]]) -> Table:
+    """One row per kind of stage, and one for all: stages, epochs and training images, done and in total; and where they
+    are known, the hours of training that are left to one worker."""
+    kinds = list(dict.fromkeys(stage["kind"] for stage in stages))
+    rows = [_row(kind, [stage for stage in stages if stage["kind"] == kind]) for kind in kinds]
+    columns = [Column("stage", align="left")]
+    columns += [Column(f"{what}{end}") for what in ("stages", "epochs", "images") for end in (" done", " in all")]
+    if any("hours" in stage for stage in stages):
+        columns.append(Column("hours left"))
+    return Table(columns, [*rows, _row("all", stages)])
 
 
-def _sum(values: Sequence[Cell]) -> Cell:
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return sum(numbers) if len(numbers) == len(values) else None
+def stages_table(stages: Sequence[dict[str, Any]]) -> Table:
+    """One row per stage, for spreadsheets."""
+    names = ["kind", "path", "epochs", "images", "done"]
+    rows = [[str(stage[name]) if name in {"path", "done"} else stage[name] for name in names] for stage in stages]
+    return Table([Column(name) for name in names], rows)
+
+
+def progress_text(stages: Sequence[dict[str, Any]]) -> str:
+    """`12 of 60 stages`."""
+    return f"{sum(stage['done'] for stage in stages)} of {len(stages)} stages"
+
+
+def _row(name: str, stages: Sequence[dict[str, Any]]) -> list[Cell]:
+    done = [stage for stage in stages if stage["done"]]
+    totals: list[Cell] = [len(done), len(stages)]
+    for what in ("epochs", "images"):
+        totals += [f"{sum(stage[what] or 0 for stage in some):,}" for some in (done, stages)]
+    if any("hours" in stage for stage in stages):
+        totals.append(float(sum(stage["hours"] for stage in stages if not stage["done"])))
+    return [name.replace("_", " "), *totals]

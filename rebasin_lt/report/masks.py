@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.report.figures import COLOURS, blank_figure, figure_style
+from rebasin_lt.report.figures import blank_figure, figure_style
+from rebasin_lt.report.methods import COLOURS
 from rebasin_lt.report.tables import Column, Table
 
 if TYPE_CHECKING:

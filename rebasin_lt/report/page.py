@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,11 @@ th, td { padding: 6px 14px 6px 0; text-align: left; font-weight: normal; white-s
   border-bottom: 1px solid var(--line); }
 .right { text-align: right; padding: 6px 0 6px 14px; }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom-color: var(--muted); }
+.tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 48px; }
+.tables .table { max-width: 100%; }
+details { margin: 0 0 12px; }
+summary { cursor: pointer; color: var(--muted); padding: 4px 0; }
+details .table { margin-top: 4px; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 28px 32px;
   margin: 0 0 16px; }
 figure { margin: 0; min-width: 0; }
@@ -49,11 +54,25 @@ figcaption { color: var(--muted); font-size: 0.92rem; max-width: 72ch; margin-to
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its caption (shown) and its description (what a reader who cannot see it should know)."""
+    """A figure with its caption (shown) and its description (what a reader who cannot see it should know).
+
+    `name` is that of its file, without a suffix, where the report is written as several files.
+    """
 
     figure: Figure
     caption: str
     description: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A long table, of which a page shows the caption until the reader opens it."""
+
+    table: Table
+
+
+Part = str | Table | Folded | Picture
 
 
 @dataclass(frozen=True)
@@ -61,11 +80,14 @@ class Section:
     """A heading and what stands under it, in order: paragraphs (plain text), tables and pictures."""
 
     heading: str
-    parts: Sequence[str | Table | Picture]
+    parts: Sequence[Part]
+
+
+_SIDE_BY_SIDE: dict[type, str] = {Picture: "figures", Table: "tables"}
 
 
 def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> None:
-    """Write the page atomically. All text is escaped; neighbouring pictures stand side by side where there is room."""
+    """Write the page atomically. All text is escaped; neighbouring pictures, and tables, share rows where they fit."""
     numbers = iter(range(1, 1 + sum(isinstance(part, Picture) for section in sections for part in section.parts)))
     body = "\n".join(_section(section, numbers) for section in sections)
     write_text(
@@ -82,13 +104,16 @@ def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> Non
 def _section(section: Section, numbers: Iterator[int]) -> str:
     heading = f"<h2>{html.escape(section.heading)}</h2>\n" if section.heading else ""
     blocks = []
-    for is_picture, parts in groupby(section.parts, lambda part: isinstance(part, Picture)):
+    for kind, parts in groupby(section.parts, type):
         block = "\n".join(_part(part, numbers) for part in parts)
-        blocks.append(f'<div class="figures">\n{block}\n</div>' if is_picture else block)
+        blocks.append(f'<div class="{_SIDE_BY_SIDE[kind]}">\n{block}\n</div>' if kind in _SIDE_BY_SIDE else block)
     return f"<section>\n{heading}" + "\n".join(blocks) + "\n</section>"
 
 
-def _part(part: str | Table | Picture, numbers: Iterator[int]) -> str:
+def _part(part: Part, numbers: Iterator[int]) -> str:
+    if isinstance(part, Folded):
+        bare = replace(part.table, caption="")
+        return f"<details>\n<summary>{html.escape(part.table.caption)}</summary>\n{_part(bare, numbers)}\n</details>"
     if isinstance(part, Table):
         label = html.escape(part.caption or "table", quote=True)
         return f'<div class="table" role="region" tabindex="0" aria-label="{label}">\n{part.to_html()}</div>'

@@ -14,16 +14,6 @@ import numpy as np
 
 from rebasin_lt.errors import InputError
 
-METHODS = {
-    "lth": "LTH",
-    "permuted": "permuted",
-    "naive": "naive",
-    "b_magnitude": "B's magnitude",
-    "random_permutation": "random permutation",
-    "shuffled": "shuffled",
-}
-"""The ways to obtain a sparse network, in the order of every table and figure, with the names people read."""
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -102,14 +92,12 @@ def gap_closure(lth: Mapping[int, float], permuted: Mapping[int, float], naive: 
 def group_records(records: Iterable[Mapping[str, Any]]) -> dict[float, dict[str, dict[int, float]]]:
     """Accuracies by sparsity (ascending), method and seed.
 
-    `records` are {seed, sparsity, method, accuracy}: the target sparsity, a name of METHODS, a fraction. Other keys
-    are ignored; a record that is there twice is refused, because averaging two settings would hide both.
+    `records` are {seed, sparsity, method, accuracy}: the target sparsity, any name, a fraction. Other keys are
+    ignored; a record that is there twice is refused, because averaging two settings would hide both.
     """
     grouped: dict[float, dict[str, dict[int, float]]] = {}
     for record in records:
         seed, sparsity, method, accuracy = (record[key] for key in ("seed", "sparsity", "method", "accuracy"))
-        if method not in METHODS:
-            raise InputError(f"records: method is {method!r}, expected one of {', '.join(METHODS)}")
         if not (0 <= accuracy <= 1 or math.isnan(accuracy)):
             raise InputError(f"records: accuracy is {accuracy}, expected a fraction from 0 to 1 (not percent)")
         seeds = grouped.setdefault(float(sparsity), {}).setdefault(method, {})

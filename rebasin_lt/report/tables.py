@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.report.methods import in_order, label_of
 from rebasin_lt.report.statistics import (
-    METHODS,
     Estimate,
     estimate_mean,
     gap_closure,
@@ -126,12 +126,12 @@ class Table:
 def experiment_table(records: Iterable[Mapping[str, Any]], dense: Sequence[float] = ()) -> Table:
     """The experiment in one row per sparsity: accuracy (%) by method, paired permuted - naive, gap closure.
 
-    `records` are {seed, sparsity, method, accuracy} with accuracies as fractions and the methods of
-    `statistics.METHODS`; methods without a record get no column. `dense` are accuracies of the dense networks.
+    `records` are {seed, sparsity, method, accuracy} with accuracies as fractions; each method that has a record gets
+    a column. `dense` are accuracies of the dense networks.
     """
     grouped = group_records(records)
-    methods = [name for name in METHODS if any(name in group for group in grouped.values())]
-    columns = [Column("sparsity"), *(Column(METHODS[name], decimals=1) for name in methods)]
+    methods = in_order(name for group in grouped.values() for name in group)
+    columns = [Column("sparsity"), *(Column(label_of(name), decimals=1) for name in methods)]
     columns += [Column("permuted − naive", decimals=1, signed=True), Column("gap closure")]
     rows = [[sparsity_text(sparsity), *_experiment_cells(group, methods)] for sparsity, group in grouped.items()]
     return Table(columns, rows, _experiment_caption(grouped, dense))

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.plan import KINDS, Stage
+from rebasin_lt.study.plan import Stage
 
 _PROBE_SECONDS = 2.0
 _PROBE_STEPS = 3
-
-
-class Cost(NamedTuple):
-    """Of the stages of one kind."""
-
-    kind: str
-    stages: int
-    done: int
-    epochs: int
-    epochs_left: int
-    images: int | None  # that training sees, each as often as it does; None where the data are not here
-    images_left: int | None
-    hours_left: float | None  # of one worker, training alone; None where nothing was measured
 
 
 def ledger(
@@ -32,23 +19,17 @@ def ledger(
     done: Collection[str],
     images_per_epoch: int | None,
     seconds_per_image: Mapping[float, float] | None = None,
-) -> list[Cost]:
-    """The cost of each kind of stage that there is, in the order of KINDS; `seconds_per_image` by width."""
-    costs = []
-    for kind in KINDS:
-        of_kind = [stage for stage in stages.values() if stage.kind == kind]
-        left = [stage for stage in of_kind if stage.path not in done]
-        if not of_kind:
-            continue
-        epochs, epochs_left = (sum(stage.epochs for stage in group) for group in (of_kind, left))
-        hours = None
-        if seconds_per_image is not None and images_per_epoch is not None:
-            hours = sum(s.epochs * images_per_epoch * seconds_per_image[s.width] for s in left) / 3600
-        images = [None if images_per_epoch is None else count * images_per_epoch for count in (epochs, epochs_left)]
-        costs.append(
-            Cost(kind, len(of_kind), len(of_kind) - len(left), epochs, epochs_left, images[0], images[1], hours)
-        )
-    return costs
+) -> list[dict[str, Any]]:
+    """A row per stage: kind, path, whether it is done, epochs, training images (each as often as it is seen; None where
+    their number is not known), and hours of training on one worker where `seconds_per_image` by width are given."""
+    rows = []
+    for path, stage in stages.items():
+        images = None if images_per_epoch is None else stage.epochs * images_per_epoch
+        row = {"kind": stage.kind, "path": path, "epochs": stage.epochs, "images": images, "done": path in done}
+        if seconds_per_image is not None and images is not None:
+            row["hours"] = images * seconds_per_image[stage.width] / 3600
+        rows.append(row)
+    return rows
 
 
 def images_per_epoch(study: Study) -> int | None:
@@ -87,6 +68,8 @@ def _seconds_per_image(study: Study, width: float) -> float:
     from rebasin_lt.models.registry import default_input_shape
     from rebasin_lt.study.subjects import resolve_device
 
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it
     network = {**study.recipe.network, "width": width}
     device, batch = resolve_device("auto"), build_data(**study.recipe.data).batch_size
     net = Classifier(**network).net.to(device)

@@ -86,7 +86,7 @@ class _Names:
             self.width,
             self.study.recipe.dense_epochs,
             outputs=("final.ckpt", *(f"rewind/{moment}.ckpt" for moment in moments)),
-            settings={"seed": stage_seed(seed, f"dense_{role}")},
+            settings={"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role},
         )
 
     def imp(self, seed: int, role: str) -> Stage:
@@ -98,7 +98,7 @@ class _Names:
             self.study.recipe.prune_epochs,
             (dense.path,),
             tuple(f"imp/{mask_name(target)}" for target in self.study.recipe.targets),
-            {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path},
+            {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
         )
 
     def match(self, matcher: str, a: int, b: int) -> Stage:
@@ -113,7 +113,10 @@ class _Names:
             0,
             needs,
             ("permutation.perm.safetensors", *masks),
-            {"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
+            {
+                **{"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
+                "repetition": a if a == b else None,
+            },
         )
 
     def control(self, method: str, seed: int, rewind: str) -> Stage:
@@ -170,7 +173,7 @@ class _Names:
             self.width,
             0,
             (match.settings["a"], match.settings["b"], match.path),
-            settings={"a": match.settings["a"], "b": match.settings["b"], "match": match.path, "matcher": matcher},
+            settings={**match.settings, "match": match.path},
         )
 
     def ensembles(self, sparsity: float, rewind: str) -> Iterator[Stage]:

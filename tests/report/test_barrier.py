@@ -9,7 +9,8 @@ from itertools import product
 import pytest
 
 from rebasin_lt.report.barrier import barriers_csv, barriers_figure, barriers_table
-from rebasin_lt.report.figures import COLOURS, figure_svg
+from rebasin_lt.report.figures import figure_svg
+from rebasin_lt.report.methods import COLOURS
 
 ALPHAS = [0, 0.25, 0.5, 0.75, 1]
 

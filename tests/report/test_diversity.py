@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from rebasin_lt.report.diversity import diversity_figure, diversity_table, write_diversity
-from rebasin_lt.report.figures import COLOURS, figure_svg
+from rebasin_lt.report.figures import figure_svg
+from rebasin_lt.report.methods import COLOURS
 
 
 def values(accuracies: list[float], ensemble: float, disagreement: float | None) -> dict[str, Any]:

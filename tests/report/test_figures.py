@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.figures import (
-    COLOURS,
     accuracy_figure,
     barrier_figure,
     figure_svg,
     save_figure,
     spread,
 )
+from rebasin_lt.report.methods import COLOURS
 
 ACCURACIES = {"lth": 0.95, "permuted": 0.9, "naive": 0.6, "random_permutation": 0.59, "shuffled": 0.2}
 RECORDS = [

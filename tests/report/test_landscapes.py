@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from rebasin_lt.report.figures import COLOURS, figure_svg
+from rebasin_lt.report.figures import figure_svg
 from rebasin_lt.report.landscapes import plane_table, planes_figure, two_weights_figure, two_weights_table
+from rebasin_lt.report.methods import COLOURS
 from rebasin_lt.study.two_weights import two_weights
 
 X, Y = np.linspace(-2, 12, 9), np.linspace(-1, 9, 7)

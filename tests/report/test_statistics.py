@@ -137,7 +137,6 @@ def test_records_are_grouped_by_ascending_sparsity() -> None:
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([record(method="dense")], "method is 'dense', expected one of lth, permuted, naive"),
         ([record(accuracy=95.0)], r"accuracy is 95.0, expected a fraction from 0 to 1 \(not percent\)"),
         ([record(), record(accuracy=0.9)], "seed 0, sparsity 0.9, method 'lth' is there twice"),
     ],

@@ -1,0 +1,45 @@
+"""The sections of a page as a Markdown file, with its figures as files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rebasin_lt.files import write_text
+from rebasin_lt.report.figures import save_figure
+from rebasin_lt.report.page import Folded, Part, Picture, Section
+from rebasin_lt.report.tables import Table
+
+
+def write_markdown(path: Path | str, title: str, sections: Sequence[Section]) -> list[Path]:
+    """Write the file, and every picture as `NAME.svg` beside it; returns the paths, the file's own first."""
+    path = Path(path)
+    pictures = [part for section in sections for part in section.parts if isinstance(part, Picture)]
+    figures = [path.parent / f"{picture.name}.svg" for picture in pictures]
+    for picture, figure in zip(pictures, figures, strict=True):
+        save_figure(picture.figure, figure)
+    write_text(path, "\n".join(_lines(title, sections)))
+    return [path, *figures]
+
+
+def _lines(title: str, sections: Sequence[Section]) -> Iterable[str]:
+    yield f"# {_plain(title)}\n"
+    for section in sections:
+        if section.heading:
+            yield f"## {_plain(section.heading)}\n"
+        yield from map(_part, section.parts)
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Picture):
+        return f"![{_plain(part.description)}]({part.name}.svg)\n\n{_plain(part.caption)}\n"
+    if isinstance(part, Folded):
+        return part.table.to_markdown()
+    return part.to_markdown() if isinstance(part, Table) else f"{_plain(part)}\n"
+
+
+def _plain(text: str) -> str:
+    """Text that stays as it is: what Markdown or HTML would read as markup is escaped."""
+    for mark in "\\`*_[]<>":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

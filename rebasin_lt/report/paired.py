@@ -1,0 +1,161 @@
+"""Differences between methods, paired by seed, and how much of the gap to LTH each closes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from rebasin_lt.report.methods import in_order, is_aligned, label_of
+from rebasin_lt.report.runs import Group, Place, over_rewinds
+from rebasin_lt.report.statistics import Estimate, gap_closure, paired_difference, sparsity_text
+from rebasin_lt.report.tables import Cell, Column, Table
+
+_POINTS, _CLOSURE = Column("", signed=True), Column("")
+ALL_REWINDS = "mean"
+
+
+def difference_table(width: float, cells: Mapping[Place, Group], against: str) -> Table:
+    """One row per sparsity and rewind moment: every other method minus `against`, with its 95 % interval."""
+    methods = [name for name in in_order(chain.from_iterable(cells.values())) if name != against]
+    rows: list[list[Cell]] = [
+        [str(place), *(_with_interval(_difference([group], name, against)) for name in methods)]
+        for place, group in cells.items()
+    ]
+    columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
+    text = f"Width {width:g}: accuracy minus that of {label_of(against)} in percentage points, with its 95 % interval"
+    return Table(columns, rows, text)
+
+
+def closure_table(width: float, cells: Mapping[Place, Group]) -> Table:
+    """One row per sparsity and rewind moment: the gap closure of every method, ± its standard error."""
+    methods = [name for name in in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
+    rows: list[list[Cell]] = [
+        [str(place), *(_closure([group], name) for name in methods)] for place, group in cells.items()
+    ]
+    columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
+    return Table(columns, rows, f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH")
+
+
+def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
+    """What alignment is worth at each width's highest sparsity: a row for each way to match A to B."""
+    columns = [
+        *(Column(title, align="left") for title in ("width", "sparsity", "method")),
+        Column("minus naive"),
+        Column("minus LTH"),
+        Column("gap closure"),
+        Column("rewind points"),
+        Column("seeds"),
+    ]
+    rows = [_headline_row(width, name, runs[width]) for width, name in _aligned(runs)]
+    return Table(
+        columns,
+        rows,
+        "Differences in percentage points, mean over rewind points, with 95 % interval; gap closure ± standard error",
+    )
+
+
+def headline(runs: Mapping[float, Mapping[Place, Group]]) -> str:
+    """The one sentence: what the first way to match A to B is worth at the widest network and its highest sparsity."""
+    found = list(_aligned(runs))
+    width = max((width for width, _ in found), default=None)
+    name = next((name for each, name in found if each == width), "")
+    sparsity, groups = (0.0, []) if width is None else _highest(runs[width])
+    gain = _difference(groups, name, "naive")
+    if gain is None:
+        return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
+    better = "better" if gain.value >= 0 else "worse"
+    text = (
+        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {label_of(name)} mask is "
+        f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
+        f"({_confidence(gain)}{_over(groups)})"
+    )
+    closure = _closure(groups, name)
+    closed = f", and closes {_CLOSURE.text(closure)} of the gap between naive and LTH" if closure else ""
+    return f"{text}{closed}."
+
+
+def pairs_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
+    """One row per width, place, method and what it is compared with, for spreadsheets; differences of fractions.
+
+    The rewind `mean` is over all rewind moments at which a seed has both.
+    """
+    names = "width sparsity rewind method against difference standard_error low high n gap_closure gap_closure_error"
+    rows = [
+        [width, *place, name, against, *_numbers(difference, difference.interval()), *_numbers(closure)[:2]]
+        for width, cells in runs.items()
+        for place, groups in _places(cells)
+        for name in in_order(chain.from_iterable(groups))
+        for against in ("naive", "lth")
+        if name != against and (difference := _difference(groups, name, against)) is not None
+        for closure in [_closure(groups, name) if name != "lth" and against == "naive" else None]
+    ]
+    return Table([Column(name) for name in names.split()], rows)
+
+
+def _difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:
+    """Paired by seed, after averaging over the groups, which are rewind moments."""
+    means = over_rewinds(groups, [name, against])
+    return paired_difference(means[name], means[against])
+
+
+def _closure(groups: Sequence[Group], name: str) -> Estimate | None:
+    means = over_rewinds(groups, ["lth", name, "naive"])
+    return gap_closure(means["lth"], means[name], means["naive"])
+
+
+def _with_interval(estimate: Estimate | None) -> Cell:
+    """`+1.31 [+0.90, +1.72]`, in percentage points."""
+    if estimate is None:
+        return None
+    low, high = (100 * end for end in estimate.interval())
+    value = _POINTS.text(100 * estimate.value)
+    return value if math.isnan(low) else f"{value} [{_POINTS.text(low)}, {_POINTS.text(high)}]"
+
+
+def _numbers(estimate: Estimate | None, interval: tuple[float, float] | None = None) -> list[Cell]:
+    """Value and standard error, the ends of the interval, and the count; None for what one seed cannot tell."""
+    if estimate is None:
+        return [None, None, None]
+    known = [None if math.isnan(number) else number for number in (estimate.value, estimate.error, *(interval or ()))]
+    return [*known, estimate.count]
+
+
+def _highest(cells: Mapping[Place, Group]) -> tuple[float, list[Group]]:
+    """The highest sparsity, and its groups by rewind moment."""
+    sparsity = max(place.sparsity for place in cells)
+    return sparsity, [group for place, group in cells.items() if place.sparsity == sparsity]
+
+
+def _aligned(runs: Mapping[float, Mapping[Place, Group]]) -> Iterator[tuple[float, str]]:
+    for width, cells in runs.items():
+        yield from ((width, name) for name in in_order(chain.from_iterable(_highest(cells)[1])) if is_aligned(name))
+
+
+def _headline_row(width: float, name: str, cells: Mapping[Place, Group]) -> list[Cell]:
+    sparsity, groups = _highest(cells)
+    gains: list[Cell] = [_with_interval(_difference(groups, name, against)) for against in ("naive", "lth")]
+    count = sum(bool(group.get(name)) for group in groups)
+    seeds = len({seed for group in groups for seed in group.get(name, {})})
+    place: list[Cell] = [f"{width:g}", sparsity_text(sparsity), label_of(name)]
+    return [*place, *gains, _closure(groups, name), count, seeds]
+
+
+def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:
+    """Every place with its group, then every sparsity that has several rewind moments with the groups of all."""
+    yield from ((place, [group]) for place, group in cells.items())
+    for sparsity in dict.fromkeys(place.sparsity for place in cells):
+        groups = [group for place, group in cells.items() if place.sparsity == sparsity]
+        if len(groups) > 1:
+            yield Place(sparsity, ALL_REWINDS), groups
+
+
+def _confidence(estimate: Estimate) -> str:
+    if estimate.count < 2:
+        return "one seed, so no interval"
+    low, high = (_POINTS.text(100 * end) for end in estimate.interval())
+    return f"95 % interval {low} to {high}, {estimate.count} seeds"
+
+
+def _over(places: Sequence[Group]) -> str:
+    return f", mean over {len(places)} rewind points" if len(places) > 1 else ""

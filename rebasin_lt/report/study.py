@@ -1,0 +1,180 @@
+"""The report of a study: one page that needs nothing else, the same as Markdown, and its numbers as CSV files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.files import write_text
+from rebasin_lt.report.accuracy import METRICS, accuracy_table, runs_table, summary_table, tickets_table
+from rebasin_lt.report.accuracy_figures import accuracy_figures
+from rebasin_lt.report.ledger import ledger_table, progress_text, stages_table
+from rebasin_lt.report.markdown import write_markdown
+from rebasin_lt.report.methods import methods_of
+from rebasin_lt.report.page import Folded, Part, Picture, Section, write_page
+from rebasin_lt.report.paired import closure_table, difference_table, headline, headline_table, pairs_table
+from rebasin_lt.report.runs import Group, Place, group_runs
+from rebasin_lt.report.setting import Setting
+from rebasin_lt.report.study_barriers import barrier_figures, barrier_runs_table, barriers_table, curves_table
+from rebasin_lt.report.study_diversity import diversity_runs_table, diversity_table
+from rebasin_lt.report.study_overlap import overlap_runs_table, overlap_table
+from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.study.outcome import StudyOutcome
+
+LONG = 16
+"""Rows from which a table is folded in the page."""
+
+Runs = Mapping[float, Mapping[Place, Group]]
+
+
+def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
+    """Write report.html, report.md with its figures, and the numbers as CSV into `out`; returns the paths, page first.
+
+    What a study does not have yet is left out or written as –; equal outcomes give equal bytes.
+    """
+    out = Path(out)
+    setting = Setting.of(outcome.settings)
+    runs = {metric: group_runs(outcome.sparse, setting.rewinds, metric) for metric in METRICS}
+    sections = [section for section in _sections(outcome, setting, runs) if section.parts]
+    page = out / "report.html"
+    write_page(page, outcome.title, sections)
+    written = write_markdown(out / "report.md", outcome.title, sections)
+    numbers = _numbers(outcome, setting, runs)
+    for name, table in numbers.items():
+        write_text(out / f"{name}.csv", table.to_csv())
+    return [page, *written, *(out / f"{name}.csv" for name in numbers)]
+
+
+def summary(outcome: StudyOutcome) -> str:
+    """What a terminal shows: progress, the headline and its table."""
+    runs = group_runs(outcome.sparse, Setting.of(outcome.settings).rewinds)
+    table = headline_table(runs)
+    lines = [
+        f"{outcome.title}: {progress_text(outcome.stages)}",
+        headline(runs),
+        *([table.to_text()] * bool(table.rows)),
+    ]
+    return "\n".join(lines)
+
+
+def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> Iterable[Section]:
+    yield Section("", _introduction(outcome, runs["top1"]))
+    yield Section("Accuracy", _accuracy(outcome, setting, runs["top1"], "top1"))
+    if setting.num_classes > 10:
+        yield Section("Top-5 accuracy", _accuracy(outcome, setting, runs["top5"], "top5"))
+    yield Section("Differences between methods, paired by seed", _pairs(runs["top1"]))
+    yield Section("Between the networks", _barriers(outcome))
+    diversity = diversity_table(outcome.diversity, setting)
+    yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
+    overlap = overlap_table(outcome.matches)
+    yield Section("Overlap of the masks", [_table(overlap)] if overlap.rows else [])
+    yield Section("What each method is", _methods(outcome))
+    yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
+
+
+def _numbers(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> dict[str, Table]:
+    """The CSV files by name; each has its head where there is no row."""
+    return {
+        "accuracy": runs_table(outcome.dense, outcome.pruned, outcome.sparse),
+        "summary": summary_table(runs, setting),
+        "paired": pairs_table(runs["top1"]),
+        "barriers": barrier_runs_table(outcome.barriers),
+        "curves": curves_table(outcome.barriers),
+        "overlap": overlap_runs_table(outcome.matches),
+        "diversity": diversity_runs_table(outcome.diversity),
+        "ledger": stages_table(outcome.stages),
+    }
+
+
+def _introduction(outcome: StudyOutcome, runs: Runs) -> list[Part]:
+    done = sum(stage["done"] for stage in outcome.stages)
+    state = "complete" if done == len(outcome.stages) else "not complete: what is missing is written as –"
+    parts: list[Part] = [
+        "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
+        "by a permutation that matches A to B; B is trained under it from its own weights at a rewind point. Masks "
+        "simulate sparsity: nothing here runs faster.",
+    ]
+    if not done and not outcome.sparse:
+        return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)})."]
+    table = headline_table(runs)
+    parts += [headline(runs), *([table] if table.rows else [])]
+    return [*parts, f"{progress_text(outcome.stages)} done; the study is {state}."]
+
+
+def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[Part]:
+    dense: dict[float, list[float]] = {}
+    for run in outcome.dense:
+        if run.get(metric) is not None:
+            dense.setdefault(run["width"], []).append(run[metric])
+    figures = accuracy_figures(runs, setting, dense, metric)
+    tables = [accuracy_table(width, cells, setting, dense.get(width, ()), metric) for width, cells in runs.items()]
+    pictures = [
+        Picture(
+            figure,
+            f"{METRICS[metric].capitalize()} of each sparse network; band: ± one sample standard deviation over seeds; "
+            "dashed: mean of the dense networks; hollow marks: the paper's published means. Points are at equal steps.",
+            f"Line chart of {METRICS[metric]}, a line per method and a panel per setting: {name}",
+            name,
+        )
+        for name, figure in figures.items()
+    ]
+    if metric == "top1" and outcome.pruned:
+        tables.append(tickets_table(outcome.pruned))
+    return [*pictures, *map(_table, tables)]
+
+
+def _pairs(runs: Runs) -> list[Part]:
+    if not runs:
+        return []
+    text = (
+        "Mean difference over the seeds that both methods have, with its 95 % Student t interval. What varies alike "
+        "for both, such as network B and the order of the data, cancels. Gap closure is (method − naive) / "
+        "(LTH − naive), a ratio of means; – where the gap is not above 0 by two standard errors."
+    )
+    tables = [difference_table(*one, against) for against in ("naive", "lth") for one in runs.items()]
+    tables += [closure_table(*one) for one in runs.items()]
+    return [text, *(_table(table) for table in tables if len(table.columns) > 1)]
+
+
+def _barriers(outcome: StudyOutcome) -> list[Part]:
+    captions = {
+        "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
+        "curves-loss": "Mean loss along the straight line from A to B.",
+        "curves-error": "The same for the share of images classified wrongly.",
+    }
+    pictures = [
+        Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name)
+        for name, figure in barrier_figures(outcome.barriers).items()
+    ]
+    curves = [picture for picture in pictures if picture.name != "barriers"]
+    by_width = [picture for picture in pictures if picture.name == "barriers"]
+    return [*by_width, _table(barriers_table(outcome.barriers)), *curves] if pictures else []
+
+
+def _methods(outcome: StudyOutcome) -> list[Part]:
+    named = [run["method"] for run in outcome.sparse]
+    return [f"{method.label}: {method.meaning}" for method in methods_of(named).values()]
+
+
+def _ledger(outcome: StudyOutcome) -> list[Part]:
+    return [ledger_table(outcome.stages)] if outcome.stages else []
+
+
+def _settings(outcome: StudyOutcome) -> list[Part]:
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in _flat(outcome.settings)]
+    columns = [Column("setting", align="left"), Column("value", align="left")]
+    return [_table(Table(columns, rows, "Settings of the study"))] if rows else []
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _table(table: Table) -> Part:
+    return Folded(table) if len(table.rows) > LONG else table

@@ -29,6 +29,14 @@ def test_lists_and_flags_are_written_as_people_do():
     assert spelled_out(['--mask=["a"]'], command) == ['--mask=["a"]']
 
 
+def test_numbers_in_lists_stay_what_they_are():
+    def command(seeds: list[int], widths: list[float]) -> None:
+        """A command."""
+
+    written = ["--seeds", "0", "10", "--widths", "1", "0.5"]
+    assert spelled_out(written, command) == ["--seeds=[0, 10]", "--widths=[1, 0.5]"]
+
+
 def python(code):
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)

@@ -27,6 +27,7 @@ def study(
     launcher: Literal["local", "slurm"] = "local",
     workers: int | None = None,
     workers_per_gpu: int = 1,
+    threads: int = 1,
     slurm: Slurm = _SLURM,
     dry_run: bool = False,
     probe: bool = True,
@@ -49,22 +50,20 @@ def study(
         launcher: processes on this machine, or jobs in SLURM
         workers: processes on this machine; one per GPU or core if not given
         workers_per_gpu: several for networks that leave a GPU idle
+        threads: of each worker or task; results are equal to the last bit only for equal numbers
         slurm: how jobs are submitted
         dry_run: only print the stages and what they cost
         probe: measure for a few seconds how long training takes here, for --dry-run
     """
     from pathlib import Path
 
-    from rebasin_lt.errors import InputError
     from rebasin_lt.study.folder import check_study_folder, claim_study
     from rebasin_lt.study.grid import Study
-    from rebasin_lt.study.launch import run_study
+    from rebasin_lt.study.launch import Launcher, run_study
     from rebasin_lt.study.plan import plan
     from rebasin_lt.study.state import State
 
-    for name, value in (("workers", workers), ("workers-per-gpu", workers_per_gpu)):
-        if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}, expected at least 1")
+    where = Launcher(launcher, workers, workers_per_gpu, threads, slurm)
     grid = Study(
         title=title,
         recipe=recipe,
@@ -86,7 +85,7 @@ def study(
 
         check_study(grid)
     with claim_study(folder, grid):
-        run_study(grid, folder, state, launcher, workers, workers_per_gpu, slurm)
+        run_study(grid, folder, state, where)
     print(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
 
 

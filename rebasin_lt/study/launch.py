@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rebasin_lt.errors import RebasinError
+from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.status_table import StatusTable
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.slurm_options import Slurm
@@ -20,27 +21,38 @@ class StagesFailed(RebasinError):
     """Some stages of a study failed; the others are complete."""
 
 
-def run_study(
-    study: Study,
-    folder: Path,
-    state: State,
-    launcher: str,
-    workers: int | None,
-    workers_per_gpu: int,
-    slurm: Slurm,
-) -> None:
+@dataclass(frozen=True)
+class Launcher:
+    """Where stages run: `local` or `slurm`; how many `workers` here, and threads that each worker or task uses."""
+
+    name: str = "local"
+    workers: int | None = None
+    workers_per_gpu: int = 1
+    threads: int = 1
+    slurm: Slurm = field(default_factory=Slurm)
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "workers_per_gpu", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+
+
+def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> None:
     """Do what is left; the folder is claimed. Raises StagesFailed, naming the first, after everything else is done."""
     if len(state.done) == len(state.plan):
         return
     with StatusTable() as table:
-        if launcher == "slurm":
+        if launcher.name == "slurm":
             from rebasin_lt.study.slurm import run_slurm
 
-            run_slurm(folder, state, slurm, lambda now: table(status_lines(study.title, now, slurm.max_running)))
+            slurm = launcher.slurm
+            count = slurm.max_running
+            run_slurm(folder, state, slurm, launcher.threads, lambda now: table(status_lines(study.title, now, count)))
         else:
             from rebasin_lt.study.local import places, run_local
 
-            found = places(workers, workers_per_gpu)
+            found = places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
             run_local(folder, state, found, lambda now: table(status_lines(study.title, now, len(found))))
     if len(state.done) < len(state.plan):
         raise StagesFailed(_failure(folder, state))

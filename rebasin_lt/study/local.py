@@ -15,7 +15,7 @@ from pathlib import Path
 from rebasin_lt.errors import Preempted
 from rebasin_lt.stop_request import stop_request
 from rebasin_lt.study.state import State
-from rebasin_lt.study.worker import ANSWERS
+from rebasin_lt.study.worker import ANSWERS, THREADS
 
 _GRACE = 60.0  # seconds for workers to write where they are
 _LOOK = 0.5  # seconds between two looks at signals
@@ -151,17 +151,17 @@ def _death(code: int) -> str:
     return f"its process was killed by {signal.Signals(-code).name}{hint}"
 
 
-def places(workers: int | None, workers_per_gpu: int) -> list[dict[str, str]]:
-    """The environment of each worker: which GPU is its own, and how many threads it may use.
+def places(workers: int | None, workers_per_gpu: int, threads: int) -> list[dict[str, str]]:
+    """The environment of each worker: which GPU is its own, and how many threads it uses.
 
     Without `workers` there are `workers_per_gpu` for each GPU, or, where there is none, one for each core.
     """
     import torch
 
-    cores, gpus = len(os.sched_getaffinity(0)), _gpus() if torch.cuda.is_available() else []
-    count = workers or (len(gpus) * workers_per_gpu if gpus else cores)
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // count)), "MKL_NUM_THREADS": str(max(1, cores // count))}
-    return [{**threads, **({"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if gpus else {})} for k in range(count)]
+    gpus = _gpus() if torch.cuda.is_available() else []
+    count = workers or (len(gpus) * workers_per_gpu if gpus else len(os.sched_getaffinity(0)))
+    own = {name: str(threads) for name in THREADS}
+    return [{**own, **({"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if gpus else {})} for k in range(count)]
 
 
 def _gpus() -> list[str]:

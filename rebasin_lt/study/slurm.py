@@ -18,6 +18,7 @@ from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
 from rebasin_lt.study.task import read_answer
+from rebasin_lt.study.worker import THREADS
 
 JOBS = "jobs.json"
 _SCRIPT = """#!/bin/bash
@@ -28,6 +29,7 @@ _SCRIPT = """#!/bin/bash
 #SBATCH --requeue
 #SBATCH --signal=USR1@120
 {options}
+{threads}
 {setup}
 srun --kill-on-bad-exit=1 {python} -m rebasin_lt.study.task {folder} {tasks} "$SLURM_ARRAY_TASK_ID"
 code=$?
@@ -42,7 +44,7 @@ class SlurmError(RebasinError):
     """What SLURM's commands said when they refused."""
 
 
-def run_slurm(folder: Path, state: State, slurm: Slurm, show: Callable[[State], None]) -> None:
+def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Callable[[State], None]) -> None:
     """Submit what is not complete, unless jobs of this study are in the queue already, and follow them to their end.
 
     Raises Preempted after SIGTERM or SIGUSR1, and KeyboardInterrupt; the jobs go on either way. Raises SlurmError for
@@ -54,7 +56,7 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, show: Callable[[State], 
         )
     jobs = _recorded(folder)
     if not _alive(jobs):
-        jobs = _submit(folder, state, slurm)
+        jobs = _submit(folder, state, slurm, threads)
     try:
         _follow(folder, state, slurm, jobs, show)
     except KeyboardInterrupt:
@@ -62,7 +64,7 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, show: Callable[[State], 
         raise
 
 
-def _submit(folder: Path, state: State, slurm: Slurm) -> list[str]:
+def _submit(folder: Path, state: State, slurm: Slurm, threads: int) -> list[str]:
     """Arrays of stages of one kind that can run side by side; returns the ids of their jobs."""
     place = folder / "slurm"
     place.mkdir(exist_ok=True)
@@ -73,7 +75,7 @@ def _submit(folder: Path, state: State, slurm: Slurm) -> list[str]:
         tasks = [paths[start : start + size] for start in range(0, len(paths), size)]
         write_json(place / f"{name}.json", tasks)
         script = place / f"{name}.sbatch"
-        write_text(script, _script(folder, name, len(tasks), slurm))
+        write_text(script, _script(folder, name, len(tasks), slurm, threads))
         before = sorted({job_of[need] for stage in stages for need in stage.needs if need in job_of})
         after = [f"--dependency=afterany:{':'.join(before)}"] if before else []
         job = _call("sbatch", "--parsable", *after, str(script)).strip().partition(";")[0]
@@ -95,7 +97,7 @@ def _arrays(state: State) -> Iterator[tuple[str, list[Stage]]]:
         yield f"{level}-{kind}", stages
 
 
-def _script(folder: Path, name: str, count: int, slurm: Slurm) -> str:
+def _script(folder: Path, name: str, count: int, slurm: Slurm, threads: int) -> str:
     place = folder.resolve() / "slurm"
     return _SCRIPT.format(
         name=f"{folder.resolve().name}-{name}",
@@ -103,6 +105,7 @@ def _script(folder: Path, name: str, count: int, slurm: Slurm) -> str:
         most=slurm.max_running,
         log=f"{place}/%x-%A_%a.log",
         options="\n".join(f"#SBATCH {option}" for option in slurm.options),
+        threads="\n".join(f"export {name}={threads}" for name in THREADS),
         setup=slurm.setup,
         python=shlex.quote(sys.executable),
         folder=shlex.quote(str(folder.resolve())),

@@ -18,6 +18,8 @@ from queue import SimpleQueue
 from typing import Any
 
 ANSWERS = "REBASIN_LT_ANSWERS"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Sums are rounded in another order by another number of threads, so whoever launches says how many."""
 
 
 def log_file(folder: Path, stage: str) -> Path:
@@ -75,7 +77,7 @@ def _run(folder: Path, path: str) -> None:
     from rebasin_lt.study.work import run_stage
 
     quiet()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(int(os.environ.get(THREADS[0], "1")))
     study = read_study(folder)
     run_stage(study, plan(study)[path], folder)
 

@@ -32,10 +32,10 @@ def claim_study(folder: Path, study: Study) -> FolderLock:
 
 def check_study_folder(folder: Path, study: Study) -> None:
     """Raise InputError where the folder holds another study, or one that has more on an axis; write nothing."""
-    check_folder(folder, study.primitives(), but=_growing(study))
-    if not (folder / CONFIG).exists():
+    there = read_study(folder) if (folder / CONFIG).exists() else None
+    check_folder(folder, study.primitives(), but=[*_growing(study), *([] if there is None else _growing(there))])
+    if there is None:
         return
-    there = read_study(folder)
     for axis in GROWS:
         before, now = getattr(there, axis), getattr(study, axis)
         missing = [value for value in before if value not in now]

@@ -9,15 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shipped_studies import STUDIES, read
 
-from rebasin_lt.config_files import find_config, shipped
-from rebasin_lt.strict_yaml import read_yaml
-from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS, Study
 from rebasin_lt.study.plan import KINDS, Stage, plan, stage_seed
 from rebasin_lt.study.recipe import Recipe
 
-STUDIES = [name for name in shipped() if name.startswith("studies/")]
 SMALL = Study(
     title="small",
     recipe=Recipe(targets=(0.5, 0.75), fraction=0.5, rewinds=("0it", "2ep"), dense_epochs=4, epochs_per_round=1),
@@ -25,12 +22,6 @@ SMALL = Study(
     widths=[1, 0.5],
     methods=[*FIXED_METHODS, "permuted", *CONTROL_METHODS],
 )
-
-
-def read(name):
-    settings = read_yaml(find_config(name))
-    grid = {key: value for key, value in settings.items() if key not in {"out", "launcher", "slurm"}}
-    return study_of(grid, name)
 
 
 def grown(study, **changes):

@@ -4,25 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shipped_studies import STUDIES, read
 
 from rebasin_lt.cli import main
-from rebasin_lt.config_files import find_config, shipped
+from rebasin_lt.config_files import find_config
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.report.methods import METHODS
 from rebasin_lt.report.setting import Setting
 from rebasin_lt.strict_yaml import read_yaml
-from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.work import check_study
-
-STUDIES = [name for name in shipped() if name.startswith("studies/")]
-NOT_OF_THE_GRID = ("out", "launcher", "slurm")
-
-
-def read(name):
-    """The grid in a shipped file."""
-    settings = read_yaml(find_config(name))
-    return study_of({key: value for key, value in settings.items() if key not in NOT_OF_THE_GRID}, name)
 
 
 def test_every_table_of_the_paper_has_a_study():

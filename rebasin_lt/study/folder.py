@@ -50,6 +50,11 @@ def check_study_folder(folder: Path, study: Study) -> None:
                 f"output folder {folder} holds another study: matchers.{name} is {dict(settings)} there and "
                 f"{dict(study.matchers[name])} here; choose another name, or another folder"
             )
+    if study.diversity is not None and there.seeds[0] != study.seeds[0]:
+        raise InputError(
+            f"output folder {folder} holds another study: diversity takes its mask from the first of seeds, which is "
+            f"{there.seeds[0]} there and {study.seeds[0]} here; add seeds behind it, or choose another folder"
+        )
     if there.kept_moments != study.kept_moments:
         raise InputError(
             f"output folder {folder} holds another study: its dense networks were kept at "

@@ -108,6 +108,16 @@ def test_another_study_is_refused_and_leaves_the_folder_as_it_was(folder, change
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml"]
 
 
+def test_the_seed_that_gives_ensembles_their_mask_stays(tmp_path):
+    study = changed(diversity={"sparsities": [0.9]})
+    with claim_study(tmp_path / "study", study):
+        pass
+    check_study_folder(tmp_path / "study", replace(study, seeds=[0, 2, 1]))
+    message = "diversity takes its mask from the first of seeds, which is 0 there and 2 here; add seeds behind it, or"
+    with pytest.raises(InputError, match=message):
+        check_study_folder(tmp_path / "study", replace(study, seeds=[2, 0, 1]))
+
+
 def test_nothing_is_made_where_a_look_is_enough(tmp_path):
     check_study_folder(tmp_path / "none", STUDY)
     assert not (tmp_path / "none").exists()

@@ -76,7 +76,7 @@ def test_folders_can_be_read(name):
     number, moment = r"\d+(\.\d+)?", r"\d+(it|ep)"
     cell = rf"method=\w+,sparsity={number},rewind={moment}"
     parts = rf"dense_[ab]|imp_[ab]|match/\w+|barrier/\w+|controls/\w+(,rewind={moment})?|sparse/{cell}"
-    member = rf"member=\d+/(match/\w+|sparse/{cell})|sparsity={number},rewind={moment}"
+    member = rf"member=\d+/(match/\w+|sparse/{cell})|sparsity={number},rewind={moment},members=\d+"
     for path in plan(read(name)):
         assert re.fullmatch(rf"width={number}/(seed=\d+/({parts})|diversity/({member}))", path), path
 
@@ -203,6 +203,16 @@ def test_ensembles_compare_the_networks_b_under_the_mask_of_the_first_a():
     assert member.settings["seed"] == stage_seed(1, "sparse")
     assert set(ensemble.needs) >= {
         path.rpartition("/")[0].removesuffix("/imp") for path in ensemble.settings["members"]["imp"]
+    }
+
+
+def test_more_seeds_are_another_ensemble_of_the_members_there_were():
+    few, more = (grown(SMALL, diversity={}, seeds=seeds) for seeds in ([0, 1], [0, 1, 2]))
+    ensembles = {path for path, stage in few.items() if stage.kind == "diversity"}
+    assert "width=1/diversity/sparsity=0.75,rewind=2ep,members=2" in ensembles
+    assert "width=1/diversity/sparsity=0.75,rewind=2ep,members=3" in more
+    assert {path: more[path] for path in few if path not in ensembles} == {
+        path: stage for path, stage in few.items() if path not in ensembles
     }
 
 

@@ -100,7 +100,7 @@ def test_the_recipe_of_a_width_has_it_and_every_moment() -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_grid_is_the_same_after_its_folder_s_file(name) -> None:
+def test_a_grid_is_the_same_when_read_from_its_folder(name) -> None:
     grid = read(name)
     again = study_of(json.loads(json.dumps(grid.primitives())), "here")
     assert again == grid

@@ -56,6 +56,7 @@ class Study:
     diversity: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
         for name, values in (("seeds", self.seeds), ("widths", self.widths), ("methods", self.methods)):
             _check_axis(name, values)
         for name, values in (("recipe.targets", self.recipe.targets), ("recipe.rewinds", self.recipe.rewinds)):

@@ -17,7 +17,7 @@ from rebasin_lt.stop_request import stop_request
 from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
-from rebasin_lt.study.task import read_answer
+from rebasin_lt.study.task import answer_file, read_answer
 from rebasin_lt.study.worker import THREADS
 
 JOBS = "jobs.json"
@@ -70,6 +70,8 @@ def _submit(folder: Path, state: State, slurm: Slurm, threads: int) -> list[str]
     place.mkdir(exist_ok=True)
     job_of: dict[str, str] = {}
     jobs: list[str] = []
+    for path in state.plan:
+        answer_file(folder, path).unlink(missing_ok=True)  # of an earlier run
     for name, stages in _arrays(state):
         paths, size = [stage.path for stage in stages], slurm.stages_per_task
         tasks = [paths[start : start + size] for start in range(0, len(paths), size)]

@@ -71,7 +71,7 @@ def test_a_study_may_grow(folder, changes):
     [
         ({"seeds": [1]}, "seeds has 0 there and not here; add to it, or choose another folder"),
         ({"seeds": [0, 2, 3]}, "seeds has 1 there and not here"),
-        ({"widths": [2]}, "widths has 1 there and not here"),
+        ({"widths": [2]}, "widths has 1.0 there and not here"),
         ({"methods": ["lth"]}, "methods has permuted there and not here"),
         (
             {"matchers": {"permuted": {}, "later": {"at": "5ep"}}},

@@ -24,8 +24,8 @@ GRIDS = [
     ({"seeds": []}, "seeds is empty, expected at least one value"),
     ({"seeds": [0, 1, 0]}, "seeds is [0, 1, 0], which holds 0 twice"),
     ({"seeds": [0, -1]}, "seeds is [0, -1], expected numbers from 0 on"),
-    ({"widths": [1, 1.0]}, "widths is [1, 1.0], which holds 1 twice"),
-    ({"widths": [0]}, "widths is [0], expected positive numbers"),
+    ({"widths": [1, 1.0]}, "widths is [1.0, 1.0], which holds 1.0 twice"),
+    ({"widths": [0]}, "widths is [0.0], expected positive numbers"),
     ({"methods": []}, "methods is empty, expected at least one value"),
     ({"methods": ["lth", "lth"]}, "methods is ['lth', 'lth'], which holds lth twice"),
     ({"methods": ["permutd"]}, "methods holds 'permutd', which is not known (did you mean permuted?): expected lth, "),
@@ -87,7 +87,7 @@ def test_a_grid_that_cannot_be_is_refused(settings, message) -> None:
 
 def test_moments_to_match_at_are_kept_beside_those_to_rewind_to() -> None:
     matchers = {"permuted": {}, "end": {"at": "final"}, "early": {"at": "5ep"}, "first": {"at": "1ep"}}
-    assert study(matchers=matchers).kept_moments == ("0it", "1ep", "5ep")
+    assert study({"rewinds": ("2ep", "1ep")}, matchers=matchers).kept_moments == ("2ep", "1ep", "5ep")
 
 
 def test_the_recipe_of_a_width_has_it_and_every_moment() -> None:

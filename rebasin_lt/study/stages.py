@@ -119,20 +119,20 @@ def _train(
         result = finished(folder)
         if result is None:
             result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
-            if _is_first():
+            if is_first():
                 finish(folder, result)
                 (folder / LAST).unlink(missing_ok=True)
     return result
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
     """Whether this is the first, or the only, of the processes that train together."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _claimed(folder: Path, config: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """The folder, claimed by the first of the processes that train together."""
-    return claim_folder(folder, config, _BY_CONTENT) if _is_first() else nullcontext()
+    return claim_folder(folder, config, _BY_CONTENT) if is_first() else nullcontext()
 
 
 def _run(
@@ -144,7 +144,7 @@ def _run(
     callbacks: Sequence[Callback],
     stage: str,
 ) -> dict[str, float]:
-    if _is_first():
+    if is_first():
         remove_temporaries(folder)
     seed_everything(seed, workers=True, verbose=False)
     module = build()

@@ -39,7 +39,8 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
     Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop.
     """
     _KINDS[stage.kind](study, stage, folder)
-    os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
+    if stages.is_first():  # another process that trains along may be here before the result is
+        os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
 
 
 def check_study(study: Study) -> None:

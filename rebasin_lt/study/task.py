@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -69,4 +70,6 @@ def read_answer(folder: Path, path: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # srun ends the others with it when the first of them has ended with 75: theirs must be that too
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))

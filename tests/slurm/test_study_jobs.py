@@ -26,9 +26,9 @@ SMALL = replace(
 OPTIONS = ["--launcher", "slurm", "--slurm.stages_per_task", "3", "--slurm.poll_seconds", "0.5"]
 
 
-def start(cluster: dict[str, str], config: Path, out: Path) -> subprocess.Popen[str]:
+def start(cluster: dict[str, str], config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(config, out, *OPTIONS), env=cluster, **pipes)
+    return subprocess.Popen(command(config, out, *OPTIONS, *more), env=cluster, **pipes)
 
 
 def call(cluster: dict[str, str], *arguments: str) -> str:
@@ -87,3 +87,22 @@ def test_a_failed_stage_is_told_and_an_interrupted_follower_comes_back(cluster, 
     assert jobs.read_text() == sent  # followed, not sent again
     assert "1 of 14 stages failed, " in errors
     assert "the first, width=1/seed=0/imp_a: output folder" in errors
+
+
+@pytest.mark.slow
+def test_a_task_of_two_processes_is_told_to_stop_and_comes_back(cluster, tmp_path) -> None:
+    """Both train; the one that ends first must not take the other's code, 75, with it."""
+    pair = {"num_nodes": 2, "devices": 1, "strategy": "ddp", "accelerator": "cpu"}
+    recipe = replace(SMALL.recipe, trainer=pair, dense_epochs=200)
+    config = write_config(tmp_path / "pair.yaml", replace(SMALL, methods=["naive"], recipe=recipe, barrier=None))
+    out = tmp_path / "study"
+    process = start(cluster, config, out, "--slurm.options", "[--nodes=2, --ntasks-per-node=1]")
+    dense, jobs = out / "width=1/seed=0/dense_a", out / "slurm" / "jobs.json"
+    until(lambda: (dense / "metrics.jsonl").exists())
+    first = json.loads(jobs.read_text())[0]
+    call(cluster, "scancel", "--signal=USR1", f"{first}_0")
+    printed, errors = process.communicate(timeout=400)
+    assert (process.returncode, errors) == (0, "")
+    assert f"rebasin-lt report {out} shows them" in printed
+    assert "Restarts=1" in call(cluster, "scontrol", "show", "job", f"{first}_0")
+    assert (out / "logs/width=1/seed=0/dense_a.rank1.log").exists()

@@ -103,3 +103,18 @@ def test_two_processes_train_a_stage_together(tmp_path):
     assert codes == [0, 0], [log.read_text() for log in logs]
     assert State.of(plan(study), tmp_path / "study").done == {DENSE}
     assert read_answer(tmp_path / "study", DENSE)["state"] == "done"
+
+
+def test_a_process_that_has_stopped_keeps_its_code_when_srun_ends_the_others(tmp_path):
+    """SIGTERM comes while the interpreter ends, here held up at its very end."""
+    _, arguments = make(tmp_path, [])
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, time\natexit.register(lambda: (print('ending', flush=True), time.sleep(2)))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "rebasin_lt.study.task", *map(str, arguments)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ending\n"
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    process.stdout.close()

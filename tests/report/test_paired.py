@@ -63,8 +63,8 @@ def test_headline_is_over_all_rewind_points_of_the_highest_sparsity() -> None:
 def test_headline_says_worse_and_one_seed() -> None:
     cells = {Place(0.9, "1ep"): {"permuted": {0: 0.7}, "naive": {0: 0.8}}}
     assert headline({1: cells}) == (
-        "At width 1 and sparsity 0.90, training under the permuted mask is 10.00 percentage points worse than under the "
-        "unpermuted one (one seed, so no interval)."
+        "At width 1 and sparsity 0.90, training under the permuted mask is 10.00 percentage points worse than under "
+        "the unpermuted one (one seed, so no interval)."
     )
 
 

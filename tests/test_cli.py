@@ -29,6 +29,14 @@ def test_lists_and_flags_are_written_as_people_do():
     assert spelled_out(['--mask=["a"]'], command) == ['--mask=["a"]']
 
 
+def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("methods: [lth, naive]\n")
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"report: {tmp_path / 'report' / 'report.html'}, " in capsys.readouterr().out
+    assert main(["report", "--out", str(tmp_path / "other"), str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "other", "report"]
+
+
 def python(code):
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)

@@ -64,7 +64,7 @@ def settings(work: Path) -> dict[str, Setting]:
         data=small,
         network={"arch": "resnet20", "width": 1, "num_classes": 10, "input_shape": [3, 16, 16]},
         targets=(0.95,),
-        rewind="10ep",
+        rewinds=("10ep",),
         dense={"learning_rate": 0.1},
         prune={"learning_rate": 0.02},
         sparse={"learning_rate": 0.05},
@@ -74,7 +74,7 @@ def settings(work: Path) -> dict[str, Setting]:
         trainer=trainer,
     )
     # Only the line between these is measured: their masks come from one round of pruning.
-    line = replace(resnet20, fraction=0.95, dense_epochs=8, rewind="6ep")
+    line = replace(resnet20, fraction=0.95, dense_epochs=8, rewinds=("6ep",))
     wide = replace(line, network={**resnet20.network, "width": 4})
     # The paper's VGG11 has no batch norm; without it, nothing is learnt in a training this short.
     vgg11 = replace(
@@ -166,9 +166,9 @@ def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, 
     for method in METHODS:
         records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
     if setting.trained:
-        from_b = stages.rewind_file(dense["b"], recipe)
+        from_b = stages.rewind_file(dense["b"], recipe.rewinds[-1])
         own.save(folder / "controls" / "one-shot.mask.safetensors")
-        controls = {"LTH": (_mask_path(setting, folder), stages.rewind_file(dense["a"], recipe))}
+        controls = {"LTH": (_mask_path(setting, folder), stages.rewind_file(dense["a"], recipe.rewinds[-1]))}
         controls["B's one-shot mask"] = (folder / "controls" / "one-shot.mask.safetensors", from_b)
         if setting.own_mask:
             stages.prune(folder / "own", recipe, dense["b"], seeds["own"])
@@ -183,7 +183,7 @@ def _open(setting: Setting, folder: Path, index: int) -> Pair:
     data = build_data(**recipe.data)
     batches = list(data.sweep("train", num_images=setting.num_images, batch_size=500))
     source, reference = (load_network(folder / f"dense_{role}" / stages.FINAL).network for role in "ab")
-    early = [load_network(stages.rewind_file(folder / f"dense_{role}", recipe)).network for role in "ab"]
+    early = [load_network(stages.rewind_file(folder / f"dense_{role}", recipe.rewinds[-1])).network for role in "ab"]
     target = recipe.targets[-1]
     ticket = load_network(folder / "imp" / "imp" / f"sparsity-{target:g}.ckpt").network
     symmetry = trace_symmetry(source, batches[0][0][:2])
@@ -240,7 +240,7 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
     if method in setting.trained:
         permuted_mask = folder / "masks" / f"{method}.mask.safetensors"
         mask.save(permuted_mask)
-        init = stages.rewind_file(folder / "dense_b", setting.recipe)
+        init = stages.rewind_file(folder / "dense_b", setting.recipe.rewinds[-1])
         record["accuracy"] = _train(setting, folder, method, permuted_mask, init, seed)
     write_json(path, record)
     return record
@@ -249,7 +249,10 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
 def _train(setting: Setting, folder: Path, method: str, mask: Path, init: Path, seed: int) -> float:
     """Test accuracy in % after training under a mask."""
     run_folder = folder / "sparse" / method.replace(" ", "-").replace("'", "")
-    return stages.train_sparse(run_folder, setting.recipe, mask, init, seed)["test/top1"]
+    recipe = setting.recipe
+    return stages.train_sparse(run_folder, recipe, mask, init, seed, recipe.epochs_after(recipe.rewinds[-1]))[
+        "test/top1"
+    ]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rebasin_lt.commands.landscape import landscape
 from rebasin_lt.commands.mask import mask
 from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.report import report
+from rebasin_lt.commands.study import study
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import RebasinError
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "landscape": landscape,
     "diversity": diversity,
     "ensemble": ensemble,
+    "study": study,
     "control": control,
     "mask": mask,
     "symmetry": symmetry,

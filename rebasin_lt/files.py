@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # whoever only looks which runs are complete need not wait for torch
+    from torch import Tensor
 
 
 @contextmanager
@@ -88,12 +88,16 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def write_tensors(path: Path | str, content: Any) -> None:
     """Write what `torch.load(…, weights_only=True)` reads, atomically."""
+    import torch
+
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)  # given a path, it would not say why the disk refused it
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """sha256 over names, dtypes, shapes and bytes, independent of the mapping's order and of memory layout."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -111,13 +111,15 @@ def run_once(
     config: Mapping[str, Any],
     work: Callable[[], Mapping[str, Any]],
     outputs: Collection[str] = (),
+    but: Collection[str] = (),
 ) -> dict[str, Any]:
     """The result of the run that `config` describes: read, if `folder` holds it complete, else that of `work`.
 
-    Complete means with all its `outputs`, files of `folder` that `work` writes beside the result. The folder is locked
-    meanwhile. Raises as `claim_folder`, `finished` and `work`.
+    Complete means with all its `outputs`, files of `folder` that `work` writes beside the result. Settings named in
+    `but` may differ: paths of what is told apart by its content. The folder is locked meanwhile. Raises as
+    `claim_folder`, `finished` and `work`.
     """
-    with claim_folder(folder, config):
+    with claim_folder(folder, config, but):
         result = finished(folder)
         if result is None or not all((Path(folder) / name).is_file() for name in outputs):
             result = dict(work())

@@ -30,6 +30,7 @@ TIERS = {
     "connectivity": 0,
     "diversity": 0,
     "errors": 0,
+    "status_table": 0,
     "files": 0,
     "folder_lock": 0,
     "config_files": 0,

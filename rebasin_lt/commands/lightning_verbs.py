@@ -197,6 +197,7 @@ _MAY_DIFFER = (
     "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
     "resume.every_steps",
     "resume.every_minutes",
+    "resume.every_epoch",
 )
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -38,30 +37,6 @@ def one_shot_like(state: Mapping[str, Tensor], mask: Mask) -> Mask:
     Raises InputError as `magnitude_prune`.
     """
     return magnitude_prune(state, Mask.ones_like(state, mask), mask.sparsity)
-
-
-def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
-    """Sparsity after each round of iterative pruning: `fraction` of what is left per round, every target hit exactly.
-
-    The chain 1−(1−f)^r is cut at each target and goes on from there, so one run serves all targets. The masks beyond
-    the first target are therefore not those of separate runs, which would not have stopped there. Raises InputError
-    unless the targets increase within (0, 1) and the fraction lies in (0, 1).
-    """
-    if not 0 < fraction < 1:
-        raise InputError(f"imp fraction is {fraction}, expected a number between 0 and 1")
-    if not targets or not all(0 < target < 1 for target in targets):
-        raise InputError(f"imp targets are {list(targets)}, expected sparsities between 0 and 1")
-    if any(later <= earlier for earlier, later in pairwise(targets)):
-        raise InputError(f"imp targets are {list(targets)}, expected increasing sparsities")
-    rounds: list[float] = []
-    sparsity = 0.0
-    for target in targets:
-        while sparsity < target:
-            sparsity = 1 - (1 - sparsity) * (1 - fraction)
-            if sparsity > target - 1e-9:  # a chain that lands on the target must not need a round more for rounding
-                sparsity = target
-            rounds.append(sparsity)
-    return rounds
 
 
 def _prune_count(state: Mapping[str, Tensor], mask: Mask, count: int) -> Mask:

@@ -65,7 +65,7 @@ def _introduction(recipe: Recipe, outcome: Outcome) -> str:
     return (
         "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
         "by the permutation that matches their activations; B is trained under it from its own weights at "
-        f"{recipe.rewind}. {seeds} paired repetition{'s' * (seeds != 1)} on scikit-learn's handwritten digits, "
+        f"{recipe.rewinds[-1]}. {seeds} paired repetition{'s' * (seeds != 1)} on scikit-learn's handwritten digits, "
         "8×8 pixels, 1,000 of them for training. Masks simulate sparsity: nothing here runs faster."
     )
 

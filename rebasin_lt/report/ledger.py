@@ -9,11 +9,14 @@ from rebasin_lt.report.tables import Cell, Column, Table
 
 
 def ledger_table(stages: Sequence[dict[str, Any]]) -> Table:
-    """One row per kind of stage, and one for all: stages, epochs and training images, done and in total."""
+    """One row per kind of stage, and one for all: stages, epochs and training images, done and in total; and where they
+    are known, the hours of training that are left to one worker."""
     kinds = list(dict.fromkeys(stage["kind"] for stage in stages))
     rows = [_row(kind, [stage for stage in stages if stage["kind"] == kind]) for kind in kinds]
     columns = [Column("stage", align="left")]
     columns += [Column(f"{what}{end}") for what in ("stages", "epochs", "images") for end in (" done", " in all")]
+    if any("hours" in stage for stage in stages):
+        columns.append(Column("hours left"))
     return Table(columns, [*rows, _row("all", stages)])
 
 
@@ -34,4 +37,6 @@ def _row(name: str, stages: Sequence[dict[str, Any]]) -> list[Cell]:
     totals: list[Cell] = [len(done), len(stages)]
     for what in ("epochs", "images"):
         totals += [f"{sum(stage[what] or 0 for stage in some):,}" for some in (done, stages)]
+    if any("hours" in stage for stage in stages):
+        totals.append(float(sum(stage["hours"] for stage in stages if not stage["done"])))
     return [name.replace("_", " "), *totals]

@@ -83,7 +83,7 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
     }
     work = partial(_align, settings, out, given, progress or (lambda *_: None))
     outputs = [PERMUTATION, PERMUTED, *given.masks, *map(permutation_file, given.masks)]
-    return run_once(out, {**asdict(settings), **contents}, work, outputs)
+    return run_once(out, {**asdict(settings), **contents}, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "root"))
 
 
 def _check_settings(settings: Alignment) -> None:

@@ -92,7 +92,8 @@ def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | No
     }
     tell = progress or (lambda *_: None)
     work = partial(_measure, settings, reference.network, lines, corrections, images, tell)
-    return run_once(out, {**asdict(settings), **contents}, work)
+    paths = ("ckpt_a", "ckpt_b", "permutation", "masks", "root")
+    return run_once(out, {**asdict(settings), **contents}, work, but=paths)
 
 
 def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] | list[str]) -> None:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
+from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.moment import Moment
-from rebasin_lt.pruning.magnitude import waypoints
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.run_folder import finished, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
@@ -127,15 +128,16 @@ def _member(settings: Ensembles, index: int) -> Iterator[Stage]:
         yield _dense(network, recipe, seed)
     yield _imp(folder / "imp", recipe, network, seed + 1)
     yield Stage(folder / "match", 0, partial(_match, settings, network, folder / "match"))
-    from_a, from_b = (stages.rewind_file(dense, recipe) for dense in (settings.network_a, network))
+    from_a, from_b = (stages.rewind_file(dense, recipe.rewinds[-1]) for dense in (settings.network_a, network))
     solutions = {
         "lth": (settings.mask_a, from_a),
         "permuted": (settings.permuted_mask(index), from_b),
         "naive": (settings.mask_a, from_b),
     }
     for name, (mask, init_from) in solutions.items():
-        run = partial(stages.train_sparse, folder / name, recipe, mask, init_from, seed + 2)
-        yield Stage(folder / name, recipe.sparse_epochs, run)
+        epochs = recipe.epochs_after(recipe.rewinds[-1])
+        run = partial(stages.train_sparse, folder / name, recipe, mask, init_from, seed + 2, epochs)
+        yield Stage(folder / name, epochs, run)
 
 
 def _dense(folder: Path, recipe: Recipe, seed: int) -> Stage:
@@ -143,8 +145,7 @@ def _dense(folder: Path, recipe: Recipe, seed: int) -> Stage:
 
 
 def _imp(folder: Path, recipe: Recipe, network: Path, seed: int) -> Stage:
-    epochs = len(waypoints(recipe.targets, recipe.fraction)) * recipe.epochs_per_round
-    return Stage(folder, epochs, partial(stages.prune, folder, recipe, network, seed))
+    return Stage(folder, recipe.prune_epochs, partial(stages.prune, folder, recipe, network, seed))
 
 
 def _match(settings: Ensembles, network: Path, folder: Path) -> None:
@@ -167,9 +168,10 @@ def _check(settings: Ensembles) -> dict[str, Any]:
             f"--mask {settings.mask} needs --dense-a: the run of the dense network that it was pruned from"
         )
     waypoints(recipe.targets, recipe.fraction)
-    moment = Moment.parse(recipe.rewind)
+    recipe.epochs_after(recipe.rewinds[-1])
+    moment = Moment.parse(recipe.rewinds[-1])
     if moment.unit == "ep" and moment.count > recipe.dense_epochs:
-        raise InputError(f"recipe.rewind is {moment}, after the end of training at {recipe.dense_epochs}ep")
+        raise InputError(f"recipe.rewinds ends at {moment}, after the end of training at {recipe.dense_epochs}ep")
     open_test(build_data(**recipe.data))
     for name in ("dense", "prune", "sparse"):
         _build(recipe, name)
@@ -190,11 +192,11 @@ def _build(recipe: Recipe, stage: str, **more: Any) -> Classifier:
 
 def _check_run(argument: str, run: Path, recipe: Recipe) -> list[str]:
     """Hashes of the trained and the rewound network of a run that is given, which must fit the recipe."""
-    trained, rewound = stages.trained_file(run), stages.rewind_file(run, recipe)
+    trained, rewound = stages.trained_file(run), stages.rewind_file(run, recipe.rewinds[-1])
     if trained is None:
-        raise InputError(f"{argument} {run} holds neither {stages.FINAL} nor {stages.LAST}: give a finished dense run")
+        raise InputError(f"{argument} {run} holds neither {stages.FINAL} nor {LAST}: give a finished dense run")
     if not rewound.is_file():
-        raise InputError(f"{argument} {run} has no {rewound.relative_to(run)}: set recipe.rewind to a moment it kept")
+        raise InputError(f"{argument} {run} has no {rewound.relative_to(run)}: set recipe.rewinds to a moment it kept")
     for path in (trained, rewound):
         _build(recipe, "dense", init_from=str(path))
     return [hash_tensors(network_state(read_checkpoint(path))) for path in (trained, rewound)]

@@ -72,7 +72,7 @@ def _repetition(folder: Path, recipe: Recipe, seed: int, outcome: Outcome) -> It
         seeds["controls"],
     )
     yield
-    from_a, from_b = stages.rewind_file(dense_a, recipe), stages.rewind_file(dense_b, recipe)
+    from_a, from_b = stages.rewind_file(dense_a, recipe.rewinds[-1]), stages.rewind_file(dense_b, recipe.rewinds[-1])
     for target in recipe.targets:
         own = stages.mask_file(pruned, target)
         solutions = {
@@ -85,7 +85,11 @@ def _repetition(folder: Path, recipe: Recipe, seed: int, outcome: Outcome) -> It
         }
         for method, (mask, init_from) in solutions.items():
             run = folder / "sparse" / f"method={method},sparsity={target:g}"
-            accuracy = _accuracy(stages.train_sparse(run, recipe, mask, init_from, seeds["sparse"]))
+            accuracy = _accuracy(
+                stages.train_sparse(
+                    run, recipe, mask, init_from, seeds["sparse"], recipe.epochs_after(recipe.rewinds[-1])
+                )
+            )
             outcome.records.append({"seed": seed, "sparsity": target, "method": method, "accuracy": accuracy})
             yield
 

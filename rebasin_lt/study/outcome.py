@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.errors import InputError
-from rebasin_lt.run_folder import CONFIG, read_config
+from rebasin_lt.run_folder import finished
+from rebasin_lt.study.folder import read_study
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.ledger import images_per_epoch, ledger
+from rebasin_lt.study.plan import Stage, mask_name, plan
+from rebasin_lt.study.state import State
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,86 @@ class StudyOutcome:
 
 
 def collect(folder: Path) -> StudyOutcome:
-    """Read a study's folder. Raises InputError if it is none."""
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} is not a study: it holds no {CONFIG}; give the folder that `study` wrote")
-    settings = read_config(folder / CONFIG)
-    if "methods" not in settings:
-        raise InputError(f"{folder} is not a study: its {CONFIG} names no methods; give the folder that `study` wrote")
-    return StudyOutcome(folder.name, settings)
+    """Read a study's folder, complete or not.
+
+    Raises InputError if no study lies there, BrokenFileError for files in it that cannot be read.
+    """
+    study = read_study(folder)
+    state = State.of(plan(study), folder)
+    images = images_per_epoch(study)
+    outcome = StudyOutcome(study.title, study.primitives(), ledger(state.plan, state.done, images))
+    for path in state.plan:
+        stage = state.plan[path]
+        result = finished(folder / path) if path in state.done else None
+        if result is not None:
+            _READERS[stage.kind](outcome, study, stage, result)
+    return outcome
+
+
+def _dense(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    about = {"width": stage.width, "seed": stage.settings["repetition"], "role": stage.settings["role"]}
+    outcome.dense.append({**about, **_accuracy(result)})
+
+
+def _imp(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    """The ticket of the last target: the others are not tested."""
+    about = {"width": stage.width, "seed": stage.settings["repetition"], "role": stage.settings["role"]}
+    outcome.pruned.append({**about, "target": study.recipe.targets[-1], **_accuracy(result)})
+
+
+def _sparse(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    settings = stage.settings
+    if settings["a"] != settings["b"]:
+        return  # a member of an ensemble, no cell of the grid
+    names = ("method", "sparsity", "rewind")
+    about = {"width": stage.width, "seed": settings["b"], **{name: settings[name] for name in names}}
+    outcome.sparse.append({**about, **_accuracy(result)})
+
+
+def _match(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    settings = stage.settings
+    if settings["repetition"] is None:
+        return
+    masks = [
+        {"target": target, **{name: result["masks"][mask_name(target)][name] for name in _OVERLAPS}}
+        for target in study.recipe.targets
+    ]
+    about = {"width": stage.width, "seed": settings["repetition"], "matcher": settings["matcher"]}
+    outcome.matches.append({**about, "objective": result["objective"], "sizes": result["sizes"], "masks": masks})
+
+
+def _barrier(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    about = {"width": stage.width, "seed": stage.settings["repetition"], "matcher": stage.settings["matcher"]}
+    for curve in result["curves"]:
+        values = {name: curve[name] for name in ("split", "correction", *_CURVE)}
+        outcome.barriers.append({**about, "when": curve["alignment"], **values})
+
+
+def _diversity(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:
+    about = {"width": stage.width, "sparsity": stage.settings["sparsity"], "rewind": stage.settings["rewind"]}
+    for setting, found in result["settings"].items():
+        accuracies = found["member_accuracy"]
+        outcome.diversity.append({
+            **{**about, "setting": setting, "members": len(accuracies), "accuracy": statistics.fmean(accuracies)},
+            "accuracy_std": statistics.stdev(accuracies),
+            **{name: found[name] for name in ("disagreement", "kl", "js")},
+            "ensemble": found["ensemble_accuracy"],
+        })
+
+
+def _accuracy(result: dict[str, Any]) -> dict[str, float | None]:
+    """Fractions; top-5 is missing where there are fewer classes."""
+    return {name: result[f"test/{name}"] / 100 if f"test/{name}" in result else None for name in ("top1", "top5")}
+
+
+_OVERLAPS = ("permuted", "unpermuted", "independent")
+_CURVE = ("alphas", "loss", "error", "loss_barrier", "error_barrier")
+_READERS: Mapping[str, Callable[[StudyOutcome, Study, Stage, dict[str, Any]], None]] = {
+    "dense": _dense,
+    "imp": _imp,
+    "match": _match,
+    "control": lambda *_: None,
+    "sparse": _sparse,
+    "barrier": _barrier,
+    "diversity": _diversity,
+}

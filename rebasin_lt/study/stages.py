@@ -1,16 +1,21 @@
-"""The stages of the experiment, each a folder: run once, skipped when complete, through the modules that `fit` uses."""
+"""The stages that train, each a folder: run once, skipped when complete, resumed where they stopped, as `fit` is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 
-from rebasin_lt.files import hash_tensors
+from rebasin_lt.files import hash_tensors, remove_temporaries
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.preemption import Preemption
+from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data.registry import build_data
@@ -20,12 +25,14 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
 from rebasin_lt.study.recipe import Recipe
 
-FINAL, LAST = "final.ckpt", "last.ckpt"
+FINAL = "final.ckpt"
+_RESUME_MINUTES = 2.0  # most stages are over by then
+_BY_CONTENT = ("mask", "init_from", "data.root")  # paths: the folder may move; hashes say what lay there
 
 
 def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
-    """Train a dense network from `seed`; leaves the rewind checkpoint and `final.ckpt`; returns its test metrics."""
-    rewind = RewindCheckpoint([recipe.rewind], dirpath=str(folder / "rewind"))
+    """Train a dense network from `seed`; leaves its rewind checkpoints and `final.ckpt`; returns its test metrics."""
+    rewind = RewindCheckpoint(list(recipe.rewinds), dirpath=str(folder / "rewind"))
     return _train(
         folder,
         recipe,
@@ -33,7 +40,7 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
         lambda: Classifier(**recipe.network, **recipe.dense),
         recipe.dense_epochs,
         [rewind],
-        {"stage": "dense", "rewind": recipe.rewind, **recipe.dense},
+        {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense},
     )
 
 
@@ -57,14 +64,14 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
     )
 
 
-def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int) -> dict[str, float]:
+def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int, epochs: int) -> dict[str, float]:
     """Train under `mask` from the weights in `init_from`; returns the test metrics."""
     return _train(
         folder,
         recipe,
         seed,
         lambda: MaskedClassifier(str(mask), **recipe.network, **recipe.sparse, init_from=str(init_from)),
-        recipe.sparse_epochs,
+        epochs,
         [],
         {
             **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
@@ -88,9 +95,9 @@ def ticket_file(pruned: Path, target: float) -> Path:
     return pruned / "imp" / f"sparsity-{target:g}.ckpt"
 
 
-def rewind_file(dense: Path, recipe: Recipe) -> Path:
-    """Where `train_dense` leaves the weights to rewind to."""
-    return dense / "rewind" / f"{recipe.rewind}.ckpt"
+def rewind_file(dense: Path, moment: str) -> Path:
+    """Where `train_dense` leaves the weights of a moment to rewind to."""
+    return dense / "rewind" / f"{moment}.ckpt"
 
 
 def _hash(checkpoint: Path) -> str:
@@ -108,12 +115,24 @@ def _train(
     about: dict[str, Any],
 ) -> dict[str, float]:
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
-    with claim_folder(folder, {**about, **common, "epochs": epochs, "seed": seed}):
+    with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
         result = finished(folder)
         if result is None:
             result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
-            finish(folder, result)
+            if _is_first():
+                finish(folder, result)
+                (folder / LAST).unlink(missing_ok=True)
     return result
+
+
+def _is_first() -> bool:
+    """Whether this is the first, or the only, of the processes that train together."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _claimed(folder: Path, config: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """The folder, claimed by the first of the processes that train together."""
+    return claim_folder(folder, config, _BY_CONTENT) if _is_first() else nullcontext()
 
 
 def _run(
@@ -125,12 +144,16 @@ def _run(
     callbacks: Sequence[Callback],
     stage: str,
 ) -> dict[str, float]:
+    if _is_first():
+        remove_temporaries(folder)
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
     settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
-    trainer = quiet_trainer(folder, epochs, [*callbacks, MetricsFile(folder)], **settings)
-    trainer.fit(module, datamodule=data)
+    resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
+    ours = [StepSeed(seed), MetricsFile(folder), resume, Preemption(resume)]
+    trainer = quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
+    trainer.fit(module, datamodule=data, ckpt_path=str(folder / LAST) if (folder / LAST).exists() else None)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
     save_network(folder / FINAL, trainer, module, mask, stage=stage)
     trainer.test(module, datamodule=data, verbose=False)

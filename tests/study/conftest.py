@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.symmetry.trace import trace_symmetry
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
 
 
 @pytest.fixture(scope="session")

@@ -135,10 +135,10 @@ REFUSED: list[tuple[Change, str]] = [
     (lambda s: replace(s, members=1), "--members is 1, expected at least 2"),
     (lambda s: replace(s, dense_a=None), "needs --dense-a: the run of the dense network that it was pruned from"),
     (lambda s: replace(s, recipe=replace(TINY, targets=(1.5,))), "expected sparsities between 0 and 1"),
-    (lambda s: replace(s, recipe=replace(TINY, rewind="soon")), "moment 'soon' is not understood"),
+    (lambda s: replace(s, recipe=replace(TINY, rewinds=("soon",))), "moment 'soon' is not understood"),
     (
-        lambda s: replace(s, recipe=replace(TINY, rewind="3ep")),
-        "recipe.rewind is 3ep, after the end of training at 2ep",
+        lambda s: replace(s, recipe=replace(TINY, rewinds=("3ep",))),
+        "recipe.rewinds ends at 3ep, after the end of training at 2ep",
     ),
     (lambda s: replace(s, recipe=replace(TINY, data={"name": "digit"})), "did you mean digits"),
     (
@@ -149,7 +149,7 @@ REFUSED: list[tuple[Change, str]] = [
         lambda s: replace(s, recipe=replace(TINY, network={"arch": "mlp", "width": 2})),
         "has width 1, this network has 2",
     ),
-    (lambda s: replace(s, recipe=replace(TINY, rewind="2ep")), r"has no rewind/2ep.ckpt: set recipe.rewind"),
+    (lambda s: replace(s, recipe=replace(TINY, rewinds=("2ep",))), r"has no rewind/2ep.ckpt: set recipe.rewinds"),
     (lambda s: replace(s, dense_a=s.out.parent), "holds neither final.ckpt nor last.ckpt: give a finished dense run"),
     (
         lambda s: replace(s, recipe=replace(TINY, targets=(0.9,))),

@@ -15,8 +15,9 @@ from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.moment import Moment
-from rebasin_lt.pruning.magnitude import prune_to_sparsity, waypoints
+from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
+from rebasin_lt.pruning.waypoints import waypoints
 
 
 class IterativeMagnitudePruning(MaskGuard):

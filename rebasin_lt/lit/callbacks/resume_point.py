@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import step_is_complete
+from rebasin_lt.stop_request import stop_request
 
 LAST = "last.ckpt"
 _ASK_EVERY = 10  # steps: to agree with other ranks means to wait for them
@@ -25,15 +26,18 @@ class ResumePoint(Checkpoint):
     Args:
         every_steps: also so many optimiser steps after the last time
         every_minutes: also so many minutes after the last time
+        every_epoch: at the end of every epoch; else only where one of the others is due, or the run was told to stop
     """
 
     state_key = "rebasin_lt.resume_point"
 
-    def __init__(self, every_steps: int | None = None, every_minutes: float | None = None) -> None:
+    def __init__(
+        self, every_steps: int | None = None, every_minutes: float | None = None, every_epoch: bool = True
+    ) -> None:
         for name, value in (("every_steps", every_steps), ("every_minutes", every_minutes)):
             if value is not None and not value > 0:
                 raise InputError(f"resume {name} is {value}, expected a positive number")
-        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self.every_steps, self.every_minutes, self.every_epoch = every_steps, every_minutes, every_epoch
         self._step, self._time = 0, 0.0  # of the last one
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,7 +50,12 @@ class ResumePoint(Checkpoint):
             self.write(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write(trainer)
+        if (
+            self.every_epoch
+            or self._step_due(trainer)
+            or some_rank(trainer, self._is_late() or stop_request.signal is not None)
+        ):
+            self.write(trainer)
 
     def write(self, trainer: Trainer) -> None:
         """Write the checkpoint, whole or not at all; on every rank."""
@@ -59,7 +68,10 @@ class ResumePoint(Checkpoint):
     def _time_due(self, trainer: Trainer, batch_idx: int) -> bool:
         if self.every_minutes is None or not ranks_can_agree(trainer, batch_idx):
             return False
-        return some_rank(trainer, time.monotonic() - self._time >= 60 * self.every_minutes)
+        return some_rank(trainer, self._is_late())
+
+    def _is_late(self) -> bool:
+        return self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
 
 
 def ranks_can_agree(trainer: Trainer, batch_idx: int) -> bool:

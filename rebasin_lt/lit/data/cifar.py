@@ -26,6 +26,7 @@ class _CIFAR(TorchvisionData):
 
     input_shape = _SHAPE
     padding, flip = 4, True
+    published_size = 50_000
     torchvision_name: ClassVar[str]
     binary_folder: ClassVar[str]
     binary_files: ClassVar[dict[Split, tuple[str, ...]]]

@@ -28,6 +28,7 @@ class Digits(ImageData):
     input_shape = (1, 8, 8)
     mean, std = (0.3053,), (0.3760,)
     default_val_size = 297
+    published_size = 1297
 
     def _open(self, part: Split) -> ResidentImages:
         pixels, targets = _read()

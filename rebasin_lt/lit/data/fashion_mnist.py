@@ -29,6 +29,7 @@ class FashionMNIST(TorchvisionData):
     """
 
     name = "fashion_mnist"
+    published_size = 60_000
     num_classes = 10
     input_shape = (1, 28, 28)
     mean, std = (0.2860,), (0.3530,)

@@ -32,6 +32,7 @@ class ImageNet(ImageData):
     num_classes = 1000
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     default_val_size = 10_000
+    published_size = 1_281_167
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class SVHN(TorchvisionData):
     """
 
     name = "svhn"
+    published_size = 73_257
     num_classes = 10
     input_shape = (3, 32, 32)
     mean, std = (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)

@@ -1,0 +1,86 @@
+"""The folder of a study: which study lies there, and whether it may go on as another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
+from rebasin_lt.files import write_text
+from rebasin_lt.folder_lock import FolderLock
+from rebasin_lt.run_folder import CONFIG, check_folder, claim_folder, read_config
+from rebasin_lt.study.grid import GROWS, Study
+from rebasin_lt.study.recipe import Recipe
+
+
+def claim_study(folder: Path, study: Study) -> FolderLock:
+    """Lock the folder for this study, and write which it is; one that lies there may have fewer values on its axes.
+
+    Raises InputError where another study lies there, with both values, or another process works on it.
+    """
+    check_study_folder(folder, study)
+    lock = claim_folder(folder, study.primitives(), but=_growing(study))
+    text = yaml.safe_dump(json.loads(json.dumps(study.primitives())), sort_keys=False)
+    if (folder / CONFIG).read_text(encoding="utf-8") != text:
+        write_text(folder / CONFIG, text)
+    return lock
+
+
+def check_study_folder(folder: Path, study: Study) -> None:
+    """Raise InputError where the folder holds another study, or one that has more on an axis; write nothing."""
+    check_folder(folder, study.primitives(), but=_growing(study))
+    if not (folder / CONFIG).exists():
+        return
+    there = read_study(folder)
+    for axis in GROWS:
+        before, now = getattr(there, axis), getattr(study, axis)
+        missing = [value for value in before if value not in now]
+        if missing:
+            raise InputError(
+                f"output folder {folder} holds another study: {axis} has {missing[0]} there and not here; add to it, "
+                "or choose another folder"
+            )
+    for name, settings in there.matchers.items():
+        if dict(settings) != dict(study.matchers[name]):
+            raise InputError(
+                f"output folder {folder} holds another study: matchers.{name} is {dict(settings)} there and "
+                f"{dict(study.matchers[name])} here; choose another name, or another folder"
+            )
+    if there.kept_moments != study.kept_moments:
+        raise InputError(
+            f"output folder {folder} holds another study: its dense networks were kept at "
+            f"{', '.join(there.kept_moments)}, this one wants {', '.join(study.kept_moments)}; choose another folder"
+        )
+
+
+def read_study(folder: Path) -> Study:
+    """The study that lies in a folder. Raises InputError if there is none, BrokenFileError if it cannot be read."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} holds no study: there is no {CONFIG} in it")
+    config = read_config(path)
+    for name in ("recipe", "methods"):
+        if name not in config:
+            raise InputError(f"{folder} holds a run that is no study: its {CONFIG} has no {name}")
+    return study_of(config, str(path))
+
+
+def study_of(config: Mapping[str, Any], where: str) -> Study:
+    """A study from plain settings. Raises BrokenFileError, naming `where`, for what cannot be one."""
+    try:
+        recipe: dict[str, Any] = dict(config["recipe"])
+        recipe |= {name: tuple(value) for name, value in recipe.items() if isinstance(value, list)}
+        return Study(**{**config, "recipe": Recipe(**recipe)})
+    except RebasinError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise BrokenFileError(f"{where} holds no study: {error}") from error
+
+
+def _growing(study: Study) -> list[str]:
+    """The flat names of what may differ between a study and the one that grew from it."""
+    return [*GROWS, *(f"matchers.{name}.{key}" for name, settings in study.matchers.items() for key in settings)]

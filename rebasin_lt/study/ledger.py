@@ -1,0 +1,95 @@
+"""What a study costs: epochs, images and hours, of all of it and of what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.plan import Stage
+
+_PROBE_SECONDS = 2.0
+_PROBE_STEPS = 3
+
+
+def ledger(
+    stages: Mapping[str, Stage],
+    done: Collection[str],
+    images_per_epoch: int | None,
+    seconds_per_image: Mapping[float, float] | None = None,
+) -> list[dict[str, Any]]:
+    """A row per stage: kind, path, whether it is done, epochs, training images (each as often as it is seen; None where
+    their number is not known), and hours of training on one worker where `seconds_per_image` by width are given."""
+    rows = []
+    for path, stage in stages.items():
+        images = None if images_per_epoch is None else stage.epochs * images_per_epoch
+        row = {"kind": stage.kind, "path": path, "epochs": stage.epochs, "images": images, "done": path in done}
+        if seconds_per_image is not None and images is not None:
+            row["hours"] = images * seconds_per_image[stage.width] / 3600
+        rows.append(row)
+    return rows
+
+
+def images_per_epoch(study: Study) -> int | None:
+    """Training images that an epoch takes, whole batches only; None where neither the data nor their number is known.
+
+    The files are looked at if they are here. Else the number is that of the published dataset.
+    """
+    from rebasin_lt.lit.data.registry import build_data
+
+    data = build_data(**study.recipe.data)
+    try:
+        data.setup("fit")
+        count = len(data.sweep("train").sampler.indices)
+    except (InputError, OSError):
+        if data.published_size is None:
+            return None
+        count = data.published_size - data.val_size
+        count = min(count, data.train_size or count)
+    return count - count % data.batch_size
+
+
+def probe(study: Study) -> dict[float, float]:
+    """Seconds per training image at each width, measured on this machine's first device for about two seconds each.
+
+    Random images, forward, backward and a step of SGD. What a worker beside others on the same cores takes is more.
+    """
+    return {width: _seconds_per_image(study, width) for width in study.widths}
+
+
+def _seconds_per_image(study: Study, width: float) -> float:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from rebasin_lt.lit.classifier import Classifier
+    from rebasin_lt.lit.data.registry import build_data
+    from rebasin_lt.models.registry import default_input_shape
+    from rebasin_lt.study.subjects import resolve_device
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it
+    network = {**study.recipe.network, "width": width}
+    device, batch = resolve_device("auto"), build_data(**study.recipe.data).batch_size
+    net = Classifier(**network).net.to(device)
+    shape = network.get("input_shape") or default_input_shape(str(network.get("arch", "mlp")))
+    images, labels = torch.randn(batch, *shape, device=device), torch.zeros(batch, dtype=torch.long, device=device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-6)
+    half = str(study.recipe.trainer.get("precision", "")).startswith("bf16")
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    step()  # what the first one costs more
+    began, steps = time.perf_counter(), 0
+    while steps < _PROBE_STEPS or time.perf_counter() - began < _PROBE_SECONDS:
+        step()
+        steps += 1
+    return (time.perf_counter() - began) / (steps * batch)

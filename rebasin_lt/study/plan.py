@@ -1,0 +1,244 @@
+"""The stages of a study, derived from its grid: each is what determines it, so what cells share is there once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.run_folder import RESULT
+from rebasin_lt.study.grid import CONTROL_METHODS, Study
+
+KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
+"""What a stage does, in the order in which reports name them."""
+
+ROLES = ("a", "b")
+_SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5}
+_AT_REWOUND = ("snip", "grasp", "synflow")  # control masks of the weights that training starts from
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One folder of a study. `needs` are the paths of stages that must be complete before; `outputs`, files in it."""
+
+    path: str
+    kind: str
+    width: float
+    epochs: int = 0
+    needs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_done(self, folder: Path) -> bool:
+        """Whether everything it leaves lies below the study's `folder`, and is younger than what it was made from.
+
+        A stage that is older is not run again either: it looks at the content of what it needs and finds it equal, or
+        refuses. Only then does it count as done.
+        """
+        own = folder / self.path
+        written = _time(own / RESULT)
+        if written is None or not all((own / name).is_file() for name in self.outputs):
+            return False
+        return all((_time(folder / need / RESULT) or float("inf")) <= written for need in self.needs)
+
+
+def plan(study: Study) -> dict[str, Stage]:
+    """Every stage by its path, after those that it needs.
+
+    A and B of a seed have seeds of their own (10·seed and 10·seed + 1); all sparse runs of a seed share their data
+    order, so that methods are compared in pairs.
+    """
+    stages: dict[str, Stage] = {}
+    for width in study.widths:
+        for stage in _of_width(_Names(study, width)):
+            known = stages.setdefault(stage.path, stage)
+            assert known == stage, f"two stages share the folder {stage.path}"
+    return stages
+
+
+def stage_seed(seed: int, what: str) -> int:
+    """The seed of a part of a repetition: dense_a, dense_b, imp_a, imp_b, sparse or control."""
+    return 10 * seed + _SEED_OF[what]
+
+
+def mask_name(target: float) -> str:
+    """The file name of a mask of a target sparsity, wherever it lies."""
+    return f"sparsity-{target:g}.mask.safetensors"
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The stages of one width."""
+
+    study: Study
+    width: float
+
+    def path(self, seed: int | None, *parts: str) -> str:
+        repetition = ("diversity",) if seed is None else (f"seed={seed}",)
+        return "/".join((f"width={self.width:g}", *repetition, *parts))
+
+    def dense(self, seed: int, role: str) -> Stage:
+        moments = self.study.kept_moments
+        return Stage(
+            self.path(seed, f"dense_{role}"),
+            "dense",
+            self.width,
+            self.study.recipe.dense_epochs,
+            outputs=("final.ckpt", *(f"rewind/{moment}.ckpt" for moment in moments)),
+            settings={"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role},
+        )
+
+    def imp(self, seed: int, role: str) -> Stage:
+        dense = self.dense(seed, role)
+        return Stage(
+            self.path(seed, f"imp_{role}"),
+            "imp",
+            self.width,
+            self.study.recipe.prune_epochs,
+            (dense.path,),
+            tuple(f"imp/{mask_name(target)}" for target in self.study.recipe.targets),
+            {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
+        )
+
+    def match(self, matcher: str, a: int, b: int) -> Stage:
+        """A of repetition `a` matched to B of repetition `b`, with all of A's masks."""
+        needs = (self.dense(a, "a").path, self.dense(b, "b").path, self.imp(a, "a").path)
+        folder = ("match", matcher) if a == b else (f"member={b}", "match", matcher)
+        masks = tuple(mask_name(target) for target in self.study.recipe.targets)
+        return Stage(
+            self.path(a if a == b else None, *folder),
+            "match",
+            self.width,
+            0,
+            needs,
+            ("permutation.perm.safetensors", *masks),
+            {
+                **{"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
+                "repetition": a if a == b else None,
+            },
+        )
+
+    def control(self, method: str, seed: int, rewind: str) -> Stage:
+        """The masks of one control, of every sparsity; of every moment, where it looks at the weights there."""
+        a, b = self.dense(seed, "a").path, self.dense(seed, "b").path
+        imp = self.imp(seed, "a").path
+        moment = rewind if method in _AT_REWOUND else None
+        name = method if moment is None else f"{method},rewind={moment}"
+        return Stage(
+            self.path(seed, "controls", name),
+            "control",
+            self.width,
+            0,
+            (a, b, imp),
+            tuple(mask_name(target) for target in self.study.recipe.targets),
+            {
+                **{"kind": CONTROL_METHODS[method], "a": a, "b": b, "imp": imp, "rewind": moment},
+                "seed": stage_seed(seed, "control"),
+            },
+        )
+
+    def sparse(self, method: str, sparsity: float, rewind: str, a: int, b: int) -> Stage:
+        """Training under A's mask, a permuted one, B's own or a control's; a ≠ b for members of an ensemble."""
+        study, own = self.study, method == "b_imp"
+        dense = self.dense(a, "a") if method == "lth" else self.dense(b, "b")
+        if method in CONTROL_METHODS:
+            masks, folder = self.control(method, b, rewind), ""
+        elif method in study.matchers:
+            masks, folder = self.match(method, a, b), ""
+        else:
+            masks, folder = (self.imp(b, "b") if own else self.imp(a, "a")), "imp/"
+        cell = f"method={method},sparsity={sparsity:g},rewind={rewind}"
+        parts = ("sparse", cell) if a == b else (f"member={b}", "sparse", cell)
+        return Stage(
+            self.path(a if a == b else None, *parts),
+            "sparse",
+            self.width,
+            study.recipe.epochs_after(rewind),
+            (dense.path, masks.path),
+            ("final.ckpt",),
+            {
+                **{"method": method, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
+                "mask": f"{masks.path}/{folder}{mask_name(sparsity)}",
+                "init_from": f"{dense.path}/rewind/{rewind}.ckpt",
+                "seed": stage_seed(b, "sparse"),
+            },
+        )
+
+    def barrier(self, matcher: str, seed: int) -> Stage:
+        match = self.match(matcher, seed, seed)
+        return Stage(
+            self.path(seed, "barrier", matcher),
+            "barrier",
+            self.width,
+            0,
+            (match.settings["a"], match.settings["b"], match.path),
+            settings={**match.settings, "match": match.path},
+        )
+
+    def ensembles(self, sparsity: float, rewind: str) -> Iterator[Stage]:
+        """The members of every setting (paper, Appendix C), and the stage that measures them.
+
+        A is that of the first seed, B_i those of all. *imp*: the tickets of the B_i; *lth*: A in the data orders of
+        all seeds; *permuted* and *naive*: every B_i under A's mask.
+        """
+        study = self.study
+        first, matcher = study.seeds[0], (study.diversity or {}).get("matcher", "permuted")
+        members: dict[str, list[str]] = {}
+        needs: list[Stage] = []
+        for seed in study.seeds:
+            dense, imp = self.dense(seed, "b"), self.imp(seed, "b")
+            needs += [self.dense(first, "a"), dense, self.imp(first, "a"), imp, self.match(matcher, first, seed)]
+            members.setdefault("dense", []).append(f"{dense.path}/final.ckpt")
+            members.setdefault("imp", []).append(f"{imp.path}/imp/sparsity-{sparsity:g}.ckpt")
+            for name in ("lth", matcher, "naive"):
+                sparse = self.sparse(name, sparsity, rewind, first, seed)
+                needs.append(sparse)
+                members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/final.ckpt")
+        yield from needs
+        yield Stage(
+            self.path(None, f"sparsity={sparsity:g},rewind={rewind}"),
+            "diversity",
+            self.width,
+            0,
+            tuple(dict.fromkeys(stage.path for stage in needs)),
+            settings={"members": members, "sparsity": sparsity, "rewind": rewind},
+        )
+
+
+def _of_width(names: _Names) -> Iterator[Stage]:
+    study = names.study
+    for seed in study.seeds:
+        yield from _of_seed(names, seed)
+    if study.diversity is not None:
+        for sparsity in study.diversity.get("sparsities", study.recipe.targets):
+            for rewind in study.diversity.get("rewinds", study.recipe.rewinds):
+                yield from names.ensembles(sparsity, rewind)
+
+
+def _of_seed(names: _Names, seed: int) -> Iterator[Stage]:
+    study = names.study
+    yield from (names.dense(seed, role) for role in ROLES)
+    yield names.imp(seed, "a")
+    if "b_imp" in study.methods:
+        yield names.imp(seed, "b")
+    for matcher in study.matchers:
+        yield names.match(matcher, seed, seed)
+    if study.barrier is not None:
+        for matcher in study.barrier.get("matchers", study.matchers):
+            yield names.barrier(matcher, seed)
+    for rewind in study.recipe.rewinds:
+        for method in study.methods:
+            if method in CONTROL_METHODS:
+                yield names.control(method, seed, rewind)
+    for rewind in study.recipe.rewinds:
+        for sparsity in study.recipe.targets:
+            for method in study.methods:
+                yield names.sparse(method, sparsity, rewind, seed, seed)
+
+
+def _time(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,51 @@
+"""Where the stages of a study are: done, running, failed, or waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rebasin_lt.study.plan import Stage
+
+
+@dataclass
+class State:
+    """By the paths of stages."""
+
+    plan: Mapping[str, Stage]
+    done: set[str] = field(default_factory=set)
+    running: dict[str, float] = field(default_factory=dict)  # since when, monotonic seconds
+    failed: dict[str, str] = field(default_factory=dict)  # why
+    seconds: dict[str, float] = field(default_factory=dict)  # that stages took
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Stage], folder: Path) -> State:
+        """What is done in a folder, and nothing running. What needs something that is not done is not done either."""
+        state = cls(plan)
+        for path, stage in plan.items():
+            if all(need in state.done for need in stage.needs) and stage.is_done(folder):
+                state.done.add(path)
+        return state
+
+    def ready(self) -> list[Stage]:
+        """What can begin, in the order of the plan."""
+        waiting = {*self.done, *self.running, *self.failed}
+        return [
+            stage
+            for path, stage in self.plan.items()
+            if path not in waiting and all(need in self.done for need in stage.needs)
+        ]
+
+    @property
+    def blocked(self) -> list[str]:
+        """What needs something that failed."""
+        stuck = set(self.failed)
+        for path, stage in self.plan.items():  # each comes after what it needs
+            if path not in self.done and not stuck.isdisjoint(stage.needs):
+                stuck.add(path)
+        return [path for path in self.plan if path in stuck and path not in self.failed]
+
+    @property
+    def is_over(self) -> bool:
+        return not self.running and not self.ready()

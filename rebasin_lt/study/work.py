@@ -1,0 +1,187 @@
+"""Doing one stage of a study, whoever asks for it: a worker here, or a task on a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.files import hash_tensors
+from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.run_folder import RESULT, run_once
+from rebasin_lt.study import stages
+from rebasin_lt.study.alignment import Alignment, align
+from rebasin_lt.study.barrier import Barrier, measure_barriers
+from rebasin_lt.study.control_kinds import KINDS, Control
+from rebasin_lt.study.controls import write_control
+from rebasin_lt.study.diversity import measure, open_test
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.plan import Stage, mask_name
+from rebasin_lt.study.recipe import Recipe
+
+_OF_IMAGES = ("at", "num_images", "batch_size")  # settings of a matcher in a study that `Matcher` does not know
+
+
+def run_stage(study: Study, stage: Stage, folder: Path) -> None:
+    """Do `stage` below the study's `folder`, unless it is complete; then mark it as looked at.
+
+    Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop.
+    """
+    _KINDS[stage.kind](study, stage, folder)
+    os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
+
+
+def check_study(study: Study) -> None:
+    """Refuse what a stage would refuse hours later: settings, data and devices that are not there.
+
+    Raises InputError.
+    """
+    accelerator = str(study.recipe.trainer.get("accelerator", "auto"))
+    _check_accelerator(accelerator)
+    for name, settings in study.matchers.items():
+        _matcher(name, settings)
+    data = build_data(**study.recipe.data)
+    data.setup("fit")
+    data.setup("test")
+    for width in study.widths:
+        for stage in ("dense", "prune", "sparse"):
+            network = _classifier(study.recipe_of(width), stage)
+            if network.hparams["num_classes"] != data.num_classes:
+                raise InputError(
+                    f"recipe.network.num_classes is {network.hparams['num_classes']}, but data {data.name} has "
+                    f"{data.num_classes} classes"
+                )
+
+
+def _check_accelerator(name: str) -> None:
+    import torch
+
+    if name in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise InputError(f"recipe.trainer.accelerator is {name}, but there is no GPU here: leave it out, or use auto")
+
+
+def _classifier(recipe: Recipe, stage: str) -> Classifier:
+    try:
+        return Classifier(**recipe.network, **getattr(recipe, stage))
+    except TypeError as error:
+        reason = str(error).removeprefix("Classifier.__init__() ")
+        raise InputError(f"recipe.network and recipe.{stage} are settings of Classifier, which {reason}") from error
+
+
+def _matcher(name: str, settings: Mapping[str, Any]) -> Matcher:
+    try:
+        return Matcher(**{key: value for key, value in settings.items() if key not in _OF_IMAGES})
+    except TypeError as error:
+        reason = str(error).removeprefix("Matcher.__init__() ")
+        raise InputError(f"matchers.{name} are settings of a matcher, which {reason}") from error
+
+
+def _dense(study: Study, stage: Stage, folder: Path) -> None:
+    stages.train_dense(folder / stage.path, study.recipe_of(stage.width), stage.settings["seed"])
+
+
+def _imp(study: Study, stage: Stage, folder: Path) -> None:
+    dense = folder / stage.settings["dense"]
+    stages.prune(folder / stage.path, study.recipe_of(stage.width), dense, stage.settings["seed"])
+
+
+def _sparse(study: Study, stage: Stage, folder: Path) -> None:
+    settings = stage.settings
+    stages.train_sparse(
+        folder / stage.path,
+        study.recipe_of(stage.width),
+        folder / settings["mask"],
+        folder / settings["init_from"],
+        settings["seed"],
+        stage.epochs,
+    )
+
+
+def _match(study: Study, stage: Stage, folder: Path) -> None:
+    settings = study.matchers[stage.settings["matcher"]]
+    at = settings.get("at", "final")
+    dense_b = folder / stage.settings["b"]
+    masks = [folder / stage.settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets]
+    alignment = Alignment(
+        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
+        ckpt_b=str(dense_b / stages.FINAL if at == "final" else stages.rewind_file(dense_b, at)),
+        masks=tuple(map(str, masks)),
+        matcher=_matcher(stage.settings["matcher"], settings),
+        root=study.recipe.data.get("root"),
+        num_images=settings.get("num_images"),
+        batch_size=settings.get("batch_size", 500),
+        num_alphas=0,
+    )
+    align(alignment, folder / stage.path)
+
+
+def _barrier(study: Study, stage: Stage, folder: Path) -> None:
+    chosen = {name: value for name, value in (study.barrier or {}).items() if name != "matchers"}
+    for name in ("corrections", "splits"):
+        if chosen.get(name) is not None:
+            chosen[name] = tuple(chosen[name])
+    settings = Barrier(
+        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
+        ckpt_b=str(folder / stage.settings["b"] / stages.FINAL),
+        permutation=str(folder / stage.settings["match"] / "permutation.perm.safetensors"),
+        root=study.recipe.data.get("root"),
+        **chosen,
+    )
+    measure_barriers(settings, folder / stage.path)
+
+
+def _control(study: Study, stage: Stage, folder: Path) -> None:
+    """The control masks of every sparsity, each drawn with the same seed."""
+    settings, kind = stage.settings, KINDS[stage.settings["kind"]]
+    dense_b = folder / settings["b"]
+    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / stages.FINAL
+    options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
+    if "ckpt" in kind.needs:
+        options["ckpt"] = str(weights)
+    if "root" in kind.uses and study.recipe.data.get("root"):
+        options["root"] = study.recipe.data["root"]
+    sources = {target: folder / settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets}
+    contents: dict[str, Any] = {"sha256_masks": [Mask.load(path).hash for path in sources.values()]}
+    if "ckpt" in options:
+        contents["sha256_ckpt"] = hash_tensors(network_state(read_checkpoint(weights)))
+
+    def work() -> dict[str, Any]:
+        out = {target: folder / stage.path / mask_name(target) for target in sources}
+        for target, path in sources.items():
+            out[target].unlink(missing_ok=True)  # of a run that was killed
+            write_control(Control(kind=settings["kind"], mask=str(path), **options), out[target])
+        return {"sparsity": {f"{target:g}": Mask.load(path).sparsity for target, path in out.items()}}
+
+    about = {"kind": settings["kind"], "rewind": settings["rewind"], **options, **contents}
+    run_once(folder / stage.path, about, work, stage.outputs, but=("ckpt", "root"))
+
+
+def _diversity(study: Study, stage: Stage, folder: Path) -> None:
+    members = {name: [folder / path for path in paths] for name, paths in stage.settings["members"].items()}
+    states = {
+        name: [hash_tensors(network_state(read_checkpoint(path))) for path in paths] for name, paths in members.items()
+    }
+
+    def work() -> dict[str, Any]:
+        networks = {name: [load_network(path).network for path in paths] for name, paths in members.items()}
+        return measure(networks, open_test(build_data(**study.recipe.data)))
+
+    about = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}
+    run_once(folder / stage.path, {**about, "sha256": states}, work)
+
+
+_KINDS: Mapping[str, Callable[[Study, Stage, Path], None]] = {
+    "dense": _dense,
+    "imp": _imp,
+    "match": _match,
+    "control": _control,
+    "sparse": _sparse,
+    "barrier": _barrier,
+    "diversity": _diversity,
+}

@@ -1,0 +1,160 @@
+"""A study as a whole: every stage once, by whichever launcher, killed or not, to the same report."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+from tiny import STUDY, report_bytes, start, write_config
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.files import hash_tensors
+from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+from rebasin_lt.study import stages
+from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.state import State
+from rebasin_lt.study.work import run_stage
+from rebasin_lt.study.worker import log_file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The tiny study, done stage by stage in this process."""
+    folder = tmp_path_factory.mktemp("study") / "tiny"
+    with claim_study(folder, STUDY):
+        for stage in plan(STUDY).values():
+            run_stage(STUDY, stage, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(finished, tmp_path_factory):
+    return report_bytes(finished, tmp_path_factory.mktemp("report"))
+
+
+def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
+    state, outcome = State.of(plan(STUDY), finished), collect(finished)
+    assert state.done == set(state.plan)
+    assert all(stage["done"] for stage in outcome.stages)
+    cells = {(run["seed"], run["method"], run["sparsity"], run["rewind"]) for run in outcome.sparse}
+    assert len(outcome.sparse) == len(cells) == 2 * 6 * 2 * 2
+    assert {(run["seed"], run["role"]) for run in outcome.dense} == {(0, "a"), (0, "b"), (1, "a"), (1, "b")}
+    assert {run["setting"] for run in outcome.diversity} == {"dense", "imp", "lth", "permuted", "naive"}
+    assert {(run["seed"], run["matcher"]) for run in outcome.matches} == {
+        (seed, name) for seed in (0, 1) for name in ("permuted", "early")
+    }
+    assert {run["when"] for run in outcome.barriers} == {"before", "after"}
+    assert all(0 <= run["top1"] <= 1 for run in outcome.sparse)
+
+
+def test_what_a_cell_is_trained_from(finished) -> None:
+    runs = {path: stage.settings for path, stage in plan(STUDY).items() if stage.kind == "sparse"}
+    first = runs["width=1/seed=1/sparse/method=permuted,sparsity=0.8,rewind=1ep"]
+    assert first["mask"] == "width=1/seed=1/match/permuted/sparsity-0.8.mask.safetensors"
+    assert first["init_from"] == "width=1/seed=1/dense_b/rewind/1ep.ckpt"
+    member = runs["width=1/diversity/member=1/sparse/method=lth,sparsity=0.8,rewind=1ep"]
+    assert member["init_from"] == "width=1/seed=0/dense_a/rewind/1ep.ckpt"
+    assert member["mask"] == "width=1/seed=0/imp_a/imp/sparsity-0.8.mask.safetensors"
+    assert member["seed"] == first["seed"]  # the data order of its seed
+    networks = {
+        hash_tensors(network_state(read_checkpoint(finished / f"width=1/seed={seed}/dense_{role}/final.ckpt")))
+        for seed in (0, 1)
+        for role in "ab"
+    }
+    assert len(networks) == 4
+
+
+def test_complete_stages_are_not_trained_again(finished, monkeypatch) -> None:
+    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a complete stage was trained again"))
+    for stage in plan(STUDY).values():
+        run_stage(STUDY, stage, finished)
+
+
+def test_a_folder_may_be_moved(finished, tmp_path, monkeypatch) -> None:
+    shutil.copytree(finished, tmp_path / "moved", copy_function=shutil.copy)  # younger files, in any order
+    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a moved stage was trained again"))
+    for stage in plan(STUDY).values():
+        run_stage(STUDY, stage, tmp_path / "moved")
+    assert State.of(plan(STUDY), tmp_path / "moved").done == set(plan(STUDY))
+
+
+def test_a_stage_made_from_something_else_is_noticed(finished, tmp_path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(finished, folder)
+    dense, path = folder / "width=1/seed=0/dense_a", "width=1/seed=0/imp_a"
+    shutil.rmtree(dense)
+    shutil.copytree(folder / "width=1/seed=1/dense_a", dense)
+    os.utime(dense / "result.json")
+    assert path not in State.of(plan(STUDY), folder).done
+    with pytest.raises(InputError, match="holds another run: init_sha256 is"):
+        run_stage(STUDY, plan(STUDY)[path], folder)
+
+
+def test_workers_leave_the_same_report_after_five_kills(report, tmp_path) -> None:
+    """kill -9 of the whole process group at random moments; the last run ends by itself."""
+    config, out, moments = write_config(tmp_path / "tiny.yaml"), tmp_path / "study", random.Random(5)
+    for _ in range(5):
+        process = start(config, out, "--workers", "2")
+        time.sleep(moments.uniform(1, 12))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = start(config, out, "--workers", "2")
+    printed, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (0, "")
+    count = len(plan(STUDY))
+    assert printed == f"{count} of {count} stages are complete; rebasin-lt report {out} shows them\n"
+    assert report_bytes(out, tmp_path / "report") == report
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_signals_leave_a_study_that_goes_on(tmp_path, number, code) -> None:
+    long = replace(STUDY, seeds=[0], recipe=replace(STUDY.recipe, dense_epochs=2000), barrier=None, diversity=None)
+    config, out = write_config(tmp_path / "long.yaml", long), tmp_path / "study"
+    process = start(config, out, "--workers", "1")
+    place = out / "width=1/seed=0/dense_a"
+    end = time.monotonic() + 60
+    while not (place / "metrics.jsonl").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert errors.startswith("rebasin-lt: error: ")
+    assert errors.endswith("the same command goes on from here\n")
+    assert (place / "last.ckpt").is_file()  # the worker was asked, not killed
+    assert not (out / ".lock").exists()
+
+
+def test_a_stage_that_fails_stops_only_what_needs_it(tmp_path) -> None:
+    config, out = write_config(tmp_path / "tiny.yaml"), tmp_path / "study"
+    stranger = out / "width=1/seed=0/imp_b/notes.txt"
+    with claim_study(out, STUDY):
+        stranger.parent.mkdir(parents=True)
+        stranger.write_text("mine")
+    process = start(config, out, "--workers", "1")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    state = State.of(plan(STUDY), out)
+    missing = {path for path in state.plan if path not in state.done}
+    needs_it = {path for path, stage in state.plan.items() if "width=1/seed=0/imp_b" in stage.needs}
+    assert missing == {"width=1/seed=0/imp_b", *needs_it}
+    assert len(needs_it) == 5  # four runs under B's own mask, and the ensembles
+    log = log_file(out, "width=1/seed=0/imp_b")
+    assert f"width=1/seed=0/imp_b failed; the last lines of {log}:\n    " in errors
+    last = errors.splitlines()[-1]
+    assert last.startswith(
+        f"rebasin-lt: error: 1 of {len(state.plan)} stages failed, 5 wait for what failed; the first, "
+        f"width=1/seed=0/imp_b: output folder {stranger.parent} holds files but no config.yaml"
+    )
+    assert last.endswith("the same command runs what is missing")
+    stranger.unlink()
+    process = start(config, out, "--workers", "1")
+    assert process.communicate(timeout=300)[1] == ""
+    assert process.returncode == 0

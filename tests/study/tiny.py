@@ -1,0 +1,56 @@
+"""The smallest study that has every kind of stage, and a look at its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from rebasin_lt.report.study import write_study_report
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.recipe import Recipe
+
+STUDY = Study(
+    title="tiny",
+    recipe=Recipe(
+        network={"arch": "mlp", "num_classes": 10},
+        targets=(0.5, 0.8),
+        fraction=0.5,
+        rewinds=("0it", "1ep"),
+        dense_epochs=2,
+        epochs_per_round=1,
+        sparse_epochs=1,
+    ),
+    seeds=[0, 1],
+    methods=["lth", "permuted", "naive", "b_imp", "shuffled", "snip"],
+    matchers={"permuted": {}, "early": {"at": "1ep", "num_images": 500}},
+    barrier={"num_alphas": 3, "splits": ["test"], "matchers": ["permuted"]},
+    diversity={"sparsities": [0.8], "rewinds": ["1ep"]},
+)
+
+
+def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:
+    path.write_text(yaml.safe_dump({**study.primitives(), **more}), encoding="utf-8")
+    return path
+
+
+def command(config: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "rebasin_lt.cli", "study", "--config", str(config), "--out", str(out), *more]
+
+
+def start(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(config, out, *more), env=environment, start_new_session=True, **pipes)
+
+
+def report_bytes(folder: Path, place: Path) -> dict[str, str]:
+    """What the report of a study's folder holds, by file."""
+    write_study_report(collect(folder), place)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(place.iterdir())}

@@ -4,9 +4,12 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from rebasin_lt.cli import COMMANDS, LIGHTNING, main, spelled_out, with_underscores
 from rebasin_lt.errors import InputError
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.recipe import Recipe
 
 
 def test_dashes_and_underscores_are_alike_in_names_only():
@@ -30,7 +33,8 @@ def test_lists_and_flags_are_written_as_people_do():
 
 
 def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
-    (tmp_path / "config.yaml").write_text("methods: [lth, naive]\n")
+    config = yaml.safe_dump(Study("none", Recipe(), seeds=[0]).primitives())
+    (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
     assert main(["report", str(tmp_path)]) == 0
     assert f"report: {tmp_path / 'report' / 'report.html'}, " in capsys.readouterr().out
     assert main(["report", "--out", str(tmp_path / "other"), str(tmp_path)]) == 0

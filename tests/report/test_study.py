@@ -66,6 +66,7 @@ def test_page_has_every_part(report: Path) -> None:
     assert "At width 4 and sparsity 0.97, training under the permuted mask is" in opening
     assert "the study is complete." in opening
     assert "LTH, published" in sections["Accuracy"]
+    assert any("hollow marks: the paper's published means" in text for text in sections["Accuracy"])
     assert "naive: B's rewound weights under A's mask as it is." in sections["What each method is"]
     assert {"recipe.network.arch", '"resnet20"', "[0, 1]"} <= set(sections["What was run"])
 
@@ -127,10 +128,11 @@ def test_half_a_study_says_so_and_shows_what_there_is(small: StudyOutcome, tmp_p
 
 
 def test_one_seed_has_no_spread(make_outcome, tmp_path: Path) -> None:
-    one = make_outcome(seeds=(0,), widths=(1,), sparsities=(0.9,), rewinds=("10ep",))
+    one = make_outcome(seeds=(0,), widths=(1,), sparsities=(0.9,), rewinds=("10ep",), dataset="digits")
     write_study_report(replace(one, barriers=[]), tmp_path)
     sections = Page(tmp_path / "report.html").sections
     assert "one seed, so no interval" in " ".join(sections[""])
+    assert not any("hollow marks" in text for text in sections["Accuracy"])
     cells = sections["Differences between methods, paired by seed"]
     assert not [text for text in cells if "[" in text or "nan" in text]
     assert "nan" not in (tmp_path / "summary.csv").read_text(encoding="utf-8")

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.study.outcome import collect
 
 
-def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a study: it holds no config.yaml; give the folder that `study` wrote"):
+def test_a_folder_that_holds_no_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no study: there is no config\.yaml in it"):
         collect(tmp_path)
     (tmp_path / "config.yaml").write_text("command: demo\n")
-    with pytest.raises(InputError, match="is not a study: its config.yaml names no methods"):
+    with pytest.raises(InputError, match=r"holds a run that is no study: its config\.yaml has no recipe"):
+        collect(tmp_path)
+    (tmp_path / "config.yaml").write_text("recipe: 3\nmethods: [lth]\n")
+    with pytest.raises(BrokenFileError, match=r"config\.yaml holds no study: "):
         collect(tmp_path)

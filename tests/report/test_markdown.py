@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rebasin_lt.report.figures import accuracy_figure, figure_svg
+from rebasin_lt.report.figures import barrier_figure, figure_svg
 from rebasin_lt.report.markdown import write_markdown
 from rebasin_lt.report.page import Folded, Picture, Section
 from rebasin_lt.report.tables import Column, Table
 
 
 def test_markdown_has_all_parts_and_links_its_figures(tmp_path: Path) -> None:
-    figure = accuracy_figure([{"seed": 0, "sparsity": 0.9, "method": "lth", "accuracy": 0.9}])
+    figure = barrier_figure({"raw": [([0, 0.5, 1], [1, 2, 1])]})
     table = Table([Column("a"), Column("b")], [["x", 1.0]], "Caption")
     sections = [
         Section("", ["Lead <b>& *text*</b>"]),

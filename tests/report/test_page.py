@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rebasin_lt.report.figures import accuracy_figure
+from rebasin_lt.report.figures import barrier_figure
 from rebasin_lt.report.page import Folded, Picture, Section, write_page
 from rebasin_lt.report.tables import Column, Table
 
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def picture(caption: str) -> Picture:
-    figure = accuracy_figure([{"seed": 0, "sparsity": 0.9, "method": "lth", "accuracy": 0.9}])
+    figure = barrier_figure({"raw": [([0, 0.5, 1], [1, 2, 1])]})
     return Picture(figure, caption, f'Description of "{caption}" & more')
 
 

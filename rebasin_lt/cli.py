@@ -8,7 +8,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -198,11 +198,11 @@ def _is_list(annotation: object) -> bool:
     return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
 
 
-def _scalar(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _scalar(text: str) -> str | int | float:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "other", "report"]
 
 
+def test_numbers_in_lists_stay_what_they_are():
+    def command(seeds: list[int], widths: list[float]) -> None:
+        """A command."""
+
+    written = ["--seeds", "0", "10", "--widths", "1", "0.5"]
+    assert spelled_out(written, command) == ["--seeds=[0, 10]", "--widths=[1, 0.5]"]
+
+
 def python(code):
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)

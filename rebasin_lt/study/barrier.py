@@ -69,10 +69,7 @@ def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | No
     source, reference = load_networks(
         {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
     )
-    check_choice("split", settings.splits, SPLITS)
-    if settings.num_alphas < 3:
-        raise InputError(f"--alphas is {settings.num_alphas}, expected at least 3")
-    corrections = _corrections(settings, reference.network)
+    corrections = check_barrier(settings, reference.network)
     masks = _masks(settings, source, reference)
     permutation = None if settings.permutation is None else Permutation.load(settings.permutation)
     images = open_images(
@@ -127,8 +124,14 @@ def _masks(settings: Barrier, source: LoadedNetwork, reference: LoadedNetwork) -
     return _Masks(first, second, None)
 
 
-def _corrections(settings: Barrier, network: nn.Module) -> list[Correction]:
-    """Those asked for, or all that apply."""
+def check_barrier(settings: Barrier, network: nn.Module) -> list[Correction]:
+    """The corrections to measure under: those asked for, or all that apply to such a network.
+
+    Raises InputError for a split or correction that is not known or does not apply, and for too few points.
+    """
+    check_choice("split", settings.splits, SPLITS)
+    if settings.num_alphas < 3:
+        raise InputError(f"--alphas is {settings.num_alphas}, expected at least 3")
     possible = applicable(network)
     if settings.corrections is None:
         return possible

@@ -32,10 +32,10 @@ def claim_study(folder: Path, study: Study) -> FolderLock:
 
 def check_study_folder(folder: Path, study: Study) -> None:
     """Raise InputError where the folder holds another study, or one that has more on an axis; write nothing."""
-    check_folder(folder, study.primitives(), but=_growing(study))
-    if not (folder / CONFIG).exists():
+    there = read_study(folder) if (folder / CONFIG).exists() else None
+    check_folder(folder, study.primitives(), but=[*_growing(study), *([] if there is None else _growing(there))])
+    if there is None:
         return
-    there = read_study(folder)
     for axis in GROWS:
         before, now = getattr(there, axis), getattr(study, axis)
         missing = [value for value in before if value not in now]
@@ -50,6 +50,11 @@ def check_study_folder(folder: Path, study: Study) -> None:
                 f"output folder {folder} holds another study: matchers.{name} is {dict(settings)} there and "
                 f"{dict(study.matchers[name])} here; choose another name, or another folder"
             )
+    if study.diversity is not None and there.seeds[0] != study.seeds[0]:
+        raise InputError(
+            f"output folder {folder} holds another study: diversity takes its mask from the first of seeds, which is "
+            f"{there.seeds[0]} there and {study.seeds[0]} here; add seeds behind it, or choose another folder"
+        )
     if there.kept_moments != study.kept_moments:
         raise InputError(
             f"output folder {folder} holds another study: its dense networks were kept at "

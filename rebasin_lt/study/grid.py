@@ -61,6 +61,10 @@ class Study:
             _check_axis(name, values)
         for name, values in (("recipe.targets", self.recipe.targets), ("recipe.rewinds", self.recipe.rewinds)):
             _check_axis(name, values)
+        for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
+            count = getattr(self.recipe, name)
+            if count is not None and count < 1:
+                raise InputError(f"recipe.{name} is {count}, expected at least 1")
         if any(seed < 0 for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 on")
         if any(width <= 0 for width in self.widths):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rebasin_lt.errors import InputError
@@ -11,7 +11,7 @@ from rebasin_lt.study.grid import Study
 from rebasin_lt.study.plan import Stage
 
 _PROBE_SECONDS = 2.0
-_PROBE_STEPS = 3
+_FULL_STEP = 0.1  # seconds: a step of that length takes per image what one of more images does
 
 
 def ledger(
@@ -52,9 +52,10 @@ def images_per_epoch(study: Study) -> int | None:
 
 
 def probe(study: Study) -> dict[float, float]:
-    """Seconds per training image at each width, measured on this machine's first device for about two seconds each.
+    """Seconds per training image at each width, measured on this machine's first device for a few seconds each.
 
-    Random images, forward, backward and a step of SGD. What a worker beside others on the same cores takes is more.
+    Random images, forward, backward and a step of SGD, with as many images as a batch has, or fewer where these take
+    long enough. What a worker beside others on the same cores takes is more.
     """
     return {width: _seconds_per_image(study, width) for width in study.widths}
 
@@ -74,11 +75,12 @@ def _seconds_per_image(study: Study, width: float) -> float:
     device, batch = resolve_device("auto"), build_data(**study.recipe.data).batch_size
     net = Classifier(**network).net.to(device)
     shape = network.get("input_shape") or default_input_shape(str(network.get("arch", "mlp")))
-    images, labels = torch.randn(batch, *shape, device=device), torch.zeros(batch, dtype=torch.long, device=device)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-6)
     half = str(study.recipe.trainer.get("precision", "")).startswith("bf16")
 
-    def step() -> None:
+    def step(size: int) -> float:
+        images, labels = torch.randn(size, *shape, device=device), torch.zeros(size, dtype=torch.long, device=device)
+        began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = cross_entropy(net(images), labels)
         optimizer.zero_grad()
@@ -86,10 +88,18 @@ def _seconds_per_image(study: Study, width: float) -> float:
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
+        return time.perf_counter() - began
 
-    step()  # what the first one costs more
-    began, steps = time.perf_counter(), 0
-    while steps < _PROBE_STEPS or time.perf_counter() - began < _PROBE_SECONDS:
-        step()
-        steps += 1
-    return (time.perf_counter() - began) / (steps * batch)
+    return _per_image(step, batch)
+
+
+def _per_image(step: Callable[[int], float], batch: int) -> float:
+    """Seconds per image of `step`, which takes a number of images and returns the seconds it took."""
+    size = min(2, batch)  # batch norm needs two
+    step(size)  # what the first one costs more
+    while size < batch and step(size) < _FULL_STEP:
+        size = min(2 * size, batch)
+    seconds = [step(size)]
+    while sum(seconds) < _PROBE_SECONDS:
+        seconds.append(step(size))
+    return sum(seconds) / (len(seconds) * size)

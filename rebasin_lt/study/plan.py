@@ -197,7 +197,7 @@ class _Names:
                 members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/final.ckpt")
         yield from needs
         yield Stage(
-            self.path(None, f"sparsity={sparsity:g},rewind={rewind}"),
+            self.path(None, f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}"),
             "diversity",
             self.width,
             0,

@@ -1,0 +1,107 @@
+"""What a grid may be, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from shipped_studies import STUDIES, read
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.study.folder import study_of
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.recipe import Recipe
+
+RECIPE = Recipe(rewinds=("0it", "1ep"))
+
+
+def study(recipe=None, **settings):
+    return Study(**{"title": "grid", "recipe": replace(RECIPE, **(recipe or {})), "seeds": [0, 1], **settings})
+
+
+GRIDS = [
+    ({"seeds": []}, "seeds is empty, expected at least one value"),
+    ({"seeds": [0, 1, 0]}, "seeds is [0, 1, 0], which holds 0 twice"),
+    ({"seeds": [0, -1]}, "seeds is [0, -1], expected numbers from 0 on"),
+    ({"widths": [1, 1.0]}, "widths is [1.0, 1.0], which holds 1.0 twice"),
+    ({"widths": [0]}, "widths is [0.0], expected positive numbers"),
+    ({"methods": []}, "methods is empty, expected at least one value"),
+    ({"methods": ["lth", "lth"]}, "methods is ['lth', 'lth'], which holds lth twice"),
+    ({"methods": ["permutd"]}, "methods holds 'permutd', which is not known (did you mean permuted?): expected lth, "),
+    ({"methods": ["magic"]}, "methods holds 'magic', which is not known: expected lth, naive, b_imp, permuted, "),
+    ({"matchers": {}, "methods": ["permuted"]}, "methods holds 'permuted', which is not known"),
+    ({"matchers": {"lth": {}}}, "matchers holds lth, which is the name of a method already: choose another"),
+    ({"matchers": {"erk": {}}}, "matchers holds erk, which is the name of a method already: choose another"),
+    ({"matchers": {"permuted": "paper"}}, "matchers.permuted is 'paper', expected settings such as {preset: paper}"),
+    ({"matchers": {"../x": {}}}, "matchers holds '../x', which names folders: use letters, digits and _"),
+    (
+        {"matchers": {"early": {"at": "21ep"}}, "methods": ["lth"]},
+        "moment 21ep is after the end of dense training at 20ep",
+    ),
+    ({"matchers": {"early": {"at": "soon"}}, "methods": ["lth"]}, "moment 'soon' is not understood"),
+    ({"barrier": {"alphas": 3}}, "barrier has no setting 'alphas': expected num_alphas, corrections, splits, "),
+    ({"barrier": {"matchers": ["early"]}}, "barrier.matchers holds 'early', expected some of permuted"),
+    ({"diversity": {"members": 5}}, "diversity has no setting 'members': expected sparsities, rewinds, matcher"),
+    ({"diversity": {}, "seeds": [3]}, "diversity compares the networks of several seeds, but seeds is [3]"),
+    ({"diversity": {"sparsities": [0.5]}}, "diversity.sparsities holds 0.5, expected some of the grid's: 0.9, 0.95"),
+    ({"diversity": {"rewinds": ["2ep"]}}, "diversity.rewinds holds 2ep, expected some of the grid's: 0it, 1ep"),
+    ({"diversity": {"matcher": "early"}}, "diversity.matcher is 'early', expected one of permuted"),
+    (
+        {"diversity": {}, "matchers": {"own": {}}, "methods": ["own"]},
+        "diversity.matcher is 'permuted', expected one of own",
+    ),
+]
+
+RECIPES = [
+    ({"targets": ()}, "recipe.targets is empty, expected at least one value"),
+    ({"targets": (0.9, 0.9)}, "recipe.targets is [0.9, 0.9], which holds 0.9 twice"),
+    ({"targets": (0.9, 0.8)}, "imp targets are [0.9, 0.8], expected increasing sparsities"),
+    ({"rewinds": ()}, "recipe.rewinds is empty, expected at least one value"),
+    ({"rewinds": ("1ep", "1ep")}, "recipe.rewinds is ['1ep', '1ep'], which holds 1ep twice"),
+    ({"rewinds": ("01ep",)}, "moment '01ep' names folders: write it as 1ep"),
+    ({"rewinds": ("1",)}, "moment '1' is not understood"),
+    ({"rewinds": ("21ep",)}, "moment 21ep is after the end of dense training at 20ep"),
+    ({"rewinds": ("20ep",), "sparse_epochs": None}, "which means what 20 dense epochs have left at 20ep"),
+    (
+        {"network": {"arch": "mlp", "width": 2}},
+        "recipe.network.width is set: a study takes it from `widths`, leave it out",
+    ),
+    ({"dense_epochs": 0}, "recipe.dense_epochs is 0, expected at least 1"),
+    ({"epochs_per_round": 0}, "recipe.epochs_per_round is 0, expected at least 1"),
+    ({"sparse_epochs": 0}, "recipe.sparse_epochs is 0, expected at least 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [*GRIDS, *(({"recipe": recipe}, message) for recipe, message in RECIPES)],
+    ids=[message[:60] for _, message in [*GRIDS, *RECIPES]],
+)
+def test_a_grid_that_cannot_be_is_refused(settings, message) -> None:
+    with pytest.raises(InputError) as caught:
+        study(**settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_moments_to_match_at_are_kept_beside_those_to_rewind_to() -> None:
+    matchers = {"permuted": {}, "end": {"at": "final"}, "early": {"at": "5ep"}, "first": {"at": "1ep"}}
+    assert study({"rewinds": ("2ep", "1ep")}, matchers=matchers).kept_moments == ("2ep", "1ep", "5ep")
+
+
+def test_the_recipe_of_a_width_has_it_and_every_moment() -> None:
+    grid = study(matchers={"permuted": {"at": "5ep"}}, widths=[4])
+    recipe = grid.recipe_of(4)
+    assert recipe.network["width"] == 4
+    assert recipe.rewinds == ("0it", "1ep", "5ep")
+    assert replace(recipe, network=RECIPE.network, rewinds=RECIPE.rewinds) == RECIPE
+    assert grid.recipe == RECIPE
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_grid_is_the_same_when_read_from_its_folder(name) -> None:
+    grid = read(name)
+    again = study_of(json.loads(json.dumps(grid.primitives())), "here")
+    assert again == grid
+    assert again.primitives() == grid.primitives()

@@ -1,0 +1,107 @@
+"""What a study costs: counts by stage, images by dataset, hours by a probe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from shipped_studies import read
+
+from rebasin_lt.report.ledger import ledger_table
+from rebasin_lt.study import ledger as module
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.recipe import Recipe
+
+STUDY = Study("costs", Recipe(targets=(0.2,), dense_epochs=3, epochs_per_round=2, sparse_epochs=4), [0], [1, 0.5])
+
+
+def of_data(**data) -> Study:
+    return replace(STUDY, recipe=replace(STUDY.recipe, data=data))
+
+
+def test_each_stage_has_a_row() -> None:
+    stages = plan(STUDY)
+    first = "width=1/seed=0/dense_a"
+    rows = ledger(stages, {first}, 100)
+    assert [row["path"] for row in rows] == list(stages)
+    assert rows[0] == {"kind": "dense", "path": first, "epochs": 3, "images": 300, "done": True}
+    assert sum(row["done"] for row in rows) == 1
+    of_kind = {kind: {row["images"] for row in rows if row["kind"] == kind} for kind in ("imp", "match", "sparse")}
+    assert of_kind == {"imp": {200}, "match": {0}, "sparse": {400}}
+
+
+def test_hours_are_those_of_the_width() -> None:
+    rows = ledger(plan(STUDY), (), 3600, {1: 0.5, 0.5: 0.25})
+    assert {(row["kind"], row["path"].partition("/")[0]): row["hours"] for row in rows} == {
+        **{("dense", "width=1"): 1.5, ("imp", "width=1"): 1.0, ("match", "width=1"): 0.0, ("sparse", "width=1"): 2.0},
+        **{("dense", "width=0.5"): 0.75, ("imp", "width=0.5"): 0.5},
+        **{("match", "width=0.5"): 0.0, ("sparse", "width=0.5"): 1.0},
+    }
+
+
+def test_the_table_sums_what_is_done_and_what_is_left() -> None:
+    stages = plan(STUDY)
+    done = {path for path in stages if path.startswith("width=1/")}
+    table = ledger_table(ledger(stages, done, 3600, {1: 0.5, 0.5: 0.25}))
+    every = dict(zip([column.title for column in table.columns], table.rows[-1], strict=True))
+    assert every == {
+        **{"stage": "all", "stages done": 7, "stages in all": 14},
+        **{"epochs done": "20", "epochs in all": "40", "images done": "72,000", "images in all": "144,000"},
+        "hours left": 5.0,  # 2 × .75 + .5 + 3 × 1
+    }
+
+
+def test_where_images_are_not_known_nothing_is_guessed() -> None:
+    rows = ledger(plan(STUDY), (), None, {1: 0.5, 0.5: 0.25})
+    assert {row["images"] for row in rows} == {None}
+    assert not any("hours" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [
+        ({"name": "digits", "batch_size": 50}, 1000),
+        ({"name": "digits", "batch_size": 300}, 900),  # whole batches
+        ({"name": "digits", "batch_size": 50, "train_size": 120}, 100),
+        ({"name": "cifar10", "root": "none", "batch_size": 128}, 351 * 128),  # 50,000 less 5,000 held out
+        ({"name": "cifar10", "root": "none", "batch_size": 128, "val_size": 0}, 390 * 128),  # as published
+        ({"name": "cifar100", "root": "none", "batch_size": 100, "train_size": 250}, 200),
+        ({"name": "svhn", "root": "none", "batch_size": 128}, 533 * 128),
+        ({"name": "imagenet", "root": "none", "batch_size": 1, "num_workers": 0}, 1_271_167),
+        ({"name": "image_folder", "root": "none"}, None),
+    ],
+)
+def test_images_of_an_epoch_with_or_without_the_data(data, images) -> None:
+    assert images_per_epoch(of_data(**data)) == images
+
+
+def test_the_probe_measures_each_width_and_computes_as_training_does(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.0)
+    seconds = probe(read("studies/digits.yaml"))
+    assert list(seconds) == [1]
+    assert 0 < seconds[1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("per_step", "per_image", "batch", "sizes"),
+    [
+        (0.01, 0.0, 50, [2, 2, 4, 8, 16, 32, 50]),  # a small network: as many as a batch has
+        (0.0, 1.0, 128, [2, 2]),  # a wide one: two take long enough
+        (0.0, 0.02, 128, [2, 2, 4, 8]),
+        (0.01, 0.0, 1, [1]),
+    ],
+)
+def test_the_probe_takes_as_few_images_as_tell(per_step, per_image, batch, sizes) -> None:
+    asked = []
+
+    def step(size: int) -> float:
+        asked.append(size)
+        return per_step + per_image * size
+
+    found = module._per_image(step, batch)
+    assert found == pytest.approx(per_step / sizes[-1] + per_image)
+    assert asked[: len(sizes)] == sizes
+    assert set(asked[len(sizes) :]) == {sizes[-1]}
+    assert sum(per_step + per_image * size for size in asked) < 2 * module._PROBE_SECONDS + 3 * 2 * per_image

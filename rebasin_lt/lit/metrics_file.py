@@ -79,6 +79,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    if not path.is_file():
+        raise BrokenFileError(f"{path} is not a regular file: remove it")
     lines = path.read_bytes().split(b"\n")[:-1]
     return [_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 

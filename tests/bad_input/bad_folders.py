@@ -24,6 +24,7 @@ def write() -> None:
             shutil.copyfile(f"{name}.yaml", f"{run}_{name}/config.yaml")
     results = {"cut": b'{"a": ', "list": b"[1]", "latin": b'{"a": "\xf6"}', "deep": b"[" * 100000}
     results["future"] = json.dumps({**json.loads(Path("match/result.json").read_text()), "format_version": 2}).encode()
+    results["edited"] = Path("match/result.json").read_bytes().replace(b'"num_samples": 1000', b'"num_samples": 1024')
     for name, result in results.items():
         shutil.copytree("match", f"match_result_{name}")
         Path(f"match_result_{name}/result.json").write_bytes(result)
@@ -74,6 +75,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{MATCH} match_result_latin", 1, "result.json is not readable JSON"),
     (f"{MATCH} match_result_deep", 1, "result.json is not readable JSON"),
     (f"{MATCH} match_result_future", 1, "result.json has format version 2, this release reads 1: update it"),
+    (f"{MATCH} match_result_edited", 1, "result.json is damaged: its content does not match the hash written with it"),
     (f"{MATCH} run", 2, "output folder run holds another run"),
     (f"{FIT} match", 2, "output folder match holds another run"),
     (f"{MATCH} strange", 2, "strange holds files but no config.yaml"),

@@ -7,6 +7,7 @@ codes. A job names a point, what comes there (SIGKILL, or a signal), and the ran
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -116,7 +117,11 @@ def _before(place: str, name: str, act: Any) -> None:
 
 
 def _act(action: str) -> None:
-    os.kill(os.getpid(), getattr(signal, f"SIG{action}"))
+    """Send the signal to this process; but for SIGKILL also to its workers, as a cluster does."""
+    number = getattr(signal, f"SIG{action}")
+    for worker in multiprocessing.active_children() if action != "KILL" else ():
+        os.kill(worker.pid, number)
+    os.kill(os.getpid(), number)
 
 
 def _child(job: dict[str, Any], rank: int, port: int) -> None:

@@ -31,7 +31,7 @@ def stopped_at(folder) -> int | None:
         ("dense", 2, {"at": "step", "number": STEPS + 4, "action": "USR1"}, STEPS + 5),
         ("imp", 0, {"at": "step", "number": 3 * STEPS, "action": "TERM"}, 3 * STEPS + 1),
         ("imp", 0, {"at": "step", "number": 3 * STEPS - 1, "action": "USR1"}, 3 * STEPS),  # last step of a round
-        ("sparse", 0, {"at": VALIDATION, "action": "TERM"}, STEPS),
+        ("sparse", 2, {"at": VALIDATION, "action": "TERM"}, STEPS),  # the workers are still needed
         ("dense", 0, {"at": "whole", "file": "last.ckpt", "number": 2, "action": "USR1"}, 6),
         ("dense", 0, {"at": SETUP, "action": "TERM"}, None),
     ],

@@ -117,11 +117,11 @@ def _before(place: str, name: str, act: Any) -> None:
 
 
 def _act(action: str) -> None:
-    """Send the signal to this process; but for SIGKILL also to its workers, as a cluster does."""
-    number = getattr(signal, f"SIG{action}")
-    for worker in multiprocessing.active_children() if action != "KILL" else ():
-        os.kill(worker.pid, number)
-    os.kill(os.getpid(), number)
+    """Send the signal to this process; but for SIGKILL first to its workers, as a cluster does, not as their parent."""
+    workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+    if workers and action != "KILL":
+        subprocess.run(["kill", f"-{action}", *workers], check=True)
+    os.kill(os.getpid(), getattr(signal, f"SIG{action}"))
 
 
 def _child(job: dict[str, Any], rank: int, port: int) -> None:

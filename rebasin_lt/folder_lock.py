@@ -57,7 +57,7 @@ def release_all() -> None:
 def _locked(path: Path, folder: Path | str) -> int:
     """A handle on the locked file, which says who holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)  # a link leads elsewhere
         try:
             _lock(handle, folder)
             if _is_at(handle, path):

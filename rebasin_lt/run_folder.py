@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from rebasin_lt.folder_lock import LOCK, FolderLock
 from rebasin_lt.strict_yaml import read_yaml
 
 CONFIG, RESULT = "config.yaml", "result.json"
+SEAL = "content_sha256"
 FORMAT_VERSION = 1
 
 
@@ -85,25 +87,43 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def finished(folder: Path | str) -> dict[str, Any] | None:
-    """The result of a run that is complete, else None. Raises BrokenFileError if it cannot be read."""
+    """The result of a run that is complete, else None. Raises as `read_sealed`."""
     path = Path(folder) / RESULT
-    if not path.exists():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BrokenFileError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(result, dict):
-        raise BrokenFileError(f"{path} holds a {type(result).__name__}, expected results by name")
-    version = result.pop("format_version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
-    return result
+    return read_sealed(path) if path.exists() else None
 
 
 def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     """Write the result, which marks the run as complete."""
-    write_json(Path(folder) / RESULT, {"format_version": FORMAT_VERSION, **result})
+    write_sealed(Path(folder) / RESULT, result)
+
+
+def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with its format version and its own sha256."""
+    write_json(path, {"format_version": FORMAT_VERSION, **content, SEAL: _seal(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote. Raises BrokenFileError for anything else; without a sha256 it is believed."""
+    if not path.is_file():
+        raise BrokenFileError(f"{path} is not a regular file: remove it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BrokenFileError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected results by name")
+    version = content.pop("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != _seal(content):
+        raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
+    return content
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def run_once(

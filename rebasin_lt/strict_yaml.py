@@ -17,6 +17,8 @@ def read_yaml(path: Path | str) -> Any:
     other reader takes the last, silently), for tags that name Python objects, and for aliases that multiply.
     """
     path = Path(path)
+    if not path.is_file():  # a pipe can be read once, and some devices have no end
+        raise ValueError("it is not a regular file")
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"it has {path.stat().st_size} bytes, expected settings")
     try:

@@ -4,9 +4,12 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from rebasin_lt.cli import COMMANDS, LIGHTNING, main, spelled_out, with_underscores
 from rebasin_lt.errors import InputError
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.recipe import Recipe
 
 
 def test_dashes_and_underscores_are_alike_in_names_only():
@@ -27,6 +30,15 @@ def test_lists_and_flags_are_written_as_people_do():
     assert spelled_out(written, command) == ["--json=true", "--out", "x", '--mask=["a", "b", "c"]']
     assert spelled_out(["--json", "false"], command) == ["--json", "false"]
     assert spelled_out(['--mask=["a"]'], command) == ['--mask=["a"]']
+
+
+def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
+    config = yaml.safe_dump(Study("none", Recipe(), seeds=[0]).primitives())
+    (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"report: {tmp_path / 'report' / 'report.html'}, " in capsys.readouterr().out
+    assert main(["report", "--out", str(tmp_path / "other"), str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "other", "report"]
 
 
 def test_numbers_in_lists_stay_what_they_are():

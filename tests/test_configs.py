@@ -118,7 +118,7 @@ def test_slurm_template_runs_one_command_and_requeues_on_75_alone(name, code, re
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_configurations(tmp_path):
+def test_the_wheel_holds_the_configurations_and_the_papers_numbers(tmp_path):
     root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(root)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ})
@@ -127,3 +127,4 @@ def test_the_wheel_holds_the_configurations(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert all(f"rebasin_lt/configs/{name}" in names for name in [*shipped(), *(f"slurm/{name}" for name in SBATCH)])
+    assert "rebasin_lt/report/published.csv" in names

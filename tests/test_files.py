@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from rebasin_lt.files import atomic_path, hash_tensors, is_temporary, remove_temporaries, write_json
+from rebasin_lt.files import append_text, atomic_path, hash_tensors, is_temporary, remove_temporaries, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -61,6 +61,17 @@ def test_file_and_then_folder_are_synced_around_the_renaming(tmp_path, monkeypat
     monkeypatch.setattr(os, "replace", replace)
     write_json(tmp_path / "a.json", {})
     assert done == ["file", "renamed", "folder"]
+
+
+def test_what_is_appended_is_behind_what_was_there(tmp_path):
+    append_text(tmp_path / "log", "a\n")
+    append_text(tmp_path / "log", "größer\n")
+    assert (tmp_path / "log").read_bytes() == "a\ngrößer\n".encode()
+
+
+def test_a_full_disk_is_named_by_what_is_appended_to():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        append_text("/dev/full", "a\n")
 
 
 def test_what_a_killed_process_left_is_told_apart_and_removed(tmp_path):

@@ -118,6 +118,17 @@ def test_a_lock_file_removed_meanwhile_is_made_again(tmp_path, monkeypatch) -> N
         assert not is_free(tmp_path)
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path) -> None:
+    """A folder may come from anywhere, and must not choose a file to be overwritten."""
+    (tmp_path / "precious").write_text("all of it")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links") as error:
+        FolderLock(tmp_path / "run")
+    assert error.value.filename == str(tmp_path / "run" / LOCK)
+    assert (tmp_path / "precious").read_text() == "all of it"
+
+
 def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch) -> None:
     def flock(handle: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")

@@ -1,7 +1,11 @@
+import json
+import os
+
 import pytest
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.lit.metrics_file import read_rows
+from rebasin_lt.run_folder import claim_folder, finish, finished, read_config
 
 
 def test_a_folder_is_recognised_by_the_run_that_made_it(tmp_path):
@@ -46,6 +50,28 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(BrokenFileError, match="result.json is not readable JSON"):
         finished(tmp_path)
+
+
+def test_a_result_that_was_changed_is_refused(tmp_path):
+    result = {"loss": [0.1, float("inf")], "deep": {"pair": (1, None)}, 3: "three"}
+    finish(tmp_path, result)
+    assert finished(tmp_path) == json.loads(json.dumps(result))
+    path = tmp_path / "result.json"
+    text = path.read_text()
+    for old, new in (("0.1", "0.2"), ("null", "0"), ('"deep"', '"dear"')):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(BrokenFileError, match="result.json is damaged: its content does not match the hash"):
+            finished(tmp_path)
+    path.write_text('{"top1": 90.0}')  # of before there was a hash
+    assert finished(tmp_path) == {"top1": 90.0}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "result.json", "metrics.jsonl"])
+def test_what_could_be_waited_for_for_ever_is_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    read = {"config.yaml": read_config, "metrics.jsonl": read_rows}.get(name, lambda path: finished(path.parent))
+    with pytest.raises(BrokenFileError, match=f"{name} .*is not a regular file"):
+        read(tmp_path / name)
 
 
 def test_a_run_killed_in_its_first_write_leaves_a_folder_to_claim(tmp_path):

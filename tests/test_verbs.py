@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from rebasin_lt.cli import main
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 
 FIT = "fit --config dense.yaml --trainer.default_root_dir runs/a --trainer.max_epochs 6"
 
@@ -35,6 +37,15 @@ def test_test_measures_the_trained_network_however_it_is_asked(trained, capsys) 
     weights = torch.load("runs/a/rewind/0it.ckpt", weights_only=True)["state_dict"]
     assert weights  # the network before training is there too, and is not what was measured
     assert accuracy(capsys, "test --config dense.yaml --ckpt_path runs/a/rewind/0it.ckpt") < by_checkpoint
+
+
+def test_a_folder_that_another_run_writes_is_locked_before_its_checkpoint_is_read(trained, monkeypatch, capsys) -> None:
+    """The other run may be about to replace it: what was read would not be where the folder stands."""
+    monkeypatch.setattr(SafeCheckpointIO, "load_checkpoint", lambda *_, **__: pytest.fail("read without the lock"))
+    with open("runs/a/.lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert main(FIT.split()) == 2
+    assert "output folder runs/a is being written by another process" in capsys.readouterr().err
 
 
 def test_same_command_again_trains_no_further(trained) -> None:

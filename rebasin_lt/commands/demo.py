@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = ("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled")
+
 
 def demo(out: str = "demo", seeds: int = 3) -> None:
-    """Run the whole experiment on real digits in a minute or two, and write a report.
+    """Run the whole experiment on real digits in a minute or two, and write a report: a small study.
 
     Trains A and B, prunes A, matches A to B, and trains sparse under A's mask from A (LTH), from B (naive), under the
-    permuted mask from B (permuted), and under two controls. An interrupted demo goes on where it was.
+    permuted mask from B (permuted), and under three controls. An interrupted demo goes on where it was.
 
     Args:
-        out: folder for the runs and report.html
+        out: folder for the runs and the report
         seeds: paired repetitions
     """
     from pathlib import Path
 
-    import torch
-
     from rebasin_lt.errors import InputError
-    from rebasin_lt.report.experiment import write_report
-    from rebasin_lt.report.tables import experiment_table
-    from rebasin_lt.run_folder import claim_folder
-    from rebasin_lt.study.experiment import run_experiment
+    from rebasin_lt.study.folder import check_study_folder, claim_study
+    from rebasin_lt.study.grid import Study
+    from rebasin_lt.study.launch import Launcher, run_study
+    from rebasin_lt.study.plan import plan
     from rebasin_lt.study.recipe import Recipe
+    from rebasin_lt.study.state import State
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}, expected at least 1")
-    torch.set_num_threads(1)  # networks this small only wait for each other's threads
-    folder, recipe = Path(out), Recipe()
-    with claim_folder(folder, {"command": "demo", "seeds": seeds}):
-        outcome = run_experiment(folder / "runs", recipe, seeds)
-        print(experiment_table(outcome.records, outcome.dense).to_text(), end="")
-        print(f"report: {write_report(folder, recipe, outcome)}")
+    grid = Study(
+        title="Sparse masks on digits, aligned by weight symmetry",
+        recipe=Recipe(),
+        seeds=tuple(range(seeds)),
+        methods=METHODS,
+        barrier={"num_alphas": 11, "corrections": ["none", "repair"], "splits": ["test"]},
+    )
+    folder = Path(out)
+    check_study_folder(folder, grid)
+    with claim_study(folder, grid):
+        run_study(grid, folder, State.of(plan(grid), folder), Launcher())
+        _show(folder)
+
+
+def _show(folder: Path) -> None:
+    """Print the table, and write the report."""
+    from rebasin_lt.report.study import write_study_report
+    from rebasin_lt.report.tables import experiment_table
+    from rebasin_lt.study.outcome import collect
+
+    outcome = collect(folder)
+    records = [{**run, "accuracy": run["top1"]} for run in outcome.sparse]
+    print(experiment_table(records, [run["top1"] for run in outcome.dense]).to_text(), end="")
+    print(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -13,13 +13,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
 from rebasin_lt.lit._compat import ConfigWinsCLI
@@ -115,7 +116,7 @@ class RunCLI(ConfigWinsCLI):
             TensorBoardSummary(_hyperparameters(run_settings), profile_figure),
             MetricsFile(folder),
         ]
-        return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point)]
+        return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point), NamedCheckpoint()]
 
     def _run_settings(self) -> dict[str, Any]:
         """The configuration without what may differ between a run and its resume."""
@@ -144,6 +145,25 @@ class Claim(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()
+
+
+class NamedCheckpoint(Checkpoint):
+    """Names the checkpoint in an error that comes before a run has gone on from it. It comes last: it raises."""
+
+    state_key = "rebasin_lt.named_checkpoint"
+
+    def __init__(self) -> None:
+        self._began = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._began or not trainer.ckpt_path or not isinstance(exception, Exception):
+            return
+        if not isinstance(exception, RebasinError | OSError):
+            reason = f"{type(exception).__name__}: {str(exception).strip()}".splitlines()[0]
+            raise BrokenFileError(f"{trainer.ckpt_path} could not be gone on from: {reason}") from exception
 
 
 class OpenLoggers(Callback):

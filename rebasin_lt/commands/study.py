@@ -83,7 +83,7 @@ def study(
     if len(state.done) < len(state.plan):
         from rebasin_lt.study.work import check_study
 
-        check_study(grid)
+        check_study(grid, here=launcher == "local")
     with claim_study(folder, grid):
         run_study(grid, folder, state, where)
     print(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rebasin_lt.errors import BrokenFileError
-from rebasin_lt.files import write_text
+from rebasin_lt.files import append_text, write_text
 from rebasin_lt.lit._compat import epoch_metrics
 
 METRICS = "metrics.jsonl"
@@ -65,10 +64,7 @@ class MetricsFile(Checkpoint):
             return
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_text(self.path, json.dumps(row) + "\n")
         self._rows = (self._rows or 0) + 1
 
 
@@ -79,6 +75,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    if not path.is_file():
+        raise BrokenFileError(f"{path} is not a regular file: remove it")
     lines = path.read_bytes().split(b"\n")[:-1]
     return [_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 

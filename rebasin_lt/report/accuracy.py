@@ -35,7 +35,7 @@ def accuracy_table(
     """
     methods = in_order(chain.from_iterable(cells.values()))
     usual = max((len(seeds) for group in cells.values() for seeds in group.values()), default=0)
-    columns, parts = [Column("sparsity · rewind", align="left")], []
+    columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
     for name in methods:
         columns.append(Column(label_of(name)))
         parts.append([_ours(group.get(name), usual) for group in cells.values()])
@@ -43,8 +43,10 @@ def accuracy_table(
         if any(beside):
             columns.append(Column(f"{label_of(name)}, published"))
             parts.append([_theirs(number) for number in beside])
+            sources += [number.source for number in beside if number]
     rows = [list(row) for row in zip(map(str, cells), *parts, strict=True)]
-    return Table(columns, rows, _caption(width, metric, usual, dense, setting))
+    caption = _caption(width, metric, usual, dense, setting)
+    return Table(columns, rows, caption + f"; published: {', '.join(dict.fromkeys(sources))}" * bool(sources))
 
 
 def runs_table(
@@ -107,7 +109,7 @@ def _caption(width: float, metric: str, usual: int, dense: Sequence[float], sett
         estimate = spread_of(dense).scaled(100)
         text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}"
     published = setting.published_dense(width) if metric == "top1" else None
-    return text if published is None else f"{text}; published: {100 * published.value:.2f} ({published.source})"
+    return text if published is None else f"{text}, published {100 * published.value:.2f} ({published.source})"
 
 
 def _numbers(estimate: Estimate) -> list[Cell]:

@@ -33,7 +33,7 @@ def accuracy_figures(
     """
     methods = methods_of(chain.from_iterable(group for cells in runs.values() for group in cells.values()))
     moments = {place.rewind for cells in runs.values() for place in cells}
-    quantity = f"{METRICS[metric]} (%), mean ± sample std of {_counts(runs)}"
+    quantity = f"{METRICS[metric]} (%), {_spread(runs)}"
     words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
     if len(moments) <= 1:
         panels = [
@@ -108,8 +108,7 @@ def _name(metric: str) -> str:
     return "accuracy" if metric == "top1" else f"accuracy-{metric}"
 
 
-def _counts(runs: Mapping[float, Cells]) -> str:
+def _spread(runs: Mapping[float, Cells]) -> str:
     counts = {len(seeds) for cells in runs.values() for group in cells.values() for seeds in group.values()}
     low, high = min(counts, default=0), max(counts, default=0)
-    span = f"{high}" if low == high else f"{low}–{high}"
-    return f"{span} seed{'s' * (high != 1)}"
+    return "one seed" if high <= 1 else f"mean ± sample std of {low if low == high else f'{low}–{high}'} seeds"

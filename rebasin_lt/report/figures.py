@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +19,7 @@ import numpy as np
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import atomic_path, write_text
-from rebasin_lt.report.methods import COLOURS, Method, methods_of
-from rebasin_lt.report.statistics import Estimate, estimate_mean, group_records, sparsity_text
+from rebasin_lt.report.methods import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,32 +49,6 @@ _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: searchable, and set in the reader's font
     "svg.hashsalt": "rebasin-lt",  # with no date, equal figures are equal bytes
 }
-
-
-def accuracy_figure(
-    records: Iterable[Mapping[str, Any]],
-    dense: Sequence[float] = (),
-    title: str = "Accuracy of sparse networks",
-) -> Figure:
-    """Accuracy (%) against sparsity, one line per method, bars of ± one standard error, dashed: the dense mean.
-
-    `records` and `dense` are those of `tables.experiment_table`. The sparsity axis is logarithmic in density, so each
-    pruning round is an equal step; methods stand slightly beside each other, so that equal ones stay visible.
-    """
-    grouped = group_records(records)
-    if not grouped:
-        raise InputError("records: there are 0, expected at least one")
-    with figure_style():
-        figure, axes = blank_figure(title, f"accuracy (%), mean ± s.e. over {_count(grouped)}", "sparsity", right=0.79)
-        labels = _draw_methods(axes, grouped)
-        if dense:
-            level = 100 * estimate_mean(dense).value
-            axes.axhline(level, color=COLOURS["ink"][0], linewidth=1.2, linestyle=(0, (4, 3)))
-            labels.append(("dense", level, "ink"))
-        _sparsity_axis(axes, list(grouped))
-        axes.set_ylim(axes.get_ylim()[0], min(axes.get_ylim()[1], 101.0))  # room for a marker at 100, no more
-        _label_ends(axes, labels)
-    return figure
 
 
 def barrier_figure(
@@ -174,40 +147,6 @@ def blank_figure(title: str, y_label: str, x_label: str, right: float) -> tuple[
     return figure, axes
 
 
-def _draw_methods(
-    axes: Axes, grouped: Mapping[float, Mapping[str, Mapping[int, float]]]
-) -> list[tuple[str, float, str]]:
-    """Draw a line per method; returns their labels, last values in percent and colour names."""
-    methods = methods_of(name for group in grouped.values() for name in group)
-    positions = [_position(sparsity) for sparsity in grouped]
-    step = 0.008 * (max(positions) - min(positions) or 1)
-    labels = []
-    for index, (name, method) in reversed(list(enumerate(methods.items()))):  # the controls lie below
-        points = [
-            (position + step * (index - (len(methods) - 1) / 2), estimate_mean(list(group[name].values())).scaled(100))
-            for position, group in zip(positions, grouped.values(), strict=True)
-            if name in group
-        ]
-        _draw_points(axes, points, method)
-        labels.append((method.label.replace(" ", "\n"), points[-1][1].value, method.colour))
-    return labels
-
-
-def _draw_points(axes: Axes, points: Sequence[tuple[float, Estimate]], method: Method) -> None:
-    axes.errorbar(
-        [position for position, _ in points],
-        [estimate.value for _, estimate in points],
-        yerr=[0.0 if math.isnan(estimate.error) else estimate.error for _, estimate in points],
-        color=COLOURS[method.colour][0],
-        marker=method.marker,
-        linestyle=method.line,
-        markersize=5.5,
-        linewidth=1.8,
-        elinewidth=1.3,
-        capsize=3,
-    )
-
-
 def _draw_curve(axes: Axes, label: str, runs: Sequence[tuple[Sequence[float], Sequence[float]]], name: str) -> float:
     """Draw the mean and band of one curve; returns the mean value in the middle of the line."""
     alphas = np.asarray(runs[0][0], dtype=float)
@@ -220,29 +159,6 @@ def _draw_curve(axes: Axes, label: str, runs: Sequence[tuple[Sequence[float], Se
         errors = values.std(axis=0, ddof=1) / math.sqrt(len(runs))
         axes.fill_between(alphas, means - errors, means + errors, color=COLOURS[name][0], alpha=0.2, linewidth=0)
     return float(np.interp(0.5, alphas, means))
-
-
-def _sparsity_axis(axes: Axes, sparsities: Sequence[float]) -> None:
-    positions = [_position(sparsity) for sparsity in sparsities]
-    axes.set_xticks(positions, [sparsity_text(sparsity) for sparsity in sparsities])
-    if len(positions) == 1:
-        axes.set_xlim(positions[0] - 0.5, positions[0] + 0.5)
-
-
-def _position(sparsity: float) -> float:
-    if not 0 <= sparsity < 1:
-        raise InputError(f"records: sparsity is {sparsity}, expected a fraction from 0 to below 1")
-    return -math.log10(1 - sparsity)
-
-
-def _label_ends(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
-    """Write each label right of the plot at the height of its line, pushed apart where lines end close together."""
-    unit, (low, high) = _line_height(axes), axes.get_ylim()
-    heights = [unit * (1 + text.count("\n")) for text, _, _ in labels]
-    centres = spread([value for _, value, _ in labels], heights, low - unit, high + unit)
-    for (text, _, name), centre in zip(labels, centres, strict=True):
-        beside = axes.get_yaxis_transform()
-        axes.text(1.02, centre, text, transform=beside, va="center", linespacing=1.0, color=COLOURS[name][0])
 
 
 def _label_curves(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
@@ -274,11 +190,6 @@ def _dark_style() -> str:
         for kind in ("fill", "stroke")
     )
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
-
-
-def _count(grouped: Mapping[float, Mapping[str, Mapping[int, float]]]) -> str:
-    counts = {len(seeds) for group in grouped.values() for seeds in group.values()}
-    return "1 seed" if counts == {1} else f"{_range(counts)} seeds"
 
 
 def _range(counts: set[int]) -> str:

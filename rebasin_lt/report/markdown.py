@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rebasin_lt.files import write_text
-from rebasin_lt.report.figures import save_figure
 from rebasin_lt.report.page import Folded, Part, Picture, Section
 from rebasin_lt.report.tables import Table
 
@@ -17,7 +16,7 @@ def write_markdown(path: Path | str, title: str, sections: Sequence[Section]) ->
     pictures = [part for section in sections for part in section.parts if isinstance(part, Picture)]
     figures = [path.parent / f"{picture.name}.svg" for picture in pictures]
     for picture, figure in zip(pictures, figures, strict=True):
-        save_figure(picture.figure, figure)
+        write_text(figure, picture.svg)
     write_text(path, "\n".join(_lines(title, sections)))
     return [path, *figures]
 

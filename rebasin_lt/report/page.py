@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,11 @@ class Picture:
     description: str
     name: str = ""
 
+    @cached_property
+    def svg(self) -> str:
+        """The figure as SVG text, drawn once."""
+        return figure_svg(self.figure)
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -118,7 +124,7 @@ def _part(part: Part, numbers: Iterator[int]) -> str:
         label = html.escape(part.caption or "table", quote=True)
         return f'<div class="table" role="region" tabindex="0" aria-label="{label}">\n{part.to_html()}</div>'
     if isinstance(part, Picture):
-        drawing = _inline(figure_svg(part.figure), f"figure{next(numbers)}-", part.description)
+        drawing = _inline(part.svg, f"figure{next(numbers)}-", part.description)
         return f"<figure>\n{drawing}\n<figcaption>{html.escape(part.caption)}</figcaption>\n</figure>"
     return f"<p>{html.escape(part)}</p>"
 

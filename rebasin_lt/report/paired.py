@@ -47,7 +47,12 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
         Column("rewind points"),
         Column("seeds"),
     ]
-    rows = [_headline_row(width, name, runs[width]) for width, name in _aligned(runs)]
+    rows = [
+        _headline_row(width, sparsity, name, groups)
+        for width, cells in runs.items()
+        for sparsity, groups in [max(_by_sparsity(cells).items(), key=lambda item: item[0])]
+        for name in filter(is_aligned, in_order(chain.from_iterable(groups)))
+    ]
     return Table(
         columns,
         rows,
@@ -56,23 +61,17 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
 
 
 def headline(runs: Mapping[float, Mapping[Place, Group]]) -> str:
-    """The one sentence: what the first way to match A to B is worth at the widest network and its highest sparsity."""
-    found = list(_aligned(runs))
-    width = max((width for width, _ in found), default=None)
-    name = next((name for each, name in found if each == width), "")
-    sparsity, groups = (0.0, []) if width is None else _highest(runs[width])
-    gain = _difference(groups, name, "naive")
-    if gain is None:
-        return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
-    better = "better" if gain.value >= 0 else "worse"
-    text = (
-        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {label_of(name)} mask is "
-        f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
-        f"({_confidence(gain)}{_over(groups)})"
-    )
-    closure = _closure(groups, name)
-    closed = f", and closes {_CLOSURE.text(closure)} of the gap between naive and LTH" if closure else ""
-    return f"{text}{closed}."
+    """The one sentence: what alignment is worth, in the widest network that can tell, at its highest sparsity.
+
+    Of several ways to match A to B, the first in the order of the tables.
+    """
+    for width in sorted(runs, reverse=True):
+        for sparsity, groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
+            for name in filter(is_aligned, in_order(chain.from_iterable(groups))):
+                gain = _difference(groups, name, "naive")
+                if gain is not None:
+                    return _sentence(width, sparsity, name, gain, groups)
+    return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
 
 
 def pairs_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
@@ -121,31 +120,38 @@ def _numbers(estimate: Estimate | None, interval: tuple[float, float] | None = N
     return [*known, estimate.count]
 
 
-def _highest(cells: Mapping[Place, Group]) -> tuple[float, list[Group]]:
-    """The highest sparsity, and its groups by rewind moment."""
-    sparsity = max(place.sparsity for place in cells)
-    return sparsity, [group for place, group in cells.items() if place.sparsity == sparsity]
+def _by_sparsity(cells: Mapping[Place, Group]) -> dict[float, list[Group]]:
+    """The groups of each sparsity, one per rewind moment."""
+    found: dict[float, list[Group]] = {}
+    for place, group in cells.items():
+        found.setdefault(place.sparsity, []).append(group)
+    return found
 
 
-def _aligned(runs: Mapping[float, Mapping[Place, Group]]) -> Iterator[tuple[float, str]]:
-    for width, cells in runs.items():
-        yield from ((width, name) for name in in_order(chain.from_iterable(_highest(cells)[1])) if is_aligned(name))
+def _sentence(width: float, sparsity: float, name: str, gain: Estimate, groups: Sequence[Group]) -> str:
+    better = "better" if gain.value >= 0 else "worse"
+    points = sum(bool(over_rewinds([group], [name, "naive"])[name]) for group in groups)
+    over = f", mean over {points} rewind points" if points > 1 else ""
+    closure = _closure(groups, name)
+    closed = f", and closes {_CLOSURE.text(closure)} of the gap between naive and LTH" if closure else ""
+    return (
+        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {label_of(name)} mask is "
+        f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
+        f"({_confidence(gain)}{over}){closed}."
+    )
 
 
-def _headline_row(width: float, name: str, cells: Mapping[Place, Group]) -> list[Cell]:
-    sparsity, groups = _highest(cells)
+def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group]) -> list[Cell]:
     gains: list[Cell] = [_with_interval(_difference(groups, name, against)) for against in ("naive", "lth")]
     count = sum(bool(group.get(name)) for group in groups)
     seeds = len({seed for group in groups for seed in group.get(name, {})})
-    place: list[Cell] = [f"{width:g}", sparsity_text(sparsity), label_of(name)]
-    return [*place, *gains, _closure(groups, name), count, seeds]
+    return [f"{width:g}", sparsity_text(sparsity), label_of(name), *gains, _closure(groups, name), count, seeds]
 
 
 def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:
     """Every place with its group, then every sparsity that has several rewind moments with the groups of all."""
     yield from ((place, [group]) for place, group in cells.items())
-    for sparsity in dict.fromkeys(place.sparsity for place in cells):
-        groups = [group for place, group in cells.items() if place.sparsity == sparsity]
+    for sparsity, groups in _by_sparsity(cells).items():
         if len(groups) > 1:
             yield Place(sparsity, ALL_REWINDS), groups
 
@@ -155,7 +161,3 @@ def _confidence(estimate: Estimate) -> str:
         return "one seed, so no interval"
     low, high = (_POINTS.text(100 * end) for end in estimate.interval())
     return f"95 % interval {low} to {high}, {estimate.count} seeds"
-
-
-def _over(places: Sequence[Group]) -> str:
-    return f", mean over {len(places)} rewind points" if len(places) > 1 else ""

@@ -130,7 +130,8 @@ def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Pa
         handles.append(Line2D([], [], **_DENSE, label=level))
     if any(panel.marks.get(name) for panel in panels for name in methods):
         handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
-    columns = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
+    most = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
+    columns = min(most, -(-len(handles) // 2))
     figure.legend(
         handles=handles,
         loc="upper left",

@@ -110,11 +110,12 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
             dense.setdefault(run["width"], []).append(run[metric])
     figures = accuracy_figures(runs, setting, dense, metric)
     tables = [accuracy_table(width, cells, setting, dense.get(width, ()), metric) for width, cells in runs.items()]
+    beside = "; hollow marks: the paper's published means" if _any_published(setting, runs, metric) else ""
     pictures = [
         Picture(
             figure,
             f"{METRICS[metric].capitalize()} of each sparse network; band: ± one sample standard deviation over seeds; "
-            "dashed: mean of the dense networks; hollow marks: the paper's published means. Points are at equal steps.",
+            f"dashed: mean of the dense networks{beside}. Points are at equal steps.",
             f"Line chart of {METRICS[metric]}, a line per method and a panel per setting: {name}",
             name,
         )
@@ -123,6 +124,11 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
     if metric == "top1" and outcome.pruned:
         tables.append(tickets_table(outcome.pruned))
     return [*pictures, *map(_table, tables)]
+
+
+def _any_published(setting: Setting, runs: Runs, metric: str) -> bool:
+    cells = [(width, place, name) for width, own in runs.items() for place, group in own.items() for name in group]
+    return any(setting.published(width, *place, name, metric) for width, place, name in cells)
 
 
 def _pairs(runs: Runs) -> list[Part]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from torch import nn
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.connectivity.landscape import Plane, plane_losses
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import hash_tensors, write_json
-from rebasin_lt.run_folder import run_once
+from rebasin_lt.files import hash_tensors
+from rebasin_lt.run_folder import read_sealed, run_once, write_sealed
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
@@ -102,7 +101,7 @@ def _measure(
     blank: dict[str, dict[str, list[Any]]] = {
         quantity: {name: [] for name in corrections} for quantity in ("loss", "error")
     }
-    done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"num_images": 0, **blank}
+    done: dict[str, Any] = read_sealed(path) if path.exists() else {"num_images": 0, **blank}
     columns, rows = grid
     for correction in corrections:
         finished_rows = done["loss"][correction]
@@ -114,6 +113,6 @@ def _measure(
             finished_rows.append([point.loss for point in found])
             done["error"][correction].append([point.error for point in found])
             done["num_images"] = found[0].num_images
-            write_json(path, done)
+            write_sealed(path, done)
             progress(f"rows, {correction}", len(finished_rows), len(rows))
     return done

@@ -43,12 +43,15 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
         os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
 
 
-def check_study(study: Study) -> None:
-    """Refuse what a stage would refuse hours later: settings, data and devices that are not there.
+def check_study(study: Study, here: bool = True) -> None:
+    """Refuse what a stage would refuse hours later: settings, data and, where stages run `here`, devices that are not
+    there.
 
     Raises InputError.
     """
     _check_trainer(study.recipe.trainer)
+    if here:
+        _check_devices(study.recipe.trainer)
     for name, settings in study.matchers.items():
         _matcher(name, settings)
     data = build_data(**study.recipe.data)
@@ -88,7 +91,6 @@ def _named(setting: str) -> Iterator[None]:
 
 
 def _check_trainer(settings: Mapping[str, Any]) -> None:
-    import torch
     from lightning import Trainer
 
     known = inspect.signature(Trainer).parameters
@@ -97,9 +99,22 @@ def _check_trainer(settings: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"recipe.trainer has no setting {name!r}{hint}: expected arguments of Lightning's Trainer")
-    name = str(settings.get("accelerator", "auto"))
-    if name in {"gpu", "cuda"} and not torch.cuda.is_available():
-        raise InputError(f"recipe.trainer.accelerator is {name}, but there is no GPU here: leave it out, or use auto")
+
+
+def _check_devices(trainer: Mapping[str, Any]) -> None:
+    import torch
+
+    accelerator = trainer.get("accelerator", "auto")
+    if accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise InputError(
+            f"recipe.trainer.accelerator is {accelerator}, but there is no GPU here: leave it out, or use auto"
+        )
+    for name in ("devices", "num_nodes"):
+        if trainer.get(name, 1) not in {1, "1"}:
+            raise InputError(
+                f"recipe.trainer.{name} is {trainer[name]}, but a worker here trains in one process: leave it out, and "
+                "each GPU has a worker of its own; or use --launcher slurm"
+            )
 
 
 def _classifier(recipe: Recipe, stage: str) -> Classifier:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from bad_checkpoints import Evil, cut
@@ -24,10 +26,12 @@ def write() -> None:
             shutil.copyfile(f"{name}.yaml", f"{run}_{name}/config.yaml")
     results = {"cut": b'{"a": ', "list": b"[1]", "latin": b'{"a": "\xf6"}', "deep": b"[" * 100000}
     results["future"] = json.dumps({**json.loads(Path("match/result.json").read_text()), "format_version": 2}).encode()
+    results["edited"] = Path("match/result.json").read_bytes().replace(b'"num_samples": 1000', b'"num_samples": 1024')
     for name, result in results.items():
         shutil.copytree("match", f"match_result_{name}")
         Path(f"match_result_{name}/result.json").write_bytes(result)
     checkpoints = {"cut": lambda path: cut("run/last.ckpt", path, 0.7), "evil": _evil, "bare": _bare, "older": _older}
+    checkpoints |= {"loops": partial(_older, loops={}), "optimizer": partial(_older, optimizer_states=None)}
     for name, damage in checkpoints.items():
         shutil.copytree("run", f"run_last_{name}")
         damage(f"run_last_{name}/last.ckpt")
@@ -48,14 +52,14 @@ def _bare(path: str) -> None:
     shutil.copyfile("a.ckpt", path)
 
 
-def _older(path: str) -> None:
-    """Of the same run, one epoch before its end."""
+def _older(path: str, **change: Any) -> None:
+    """Of the same run, one epoch before its end, with other content."""
     content = torch.load(path, weights_only=True)
     content["loops"]["fit_loop"]["epoch_progress"]["current"] = dict.fromkeys(
         ("ready", "started", "processed", "completed"), 4
     )
     content["epoch"] = 4
-    torch.save(content, path)
+    torch.save({**content, **change}, path)
 
 
 _PLACES = [
@@ -74,6 +78,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{MATCH} match_result_latin", 1, "result.json is not readable JSON"),
     (f"{MATCH} match_result_deep", 1, "result.json is not readable JSON"),
     (f"{MATCH} match_result_future", 1, "result.json has format version 2, this release reads 1: update it"),
+    (f"{MATCH} match_result_edited", 1, "result.json is damaged: its content does not match the hash written with it"),
     (f"{MATCH} run", 2, "output folder run holds another run"),
     (f"{FIT} match", 2, "output folder match holds another run"),
     (f"{MATCH} strange", 2, "strange holds files but no config.yaml"),
@@ -81,6 +86,8 @@ CASES: list[tuple[str, int, str]] = [
     (f"{FIT} run_last_cut", 1, "run_last_cut/last.ckpt is not a readable checkpoint"),
     (f"{FIT} run_last_evil", 1, "run_last_evil/last.ckpt holds pickled Python objects"),
     (f"{FIT} run_last_bare", 2, "run_last_bare/last.ckpt has no optimizer_states, which fit needs"),
+    (f"{FIT} run_last_loops", 1, "run_last_loops/last.ckpt could not be gone on from: KeyError: 'fit_loop'"),
+    (f"{FIT} run_last_optimizer", 1, "run_last_optimizer/last.ckpt could not be gone on from: TypeError: "),
     (f"{FIT} run_rows_garbage", 1, "metrics.jsonl, line 1 is not readable JSON"),
     (f"{FIT} run_rows_list", 1, "metrics.jsonl, line 1 is no row of metrics"),
     (f"{FIT} run_rows_latin", 1, "metrics.jsonl, line 1 is not readable JSON"),

@@ -90,6 +90,7 @@ MASK_CASES: list[tuple[str, int, str]] = [
     ("a.ckpt", 1, "a.ckpt is not a readable safetensors file"),
     ("folder.ckpt", 2, "mask file folder.ckpt does not exist"),
 ]
+UNFIT_FOR_ALL = [case for case in MASK_CASES if "network" not in case[2]]  # also where there is no network
 PERMUTATION_CASES: list[tuple[str, int, str]] = [
     *((f"{name}.perm.safetensors", code, text) for name, code, text in _UNREADABLE),
     ("flip_data.perm.safetensors", 1, "permutation of g does not hold each of 0 to 9 once"),

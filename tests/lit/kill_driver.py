@@ -7,6 +7,7 @@ codes. A job names a point, what comes there (SIGKILL, or a signal), and the ran
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -116,6 +117,10 @@ def _before(place: str, name: str, act: Any) -> None:
 
 
 def _act(action: str) -> None:
+    """Send the signal to this process; but for SIGKILL first to its workers, as a cluster does, not as their parent."""
+    workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+    if workers and action != "KILL":
+        subprocess.run(["kill", f"-{action}", *workers], check=True)
     os.kill(os.getpid(), getattr(signal, f"SIG{action}"))
 
 

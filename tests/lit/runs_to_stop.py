@@ -29,7 +29,8 @@ IMP = {
         "rewind_from": "3it",
     },
 }
-EPOCHS = {"dense": 3, "imp": 5, "sparse": 3}
+DST = {"class_path": "DynamicSparseTraining", "init_args": {"sparsity": 0.6, "update_every": 3, "until": 1.0}}
+EPOCHS = {"dense": 3, "imp": 5, "sparse": 3, "dst": 3}
 
 
 class Runs:
@@ -82,6 +83,8 @@ def configuration(kind: str, root: Path) -> dict:
     callbacks: list = [{"class_path": "RewindCheckpoint", "init_args": {"at": ["0it", "3it", f"{EPOCHS[kind]}ep"]}}]
     if kind == "imp":
         callbacks.append(IMP)
+    if kind == "dst":
+        callbacks.append(DST)
     if kind == "sparse":
         model |= {"mask": str(root / "random.mask.safetensors"), "init_from": str(root / "init.pt")}
     return {

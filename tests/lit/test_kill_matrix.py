@@ -39,7 +39,9 @@ def test_pruning_killed_anywhere(study, point):
     check(study, "imp", **point)
 
 
-@pytest.mark.parametrize(("kind", "workers", "ranks"), [("dense", 2, 1), ("sparse", 0, 1), ("imp", 0, 2)])
+@pytest.mark.parametrize(
+    ("kind", "workers", "ranks"), [("dense", 2, 1), ("sparse", 0, 1), ("imp", 0, 2), ("dst", 0, 1)]
+)
 def test_every_kind_killed_in_mid_epoch(study, kind, workers, ranks):
     check(study, kind, workers, ranks, at="step", number=STEPS + 6 if ranks == 1 else 8)
 
@@ -55,7 +57,7 @@ def random_point(generator, kind, ranks):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", EPOCHS)
 def test_random_kills(study, kind, workers, ranks):
-    """Twelve runs of each kind, 144 in all, killed once or twice."""
+    """Twelve runs of each kind, 192 in all, killed once or twice."""
     generator = random.Random(f"{kind} {workers} {ranks}")
     kills = 0
     for _ in range(12):

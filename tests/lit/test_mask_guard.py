@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from foreign import ForeignData, ForeignModule, RestlessModule
 from lightning import Callback
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.pruning.mask import Mask
 
 
@@ -166,3 +167,16 @@ def test_a_reused_guard_masks_every_run(trainer):
         trainer(2, [guard, watch]).fit(ForeignModule(), ForeignData())
         assert watch.steps == 8
         assert guard.mask == mask
+
+
+def test_the_mask_of_rank_0_holds_on_all_ranks(monkeypatch):
+    """Where sums are not deterministic, ranks may come to different masks."""
+    ours, theirs = random_mask(ForeignModule()), random_mask(ForeignModule())
+    sent = iter(theirs.values())
+    monkeypatch.setattr(
+        torch.distributed, "broadcast", lambda bits, rank: bits.copy_(next(sent)) if rank == 0 else None
+    )
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    assert ours != theirs
+    assert same_on_all_ranks(SimpleNamespace(world_size=1), ours) == ours
+    assert same_on_all_ranks(SimpleNamespace(world_size=2, strategy=strategy), ours) == theirs

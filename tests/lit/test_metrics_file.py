@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
 from foreign import ForeignData, ForeignModule
+from lightning import Callback
 
 from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.lit.data.digits import Digits
 from rebasin_lt.lit.metrics_file import MetricsFile, read_rows
 
 
@@ -45,6 +49,42 @@ def test_rows_after_the_checkpoint_stand_there_once(trainer, tmp_path) -> None:
         (2, 5),
         (3, 5),
     ]
+
+
+def test_a_row_in_mid_epoch_stands_there_once(trainer, tmp_path) -> None:
+    """Validation after every second of four batches; the run dies after the fourth, with a checkpoint of the third."""
+
+    class Die(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 2:
+                trainer.save_checkpoint(tmp_path / "3.ckpt")
+            elif batch_idx == 3:
+                raise OSError("no more")
+
+    def run(*callbacks, **settings):
+        torch.manual_seed(0)
+        fitting = trainer(1, [*callbacks, MetricsFile(tmp_path)], enable_checkpointing=True, val_check_interval=2)
+        fitting.fit(Classifier(), Digits(batch_size=250), **settings)
+
+    run()
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    assert whole.count("val/loss") == 2
+    with pytest.raises(OSError, match="no more"):
+        run(Die())
+    run(ckpt_path=tmp_path / "3.ckpt")
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+def test_each_row_is_on_disk_before_anything_else_happens(trainer, tmp_path, monkeypatch) -> None:
+    synced, real = [], os.fsync
+
+    def fsync(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    fit(trainer, tmp_path, 2, 3)
+    assert synced.count(str(tmp_path / "metrics.jsonl")) == 2
 
 
 @pytest.mark.parametrize(

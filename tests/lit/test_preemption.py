@@ -10,6 +10,7 @@ import torch
 from runs_to_stop import STEPS, output
 
 from rebasin_lt.cli import main
+from rebasin_lt.lit.callbacks import preemption
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
 from rebasin_lt.stop_request import StopRequest
@@ -31,7 +32,7 @@ def stopped_at(folder) -> int | None:
         ("dense", 2, {"at": "step", "number": STEPS + 4, "action": "USR1"}, STEPS + 5),
         ("imp", 0, {"at": "step", "number": 3 * STEPS, "action": "TERM"}, 3 * STEPS + 1),
         ("imp", 0, {"at": "step", "number": 3 * STEPS - 1, "action": "USR1"}, 3 * STEPS),  # last step of a round
-        ("sparse", 0, {"at": VALIDATION, "action": "TERM"}, STEPS),
+        ("sparse", 2, {"at": VALIDATION, "action": "TERM"}, STEPS),  # the workers are still needed
         ("dense", 0, {"at": "whole", "file": "last.ckpt", "number": 2, "action": "USR1"}, 6),
         ("dense", 0, {"at": SETUP, "action": "TERM"}, None),
     ],
@@ -83,8 +84,8 @@ def test_slurm_requeues_nothing_by_itself_and_its_old_checkpoints_are_not_read(s
     study.check_resumes(folder, "dense")
 
 
-def test_gradients_are_never_left_between_two_steps(trainer, tmp_path):
-    """With accumulation, a signal is granted after the batch that steps."""
+def test_gradients_are_never_left_between_two_steps(trainer, tmp_path, monkeypatch):
+    """With accumulation, a signal is granted after the batch that steps. Launched processes are left alone."""
     from foreign import ForeignData, ForeignModule
 
     from rebasin_lt.errors import Preempted
@@ -95,9 +96,12 @@ def test_gradients_are_never_left_between_two_steps(trainer, tmp_path):
                 os.kill(os.getpid(), signal.SIGUSR1)
             return super().training_step(batch, batch_idx)
 
+    left_alone = []
+    monkeypatch.setattr(preemption, "leave_children_alone", left_alone.append)
     run = trainer(2, [Preemption(ResumePoint())], enable_checkpointing=True, accumulate_grad_batches=3)
     with pytest.raises(Preempted, match="stopped by SIGUSR1 after step 1; the same command goes on from here"):
         run.fit(Signal(), ForeignData())
+    assert left_alone == [run]
     loops = torch.load(tmp_path / "last.ckpt", weights_only=True)["loops"]["fit_loop"]
     assert loops["epoch_loop.batch_progress"]["current"]["ready"] == 3
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL  # and the handlers are as before

@@ -5,6 +5,7 @@ from lightning import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import read_checkpoint
 
@@ -89,6 +90,33 @@ def test_a_run_that_died_early_may_begin_again_but_another_run_may_not(trainer, 
     trainer(1, [RewindCheckpoint(["0it"])]).fit(again, ForeignData())
     with pytest.raises(InputError, match="choose another output folder"):
         trainer(1, [RewindCheckpoint(["0it"])]).fit(ForeignModule(), ForeignData())
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_replay_that_comes_to_other_weights_goes_on_with_those(trainer, tmp_path, saved):
+    """A GPU does not sum twice in the same order: a run that was killed must not then take itself for another."""
+
+    class Chance(ForeignModule):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * (1 + torch.rand(()))
+
+    class Save(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    begin = {name: tensor.clone() for name, tensor in Chance().state_dict().items()}
+    found = []
+    for seed in (0, 1):
+        module = Chance()
+        module.load_state_dict(begin)
+        torch.manual_seed(seed)
+        again = {"ckpt_path": tmp_path / "0.ckpt"} if saved and seed else {}
+        trainer(2, [RewindCheckpoint(["0it", "6it"]), Save()]).fit(module, ForeignData(), **again)
+        found.append(hash_tensors(read_checkpoint(tmp_path / "rewind" / "6it.ckpt")["state_dict"]))
+    assert found[0] != found[1]
+    assert (
+        read_checkpoint(tmp_path / "1.ckpt")["callbacks"]["rebasin_lt.rewind_checkpoint"]["written"]["6it"] == found[1]
+    )
 
 
 def test_reused_callbacks_write_each_run_as_fresh_ones_do(trainer, tmp_path):

@@ -15,7 +15,7 @@ LEVELS = {"lth": 0.93, "permuted": 0.915, "naive": 0.90}
 ALPHAS = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_outcome() -> Callable[..., StudyOutcome]:
     return synthetic
 

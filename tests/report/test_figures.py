@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.figures import (
-    accuracy_figure,
     barrier_figure,
     figure_svg,
     save_figure,
@@ -25,54 +24,11 @@ from rebasin_lt.report.figures import (
 )
 from rebasin_lt.report.methods import COLOURS
 
-ACCURACIES = {"lth": 0.95, "permuted": 0.9, "naive": 0.6, "random_permutation": 0.59, "shuffled": 0.2}
-RECORDS = [
-    {"seed": seed, "sparsity": sparsity, "method": method, "accuracy": accuracy - 0.01 * seed}
-    for sparsity, seed, (method, accuracy) in product((0.98, 0.9, 0.95), range(3), ACCURACIES.items())
-]
 ALPHAS = np.linspace(0, 1, 11)
 CURVES = {
     label: [(ALPHAS.tolist(), (0.1 + (height + 0.1 * seed) * ALPHAS * (1 - ALPHAS)).tolist()) for seed in range(3)]
     for label, height in {"before alignment": 4.0, "after alignment": 0.5}.items()
 }
-
-
-def texts(figure: object) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts]  # type: ignore[attr-defined]
-
-
-def test_accuracy_figure_draws_percent_with_standard_errors() -> None:
-    axes = accuracy_figure(RECORDS, [0.96]).axes[0]
-    lines = {container.lines[0].get_color(): container for container in axes.containers}
-    lth = lines[COLOURS["lth"][0]]
-    assert lth.lines[0].get_ydata() == pytest.approx([94, 94, 94])
-    (bars,) = lth.lines[2]
-    lengths = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
-    assert lengths == pytest.approx([2 / np.sqrt(3)] * 3)
-    assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"] == pytest.approx([96])
-
-
-def test_accuracy_figure_labels_every_line_and_axis() -> None:
-    figure = accuracy_figure(RECORDS, [0.96], title="Digits")
-    axes = figure.axes[0]
-    assert set(texts(figure)) == {"dense", "LTH", "permuted", "naive", "random\npermutation", "shuffled"}
-    assert axes.get_title(loc="left") == "Digits"
-    assert axes.get_ylabel() == "accuracy (%), mean ± s.e. over 3 seeds"
-    assert axes.get_xlabel() == "sparsity"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.90", "0.95", "0.98"]
-
-
-def test_accuracy_figure_spaces_pruning_rounds_equally() -> None:
-    rounds = [{**RECORDS[0], "sparsity": 1 - 0.8**level} for level in range(4)]
-    ticks = accuracy_figure(rounds).axes[0].get_xticks()
-    assert np.diff(ticks) == pytest.approx(np.full(3, -np.log10(0.8)))
-
-
-def test_accuracy_figure_of_one_run_draws_it() -> None:
-    axes = accuracy_figure(RECORDS[:1]).axes[0]
-    assert len(axes.containers) == 1
-    assert axes.get_ylabel() == "accuracy (%), mean ± s.e. over 1 seed"
-    assert axes.get_ylim()[1] <= 101
 
 
 def test_barrier_figure_draws_mean_and_band() -> None:
@@ -116,40 +72,34 @@ def test_barrier_figure_rejects_curves_it_cannot_draw(curves: dict[str, object],
         barrier_figure(curves)  # type: ignore[arg-type]
 
 
-def test_accuracy_figure_rejects_what_it_cannot_draw() -> None:
-    with pytest.raises(InputError, match="records: there are 0"):
-        accuracy_figure([])
-    with pytest.raises(InputError, match=r"sparsity is 1\.0, expected a fraction from 0 to below 1"):
-        accuracy_figure([{**RECORDS[0], "sparsity": 1}])
-
-
 def test_svg_recolours_all_of_its_colours_in_the_dark() -> None:
-    svg = figure_svg(accuracy_figure(RECORDS, [0.96]))
+    svg = figure_svg(barrier_figure(CURVES))
     style = re.search(r"<style>@media \(prefers-color-scheme: dark\)\{(.*)\}</style>", svg)
     assert style
     pattern = r"(fill|stroke): (#[0-9a-f]{6})"
     used = set(re.findall(pattern, svg.replace(style[0], "")))
-    assert {("fill", COLOURS["lth"][0]), ("stroke", COLOURS["lth"][0])} <= used
+    assert {"fill", "stroke"} == {kind for kind, _ in used}
+    assert len({colour for _, colour in used} & {light for light, _ in COLOURS.values()}) >= 4
     assert used <= set(re.findall(pattern, style[1]))
 
 
 def test_svg_is_transparent_text_without_outside_references() -> None:
-    svg = figure_svg(accuracy_figure(RECORDS))
+    svg = figure_svg(barrier_figure(CURVES))
     root = ElementTree.fromstring(svg)
     found = {"".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"LTH", "permuted", "naive"} <= found
+    assert {"before alignment", "after alignment"} <= found
     assert "fill: #ffffff" not in svg
     assert "<image" not in svg
     assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', svg))
 
 
 def test_svg_escapes_labels() -> None:
-    svg = figure_svg(accuracy_figure(RECORDS, title="<script> & $x^2$"))
+    svg = figure_svg(barrier_figure(CURVES, title="<script> & $x^2$"))
     assert "&lt;script&gt; &amp; $x^2$</text>" in svg
 
 
 def drawn() -> str:
-    return figure_svg(accuracy_figure(RECORDS, [0.96])) + figure_svg(barrier_figure(CURVES))
+    return figure_svg(barrier_figure(CURVES))
 
 
 def test_equal_figures_are_equal_bytes_in_another_process() -> None:
@@ -177,7 +127,7 @@ def test_saving_rejects_other_formats(tmp_path: Path) -> None:
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
-    figure_svg(accuracy_figure(RECORDS))
+    figure_svg(barrier_figure(CURVES))
     assert dict(mpl.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rebasin_lt.report.figures import accuracy_figure
-from rebasin_lt.report.page import Picture, Section, write_page
+from rebasin_lt.report.figures import barrier_figure
+from rebasin_lt.report.page import Folded, Picture, Section, write_page
 from rebasin_lt.report.tables import Column, Table
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -46,7 +46,8 @@ class Page(HTMLParser):
 
 
 def picture(caption: str) -> Picture:
-    figure = accuracy_figure([{"seed": 0, "sparsity": 0.9, "method": "lth", "accuracy": 0.9}])
+    figure = barrier_figure({"raw": [([0, 0.5, 1], [1, 2, 1])]})
+    figure.axes[0].plot([0.5], [1.5], marker="o")  # markers are drawn by reference
     return Picture(figure, caption, f'Description of "{caption}" & more')
 
 
@@ -98,6 +99,18 @@ def test_page_ids_are_unique_and_references_resolve(page_text: str) -> None:
 def test_page_puts_neighbouring_pictures_side_by_side(page_text: str) -> None:
     groups = page_text.split('<div class="figures">')[1:]
     assert [group.count("<figure>") for group in groups] == [2, 1]
+
+
+def test_page_folds_long_tables_under_their_caption(tmp_path: Path) -> None:
+    table = Table([Column("a")], [["x"]], "What <i>it</i> holds")
+    write_page(tmp_path / "report.html", "Title", [Section("", [table, table, Folded(table)])])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert text.count("<summary>What &lt;i&gt;it&lt;/i&gt; holds</summary>") == 1
+    assert len(page.named("details")) == 1
+    assert len(page.named("table")) == 3
+    assert text.count('<div class="tables">') == 1
 
 
 def test_page_lets_tables_scroll_by_themselves(page_text: str) -> None:

@@ -23,11 +23,12 @@ SMALL = replace(
     recipe=replace(STUDY.recipe, targets=(0.8,), dense_epochs=60),
     diversity=None,
 )
-OPTIONS = ["--launcher", "slurm", "--slurm.stages_per_task", "3", "--slurm.poll_seconds", "0.5"]
+OPTIONS = ["--launcher", "slurm", "--slurm.poll_seconds", "0.5"]
 
 
 def start(cluster: dict[str, str], config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    more = more or ("--slurm.stages_per_task", "3")
     return subprocess.Popen(command(config, out, *OPTIONS, *more), env=cluster, **pipes)
 
 
@@ -106,3 +107,18 @@ def test_a_task_of_two_processes_is_told_to_stop_and_comes_back(cluster, tmp_pat
     assert f"rebasin-lt report {out} shows them" in printed
     assert "Restarts=1" in call(cluster, "scontrol", "show", "job", f"{first}_0")
     assert (out / "logs/width=1/seed=0/dense_a.rank1.log").exists()
+
+
+def test_two_nodes_train_a_stage_together(cluster, tmp_path) -> None:
+    trainer = {"accelerator": "cpu", "num_nodes": 2, "strategy": "ddp"}
+    recipe = replace(SMALL.recipe, dense_epochs=2, trainer=trainer, data={"name": "digits", "batch_size": 25})
+    study = replace(SMALL, methods=["lth", "permuted"], recipe=recipe, barrier=None)
+    config, out = write_config(tmp_path / "two.yaml", study), tmp_path / "study"
+    tasks = ["--slurm.options", '["--nodes=2", "--ntasks-per-node=1"]', "--slurm.stages_per_task", "9"]
+    process = start(cluster, config, out, *tasks)
+    _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (0, ""), "\n".join(path.read_text() for path in out.rglob("*.log"))
+    dense = out / "width=1/seed=0/dense_a"
+    assert json.loads((dense / "metrics.jsonl").read_text().splitlines()[0])["step"] == 20  # of 2 × 25 images
+    assert (out / "logs/width=1/seed=0/dense_a.rank1.log").exists()
+    assert not (out / "logs/width=1/seed=0/match/permuted.rank1.log").exists()

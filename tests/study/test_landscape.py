@@ -7,7 +7,7 @@ import torch
 
 from rebasin_lt.cli import main
 from rebasin_lt.connectivity.barrier import loss_barrier
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.study import landscape
 from rebasin_lt.study.landscape import Landscape, measure_plane
@@ -59,6 +59,12 @@ def test_interrupted_plane_goes_on_from_its_last_row(settings, tmp_path, monkeyp
     monkeypatch.setattr(landscape, "plane_losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure_plane(settings, tmp_path / "cut")
+    path = tmp_path / "cut" / landscape.ROWS
+    kept = path.read_text()
+    path.write_text(kept.replace("0", "1"))
+    with pytest.raises(BrokenFileError, match="rows.json is damaged: its content does not match the hash"):
+        measure_plane(settings, tmp_path / "cut")
+    path.write_text(kept)
     assert measure_plane(settings, tmp_path / "cut") == whole
     assert len(rows) == 4 + 3  # of 2 × 3 rows the first 3 were kept
 

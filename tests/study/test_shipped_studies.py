@@ -56,7 +56,7 @@ def test_every_setting_is_one_that_its_stages_take(name, monkeypatch):
     """Networks are built a quarter as wide: nothing depends on it."""
     monkeypatch.setattr(ImageData, "setup", lambda *_: None)
     monkeypatch.setattr(ImageData, "sweep", lambda *_, **__: None)
-    check_study(replace(read(name), widths=[0.25]))
+    check_study(replace(read(name), widths=[0.25]), here=False)
 
 
 def test_what_the_header_of_cifar10_calls_a_beginning():
@@ -117,6 +117,11 @@ MISTAKES = [
         "recipe:",
         "recipe:\n  trainer: {accelerator: gpu}",
         "recipe.trainer.accelerator is gpu, but there is no GPU here",
+    ),
+    (
+        "recipe:",
+        "recipe:\n  trainer: {devices: 2}",
+        "recipe.trainer.devices is 2, but a worker here trains in one process",
     ),
     ("recipe:", "launcher: slrum\nrecipe:", "launcher: Expected a"),
     ("recipe:", "workers: 0\nrecipe:", "--workers is 0, expected at least 1"),

@@ -35,7 +35,7 @@ STUDY = Study(
 
 
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:
-    path.write_text(yaml.safe_dump({**study.primitives(), **more}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**study.primitives(), **more}, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -146,7 +146,7 @@ class DynamicSparseTraining(MaskGuard):
                 if isinstance(buffer, Tensor) and buffer.shape == weight.shape:
                     buffer.mul_(factor).mul_(new)
             factor.copy_(new)
-        self._mask_weights()
+            weight.masked_fill_(new == 0, 0)  # as a resume does; a product would leave negative zeros, other bits
 
     def _growth(self, step: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What decides which weights grow. A weight without a gradient has a gradient of zero."""

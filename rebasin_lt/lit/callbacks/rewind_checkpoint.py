@@ -25,6 +25,9 @@ class RewindCheckpoint(Callback):
     `ep` counts epochs. `it` counts as Lightning's `global_step` does, every step of every optimiser: where a batch
     takes several (manual optimisation), the file holds the weights before the first batch with that many steps behind.
 
+    A file of another run is refused, with an InputError. One of a run that began with the same weights is this run's,
+    which died before its next checkpoint: on a GPU a replay may come to other weights, and the file then holds those.
+
     Args:
         at: moments such as `0it`, `500it`, `10ep`
         dirpath: folder of the files, `MOMENT.ckpt` each; `rewind` in the trainer's root folder if not given
@@ -40,6 +43,7 @@ class RewindCheckpoint(Callback):
         self._names = {_shifted(Moment.parse(name), paper_epoch_offset): name for name in at}
         self._written: dict[str, str] = {}  # file name -> sha256 of its tensors
         self._seen: int | None = None  # global step when last looked at
+        self._origin: str | None = None  # sha256 of the weights that the run began with
 
     def writes(self, name: str) -> bool:
         """Whether the moment `name` is one of those asked for."""
@@ -60,16 +64,19 @@ class RewindCheckpoint(Callback):
             self.dirpath = Path(trainer.default_root_dir) / "rewind"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"written": dict(self._written), "seen": self._seen}
+        return {"written": dict(self._written), "seen": self._seen, "origin": self._origin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._written, self._seen = dict(state_dict["written"]), state_dict.get("seen")
+        self._origin = state_dict.get("origin")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for moment, name in self._names.items():
             _refuse_late(trainer, moment, name)
         for name, digest in self._written.items():
             self._check(name, digest)
+        if trainer.global_step == 0:
+            self._origin = hash_tensors(pl_module.state_dict())
         before = trainer.global_step - 1  # of what lies before a resume, nothing can be written any more
         self._seen = before if self._seen is None else min(self._seen, before)
 
@@ -104,27 +111,38 @@ class RewindCheckpoint(Callback):
         self._written[name] = digest
         if not trainer.is_global_zero:
             return
-        if self.path(name).exists():  # a run that died before its first resume point comes here again
-            self._check(name, digest)
+        if self.path(name).exists() and self._keeps(name, digest):
             return
-        about: dict[str, Any] = {"moment": str(moment), "stage": "rewind"}
+        about: dict[str, Any] = {"moment": str(moment), "stage": "rewind", "origin": self._origin}
         per_epoch = _steps_per_epoch(trainer)
         if per_epoch is not None:
             about["steps_per_epoch"] = per_epoch
         save_network(self.path(name), trainer, module, None, **about)
 
     def _check(self, name: str, digest: str) -> None:
+        """Raise where a file is gone, or not as this run wrote it."""
         if not self.path(name).exists():
             raise BrokenFileError(
                 f"rewind checkpoint {self.path(name)} was written by this run and is gone: restore it"
             )
         content = read_checkpoint(self.path(name))
         if hash_tensors(content["state_dict"]) != digest:
-            moment = content.get(METADATA, {}).get("moment", name)
-            raise InputError(
-                f"{self.path(name)} holds other weights at {moment} than this run: "
-                "it is of another run; choose another output folder"
-            )
+            raise self._foreign(name, content)
+
+    def _keeps(self, name: str, digest: str) -> bool:
+        """Whether the file that is there, of this run before it died, holds these weights. Refuses another run's."""
+        content = read_checkpoint(self.path(name))
+        same = hash_tensors(content["state_dict"]) == digest
+        if not same and content.get(METADATA, {}).get("origin", "") != self._origin:
+            raise self._foreign(name, content)
+        return same
+
+    def _foreign(self, name: str, content: dict[str, Any]) -> InputError:
+        moment = content.get(METADATA, {}).get("moment", name)
+        return InputError(
+            f"{self.path(name)} holds other weights at {moment} than this run: "
+            "it is of another run; choose another output folder"
+        )
 
 
 def _shifted(moment: Moment, paper_epoch_offset: bool) -> Moment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,10 +45,16 @@ def command(config: Path, out: Path, *more: str) -> list[str]:
 
 
 def start(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own."""
+    """The command in a process group of its own, which Ctrl-C reaches even where these tests run in the background."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(config, out, *more), env=environment, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        command(config, out, *more), env=environment, start_new_session=True, preexec_fn=_listen, **pipes
+    )
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def report_bytes(folder: Path, place: Path) -> dict[str, str]:

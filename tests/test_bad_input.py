@@ -158,7 +158,7 @@ CASES = [
     (
         f"{MATCH} --out other",
         2,
-        "output folder other holds another run: ckpt_a is elsewhere.ckpt there and a.ckpt here",
+        "output folder other holds another run: matcher.method is None there and activations here",
     ),
     (f"{MATCH} --out strange", 2, "strange holds files but no config.yaml"),
     (f"{MATCH} --out a.ckpt", 2, "output folder a.ckpt is a file"),
@@ -231,7 +231,7 @@ CASES = [
     ("report none", 2, "none holds no study: there is no config.yaml in it"),
     ("report other", 2, "other holds a run that is no study: its config.yaml has no recipe"),
     ("report other --out a.ckpt", 2, "--out a.ckpt is a file, expected a folder for the report"),
-    ("demo --out other", 2, "output folder other holds another run"),
+    ("demo --out other", 2, "other holds a run that is no study: its config.yaml has no recipe"),
     ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
     ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),
 ]

@@ -54,17 +54,17 @@ def _read(queue: SimpleQueue[str | None], busy: threading.Event) -> None:
 def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
     """Run a stage with its output in its log, each rank its own; what became of it: state and, if not done, reason."""
     log = log_file(folder, path) if rank == 0 else log_file(folder, f"{path}.rank{rank}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", buffering=1) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            _run(folder, path)
-        except Exception as error:
-            return _failure(error)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        _run(folder, path)
+    except Exception as error:
+        return _failure(error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
     return {"state": "done"}
 
 
@@ -88,7 +88,9 @@ def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, Preempted):
         return {"state": "stopped", "reason": str(error)}
     traceback.print_exc()
-    reason = str(error) if isinstance(error, RebasinError | OSError) else f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, RebasinError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):  # a full disk
+        reason = f"{error.filename or 'file'}: {error.strerror or error}"
     return {"state": "failed", "reason": " ".join(reason.split())}
 
 

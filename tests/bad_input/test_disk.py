@@ -113,7 +113,11 @@ def test_training_on_a_full_disk_keeps_the_last_checkpoint(here, small, capfd) -
 
 
 def test_demo_on_a_full_disk(here, small, capfd) -> None:
-    assert "No space left on device" in run(capfd, "demo --out disk/demo --seeds 1")
+    assert main(["demo", "--out", "disk/demo", "--seeds", "1"]) == 1
+    *_, line = capfd.readouterr().err.splitlines()  # after the ends of the logs
+    assert line.startswith("rebasin-lt: error: ")
+    assert "failed" in line
+    assert line.endswith(": No space left on device; the same command runs what is missing")
     assert [name for name in names(small / "demo") if name.endswith((".tmp", ".lock"))] == []
 
 

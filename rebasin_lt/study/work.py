@@ -25,9 +25,10 @@ from rebasin_lt.study.barrier import Barrier, check_barrier, measure_barriers
 from rebasin_lt.study.control_kinds import KINDS, Control
 from rebasin_lt.study.controls import write_control
 from rebasin_lt.study.diversity import measure, open_test
+from rebasin_lt.study.file_names import FINAL, mask_name
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.matcher import Matcher
-from rebasin_lt.study.plan import Stage, mask_name
+from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.recipe import Recipe
 
 _OF_IMAGES = ("at", "num_images", "batch_size")  # settings of a matcher in a study that `Matcher` does not know
@@ -142,10 +143,10 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
     settings = study.matchers[stage.settings["matcher"]]
     at = settings.get("at", "final")
     dense_b = folder / stage.settings["b"]
-    masks = [folder / stage.settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets]
+    masks = [stages.mask_file(folder / stage.settings["imp"], target) for target in study.recipe.targets]
     alignment = Alignment(
-        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
-        ckpt_b=str(dense_b / stages.FINAL if at == "final" else stages.rewind_file(dense_b, at)),
+        ckpt_a=str(folder / stage.settings["a"] / FINAL),
+        ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
         matcher=_matcher(stage.settings["matcher"], settings),
         root=study.recipe.data.get("root"),
@@ -159,8 +160,8 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
 def _barrier(study: Study, stage: Stage, folder: Path) -> None:
     settings = replace(
         _barrier_settings(study),
-        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
-        ckpt_b=str(folder / stage.settings["b"] / stages.FINAL),
+        ckpt_a=str(folder / stage.settings["a"] / FINAL),
+        ckpt_b=str(folder / stage.settings["b"] / FINAL),
         permutation=str(folder / stage.settings["match"] / "permutation.perm.safetensors"),
         root=study.recipe.data.get("root"),
     )
@@ -180,13 +181,13 @@ def _control(study: Study, stage: Stage, folder: Path) -> None:
     """The control masks of every sparsity, each drawn with the same seed."""
     settings, kind = stage.settings, KINDS[stage.settings["kind"]]
     dense_b = folder / settings["b"]
-    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / stages.FINAL
+    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / FINAL
     options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
     if "ckpt" in kind.needs:
         options["ckpt"] = str(weights)
     if "root" in kind.uses and study.recipe.data.get("root"):
         options["root"] = study.recipe.data["root"]
-    sources = {target: folder / settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets}
+    sources = {target: stages.mask_file(folder / settings["imp"], target) for target in study.recipe.targets}
     contents: dict[str, Any] = {"sha256_masks": [Mask.load(path).hash for path in sources.values()]}
     if "ckpt" in options:
         contents["sha256_ckpt"] = hash_tensors(network_state(read_checkpoint(weights)))

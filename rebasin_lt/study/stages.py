@@ -118,7 +118,7 @@ def _train(
     about: dict[str, Any],
     outputs: Sequence[Path],
 ) -> dict[str, float]:
-    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost is made anew."""
+    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back."""
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
         result = finished(folder)

@@ -33,6 +33,7 @@ from rebasin_lt.progress_line import ProgressLine
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study import stages
+from rebasin_lt.study.file_names import FINAL
 from rebasin_lt.study.recipe import Recipe
 from rebasin_lt.symmetry.trace import trace_symmetry
 
@@ -182,7 +183,7 @@ def _open(setting: Setting, folder: Path, index: int) -> Pair:
     recipe = setting.recipe
     data = build_data(**recipe.data)
     batches = list(data.sweep("train", num_images=setting.num_images, batch_size=500))
-    source, reference = (load_network(folder / f"dense_{role}" / stages.FINAL).network for role in "ab")
+    source, reference = (load_network(folder / f"dense_{role}" / FINAL).network for role in "ab")
     early = [load_network(stages.rewind_file(folder / f"dense_{role}", recipe.rewinds[-1])).network for role in "ab"]
     target = recipe.targets[-1]
     ticket = load_network(folder / "imp" / "imp" / f"sparsity-{target:g}.ckpt").network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -10,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
 from rebasin_lt.commands.barrier import barrier
@@ -25,7 +26,7 @@ from rebasin_lt.commands.report import report
 from rebasin_lt.commands.study import study
 from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
-from rebasin_lt.errors import RebasinError
+from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.folder_lock import release_all
 from rebasin_lt.stop_request import stop_request
 
@@ -188,10 +189,20 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, own, help=text)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
-    config = parser.instantiate(parser.parse_args(arguments))
+    parsed = parser.parse_args(arguments)
+    if parsed.command in COMMANDS:
+        _check_groups(parsed[parsed.command], COMMANDS[parsed.command])
+    config = parser.instantiate(parsed)
     options = dict(config[config.command].as_dict())
     options.pop("config", None)
     COMMANDS[config.command](**options)
+
+
+def _check_groups(options: Namespace, function: Callable[..., None]) -> None:
+    """Refuse what is no mapping where one is expected, such as `recipe:` with nothing below it."""
+    for name, kind in typing.get_type_hints(function).items():
+        if dataclasses.is_dataclass(kind) and not isinstance(options[name], Namespace):
+            raise InputError(f"{name} is {options[name]!r}, expected settings by name: give some, or leave it out")
 
 
 def _is_list(annotation: object) -> bool:

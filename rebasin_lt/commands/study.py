@@ -81,9 +81,9 @@ def study(
         _print_plan(grid, state, probe)
         return
     if len(state.done) < len(state.plan):
-        from rebasin_lt.study.work import check_study
+        from rebasin_lt.study.checks import check_study
 
-        check_study(grid, here=launcher == "local")
+        check_study(grid, here=where.name == "local")
     with claim_study(folder, grid):
         run_study(grid, folder, state, where)
     print(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
@@ -93,7 +93,9 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.ledger import ledger_table
     from rebasin_lt.study import ledger
+    from rebasin_lt.study.checks import check_names_and_types
 
+    check_names_and_types(grid)
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
         print(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")

@@ -91,8 +91,11 @@ class Classifier(NetworkModule):
         return logits
 
     def setup(self, stage: str) -> None:
-        """Refuse data that does not fit the network, with both values, before anything is computed."""
-        data: Any = getattr(self.trainer, "datamodule", None)
+        """Refuse data that does not fit the network before anything is computed."""
+        self.check_takes(getattr(self.trainer, "datamodule", None))
+
+    def check_takes(self, data: object) -> None:
+        """Raise InputError, with both values, for data whose classes or images do not fit the network."""
         classes, shape = getattr(data, "num_classes", None), getattr(data, "input_shape", None)
         if classes is not None and classes != self.hparams["num_classes"]:
             raise InputError(f"model.num_classes is {self.hparams['num_classes']}, the data has {classes} classes")

@@ -21,6 +21,7 @@ from rebasin_lt.run_folder import finished, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.diversity import Progress, measure, open_test
+from rebasin_lt.study.file_names import FINAL
 from rebasin_lt.study.recipe import Recipe
 
 SAME_SPARSITY = 0.005  # how far a given mask may be from the sparsity of the others
@@ -63,7 +64,7 @@ class Ensembles:
             "imp": [stages.ticket_file(self.folder(index) / "imp", self.recipe.targets[-1]) for index in members],
         }
         sparse = ("lth", "permuted", "naive")
-        return trained | {name: [self.folder(index) / name / stages.FINAL for index in members] for name in sparse}
+        return trained | {name: [self.folder(index) / name / FINAL for index in members] for name in sparse}
 
 
 class Stage(NamedTuple):
@@ -194,7 +195,7 @@ def _check_run(argument: str, run: Path, recipe: Recipe) -> list[str]:
     """Hashes of the trained and the rewound network of a run that is given, which must fit the recipe."""
     trained, rewound = stages.trained_file(run), stages.rewind_file(run, recipe.rewinds[-1])
     if trained is None:
-        raise InputError(f"{argument} {run} holds neither {stages.FINAL} nor {LAST}: give a finished dense run")
+        raise InputError(f"{argument} {run} holds neither {FINAL} nor {LAST}: give a finished dense run")
     if not rewound.is_file():
         raise InputError(f"{argument} {run} has no {rewound.relative_to(run)}: set recipe.rewinds to a moment it kept")
     for path in (trained, rewound):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,6 +31,9 @@ CONTROL_METHODS = {
 
 GROWS = ("seeds", "widths", "methods", "matchers")
 """Axes to which a study that lies in a folder may get more values."""
+
+MAX_SEED = (2**32 - 1) // 10 - 1
+"""Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
 _FINAL = "final"
 
@@ -59,18 +63,11 @@ class Study:
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
         for name, values in (("seeds", self.seeds), ("widths", self.widths), ("methods", self.methods)):
             _check_axis(name, values)
-        for name, values in (("recipe.targets", self.recipe.targets), ("recipe.rewinds", self.recipe.rewinds)):
-            _check_axis(name, values)
-        for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
-            count = getattr(self.recipe, name)
-            if count is not None and count < 1:
-                raise InputError(f"recipe.{name} is {count}, expected at least 1")
-        if any(seed < 0 for seed in self.seeds):
-            raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 on")
-        if any(width <= 0 for width in self.widths):
+        if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
+            raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 to {MAX_SEED}")
+        if not all(0 < width < math.inf for width in self.widths):
             raise InputError(f"widths is {list(self.widths)}, expected positive numbers")
-        if "width" in self.recipe.network and self.recipe.network["width"] != 1:
-            raise InputError("recipe.network.width is set: a study takes it from `widths`, leave it out")
+        self._check_recipe()
         self._check_methods()
         self._check_moments()
         self._check_barrier()
@@ -92,13 +89,26 @@ class Study:
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
+    def _check_recipe(self) -> None:
+        for name, value in vars(self.recipe).items():
+            if value is None and name != "sparse_epochs":
+                raise InputError(f"recipe.{name} is null: give it a value, or leave it out")
+        for name in ("targets", "rewinds"):
+            _check_axis(f"recipe.{name}", getattr(self.recipe, name))
+        for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
+            count = getattr(self.recipe, name)
+            if count is not None and count < 1:
+                raise InputError(f"recipe.{name} is {count}, expected at least 1")
+        if self.recipe.network.get("width", 1) != 1:
+            raise InputError("recipe.network.width is set: a study takes it from `widths`, leave it out")
+
     def _check_methods(self) -> None:
         for name, settings in self.matchers.items():
             if name in FIXED_METHODS or name in CONTROL_METHODS:
                 raise InputError(f"matchers holds {name}, which is the name of a method already: choose another")
             if not isinstance(settings, Mapping):
                 raise InputError(f"matchers.{name} is {settings!r}, expected settings such as {{preset: paper}}")
-            if not name.replace("_", "").isalnum():
+            if not str(name).replace("_", "").isalnum() or not isinstance(name, str):
                 raise InputError(f"matchers holds {name!r}, which names folders: use letters, digits and _")
         known = [*FIXED_METHODS, *self.matchers, *CONTROL_METHODS]
         for name in self.methods:
@@ -125,6 +135,7 @@ class Study:
         if self.barrier is None:
             return
         _check_names("barrier", self.barrier, BARRIER)
+        _check_lists("barrier", self.barrier, ("matchers",))
         for name in self.barrier.get("matchers", ()):
             if name not in self.matchers:
                 raise InputError(f"barrier.matchers holds {name!r}, expected some of {', '.join(self.matchers)}")
@@ -133,6 +144,7 @@ class Study:
         if self.diversity is None:
             return
         _check_names("diversity", self.diversity, DIVERSITY)
+        _check_lists("diversity", self.diversity, ("sparsities", "rewinds"))
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
         for name, known in (("sparsities", self.recipe.targets), ("rewinds", self.recipe.rewinds)):
@@ -141,7 +153,7 @@ class Study:
                     raise InputError(
                         f"diversity.{name} holds {value}, expected some of the grid's: {', '.join(map(str, known))}"
                     )
-        if self.diversity.get("matcher", "permuted") not in self.matchers:
+        if self.diversity.get("matcher", "permuted") not in list(self.matchers):
             raise InputError(
                 f"diversity.matcher is {self.diversity.get('matcher', 'permuted')!r}, expected one of "
                 f"{', '.join(self.matchers)}"
@@ -155,15 +167,22 @@ DIVERSITY = ("sparsities", "rewinds", "matcher")
 def _check_axis(name: str, values: Sequence[Any]) -> None:
     if not values:
         raise InputError(f"{name} is empty, expected at least one value")
-    for value in values:
-        if list(values).count(value) > 1:
-            raise InputError(f"{name} is {list(values)}, which holds {value} twice")
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]  # as folders are named
+    for text in texts:
+        if texts.count(text) > 1:
+            raise InputError(f"{name} is {list(values)}, which holds {text} twice")
 
 
 def _check_names(name: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in settings:
         if key not in known:
             raise InputError(f"{name} has no setting {key!r}: expected {', '.join(known)}")
+
+
+def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:
+    for key in keys:
+        if key in settings and not (isinstance(settings[key], list | tuple) and settings[key]):
+            raise InputError(f"{name}.{key} is {settings[key]!r}, expected a list of some, or leave it out for all")
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.run_folder import finished
+from rebasin_lt.study.file_names import mask_name
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch, ledger
-from rebasin_lt.study.plan import Stage, mask_name, plan
+from rebasin_lt.study.plan import Stage, plan
 from rebasin_lt.study.state import State
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.run_folder import RESULT
+from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.grid import CONTROL_METHODS, Study
 
 KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
@@ -31,16 +32,16 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def is_done(self, folder: Path) -> bool:
-        """Whether everything it leaves lies below the study's `folder`, and is younger than what it was made from.
+        """Whether everything it leaves lies below the study's `folder`, and its result is the youngest of it, younger
+        than those of what it was made from.
 
         A stage that is older is not run again either: it looks at the content of what it needs and finds it equal, or
-        refuses. Only then does it count as done.
+        refuses. Only then does it count as done. So a file that was replaced is noticed by the stages made from it.
         """
-        own = folder / self.path
-        written = _time(own / RESULT)
-        if written is None or not all((own / name).is_file() for name in self.outputs):
-            return False
-        return all((_time(folder / need / RESULT) or float("inf")) <= written for need in self.needs)
+        written = _time(folder / self.path / RESULT)
+        before = [*(f"{self.path}/{name}" for name in self.outputs), *(f"{need}/{RESULT}" for need in self.needs)]
+        times = [_time(folder / name) for name in before]
+        return written is not None and all(time is not None and time <= written for time in times)
 
 
 def plan(study: Study) -> dict[str, Stage]:
@@ -62,11 +63,6 @@ def stage_seed(seed: int, what: str) -> int:
     return 10 * seed + _SEED_OF[what]
 
 
-def mask_name(target: float) -> str:
-    """The file name of a mask of a target sparsity, wherever it lies."""
-    return f"sparsity-{target:g}.mask.safetensors"
-
-
 @dataclass(frozen=True)
 class _Names:
     """The stages of one width."""
@@ -85,19 +81,19 @@ class _Names:
             "dense",
             self.width,
             self.study.recipe.dense_epochs,
-            outputs=("final.ckpt", *(f"rewind/{moment}.ckpt" for moment in moments)),
+            outputs=(FINAL, *map(rewind_name, moments)),
             settings={"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role},
         )
 
     def imp(self, seed: int, role: str) -> Stage:
-        dense = self.dense(seed, role)
+        dense, targets = self.dense(seed, role), self.study.recipe.targets
         return Stage(
             self.path(seed, f"imp_{role}"),
             "imp",
             self.width,
             self.study.recipe.prune_epochs,
             (dense.path,),
-            tuple(f"imp/{mask_name(target)}" for target in self.study.recipe.targets),
+            (FINAL, *(f"imp/{name(target)}" for target in targets for name in (mask_name, ticket_name))),
             {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
         )
 
@@ -156,11 +152,11 @@ class _Names:
             self.width,
             study.recipe.epochs_after(rewind),
             (dense.path, masks.path),
-            ("final.ckpt",),
+            (FINAL,),
             {
                 **{"method": method, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
                 "mask": f"{masks.path}/{folder}{mask_name(sparsity)}",
-                "init_from": f"{dense.path}/rewind/{rewind}.ckpt",
+                "init_from": f"{dense.path}/{rewind_name(rewind)}",
                 "seed": stage_seed(b, "sparse"),
             },
         )
@@ -189,12 +185,12 @@ class _Names:
         for seed in study.seeds:
             dense, imp = self.dense(seed, "b"), self.imp(seed, "b")
             needs += [self.dense(first, "a"), dense, self.imp(first, "a"), imp, self.match(matcher, first, seed)]
-            members.setdefault("dense", []).append(f"{dense.path}/final.ckpt")
-            members.setdefault("imp", []).append(f"{imp.path}/imp/sparsity-{sparsity:g}.ckpt")
+            members.setdefault("dense", []).append(f"{dense.path}/{FINAL}")
+            members.setdefault("imp", []).append(f"{imp.path}/imp/{ticket_name(sparsity)}")
             for name in ("lth", matcher, "naive"):
                 sparse = self.sparse(name, sparsity, rewind, first, seed)
                 needs.append(sparse)
-                members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/final.ckpt")
+                members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/{FINAL}")
         yield from needs
         yield Stage(
             self.path(None, f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}"),
@@ -240,5 +236,5 @@ def _of_seed(names: _Names, seed: int) -> Iterator[Stage]:
 def _time(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

@@ -10,6 +10,9 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
 
+TRAININGS = ("dense", "prune", "sparse")
+"""Fields of a recipe with the settings of one kind of training each."""
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -23,9 +23,9 @@ from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.recipe import Recipe
 
-FINAL = "final.ckpt"
 _RESUME_MINUTES = 2.0  # most stages are over by then
 _BY_CONTENT = ("mask", "init_from", "data.root")  # paths: the folder may move; hashes say what lay there
 
@@ -41,6 +41,7 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
         recipe.dense_epochs,
         [rewind],
         {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense},
+        [rewind_file(folder, moment) for moment in recipe.rewinds],
     )
 
 
@@ -61,6 +62,7 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
             **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
             "init_sha256": _hash(trained),
         },
+        [file(folder, target) for target in recipe.targets for file in (mask_file, ticket_file)],
     )
 
 
@@ -77,6 +79,7 @@ def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed
             **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
             **{"mask_sha256": Mask.load(mask).hash, "init_sha256": _hash(init_from)},
         },
+        [],
     )
 
 
@@ -87,17 +90,17 @@ def trained_file(run: Path) -> Path | None:
 
 def mask_file(pruned: Path, target: float) -> Path:
     """Where `prune` leaves the mask of a target sparsity."""
-    return pruned / "imp" / f"sparsity-{target:g}.mask.safetensors"
+    return pruned / "imp" / mask_name(target)
 
 
 def ticket_file(pruned: Path, target: float) -> Path:
     """Where `prune` leaves the network that it pruned to a target sparsity and fine-tuned."""
-    return pruned / "imp" / f"sparsity-{target:g}.ckpt"
+    return pruned / "imp" / ticket_name(target)
 
 
 def rewind_file(dense: Path, moment: str) -> Path:
     """Where `train_dense` leaves the weights of a moment to rewind to."""
-    return dense / "rewind" / f"{moment}.ckpt"
+    return dense / rewind_name(moment)
 
 
 def _hash(checkpoint: Path) -> str:
@@ -113,11 +116,13 @@ def _train(
     epochs: int,
     callbacks: Sequence[Callback],
     about: dict[str, Any],
+    outputs: Sequence[Path],
 ) -> dict[str, float]:
+    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back."""
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
         result = finished(folder)
-        if result is None:
+        if result is None or not all(path.is_file() for path in (folder / FINAL, *outputs)):
             result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
             if is_first():
                 finish(folder, result)

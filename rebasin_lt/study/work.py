@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
-from rebasin_lt.lit.classifier import Classifier
-from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import RESULT, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
-from rebasin_lt.study.barrier import Barrier, check_barrier, measure_barriers
+from rebasin_lt.study.barrier import Barrier, measure_barriers
 from rebasin_lt.study.control_kinds import KINDS, Control
 from rebasin_lt.study.controls import write_control
 from rebasin_lt.study.diversity import measure, open_test
+from rebasin_lt.study.file_names import FINAL, mask_name
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.matcher import Matcher
-from rebasin_lt.study.plan import Stage, mask_name
-from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.study.plan import Stage
 
-_OF_IMAGES = ("at", "num_images", "batch_size")  # settings of a matcher in a study that `Matcher` does not know
+OF_IMAGES = ("at", "num_images", "batch_size")
+"""Settings of a matcher in a study that `Matcher` does not have."""
 
 
 def run_stage(study: Study, stage: Stage, folder: Path) -> None:
@@ -43,94 +38,18 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
         os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
 
 
-def check_study(study: Study, here: bool = True) -> None:
-    """Refuse what a stage would refuse hours later: settings, data and, where stages run `here`, devices that are not
-    there.
-
-    Raises InputError.
-    """
-    _check_trainer(study.recipe.trainer)
-    if here:
-        _check_devices(study.recipe.trainer)
-    for name, settings in study.matchers.items():
-        _matcher(name, settings)
-    data = build_data(**study.recipe.data)
-    data.setup("fit")
-    data.setup("test")
-    _check_images(study, data)
-    for width in study.widths:
-        for stage in ("dense", "prune", "sparse"):
-            network = _classifier(study.recipe_of(width), stage)
-            if network.hparams["num_classes"] != data.num_classes:
-                raise InputError(
-                    f"recipe.network.num_classes is {network.hparams['num_classes']}, but data {data.name} has "
-                    f"{data.num_classes} classes"
-                )
-    if study.barrier is not None:
-        with _named("barrier"):
-            check_barrier(_barrier_settings(study), network.net)
+def matcher_of(settings: Mapping[str, Any]) -> Matcher:
+    """What a study says about a way to match, without the images. Raises InputError for what cannot be."""
+    return Matcher(**{key: value for key, value in settings.items() if key not in OF_IMAGES})
 
 
-def _check_images(study: Study, data: ImageData) -> None:
-    for name, settings in study.matchers.items():
-        with _named(f"matchers.{name}"):
-            data.sweep("train", num_images=settings.get("num_images"), batch_size=settings.get("batch_size"))
-    if study.barrier is not None:
-        with _named("barrier"):
-            data.sweep("train", num_images=study.barrier.get("num_images"), batch_size=study.barrier.get("batch_size"))
-            data.sweep("test", num_images=study.barrier.get("num_test_images"))
-
-
-@contextmanager
-def _named(setting: str) -> Iterator[None]:
-    """Say of which setting an InputError speaks."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{setting}: {error}") from error
-
-
-def _check_trainer(settings: Mapping[str, Any]) -> None:
-    from lightning import Trainer
-
-    known = inspect.signature(Trainer).parameters
-    for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InputError(f"recipe.trainer has no setting {name!r}{hint}: expected arguments of Lightning's Trainer")
-
-
-def _check_devices(trainer: Mapping[str, Any]) -> None:
-    import torch
-
-    accelerator = trainer.get("accelerator", "auto")
-    if accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
-        raise InputError(
-            f"recipe.trainer.accelerator is {accelerator}, but there is no GPU here: leave it out, or use auto"
-        )
-    for name in ("devices", "num_nodes"):
-        if trainer.get(name, 1) not in {1, "1"}:
-            raise InputError(
-                f"recipe.trainer.{name} is {trainer[name]}, but a worker here trains in one process: leave it out, and "
-                "each GPU has a worker of its own; or use --launcher slurm"
-            )
-
-
-def _classifier(recipe: Recipe, stage: str) -> Classifier:
-    try:
-        return Classifier(**recipe.network, **getattr(recipe, stage))
-    except TypeError as error:
-        reason = str(error).removeprefix("Classifier.__init__() ")
-        raise InputError(f"recipe.network and recipe.{stage} are settings of Classifier, which {reason}") from error
-
-
-def _matcher(name: str, settings: Mapping[str, Any]) -> Matcher:
-    try:
-        return Matcher(**{key: value for key, value in settings.items() if key not in _OF_IMAGES})
-    except TypeError as error:
-        reason = str(error).removeprefix("Matcher.__init__() ")
-        raise InputError(f"matchers.{name} are settings of a matcher, which {reason}") from error
+def barrier_of(study: Study) -> Barrier:
+    """What a study says about its barriers, without the networks."""
+    chosen = {name: value for name, value in (study.barrier or {}).items() if name != "matchers"}
+    for name in ("corrections", "splits"):
+        if chosen.get(name) is not None:
+            chosen[name] = tuple(chosen[name])
+    return Barrier(ckpt_a="", ckpt_b="", **chosen)
 
 
 def _dense(study: Study, stage: Stage, folder: Path) -> None:
@@ -158,12 +77,12 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
     settings = study.matchers[stage.settings["matcher"]]
     at = settings.get("at", "final")
     dense_b = folder / stage.settings["b"]
-    masks = [folder / stage.settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets]
+    masks = [stages.mask_file(folder / stage.settings["imp"], target) for target in study.recipe.targets]
     alignment = Alignment(
-        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
-        ckpt_b=str(dense_b / stages.FINAL if at == "final" else stages.rewind_file(dense_b, at)),
+        ckpt_a=str(folder / stage.settings["a"] / FINAL),
+        ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
-        matcher=_matcher(stage.settings["matcher"], settings),
+        matcher=matcher_of(settings),
         root=study.recipe.data.get("root"),
         num_images=settings.get("num_images"),
         batch_size=settings.get("batch_size", 500),
@@ -174,35 +93,26 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
 
 def _barrier(study: Study, stage: Stage, folder: Path) -> None:
     settings = replace(
-        _barrier_settings(study),
-        ckpt_a=str(folder / stage.settings["a"] / stages.FINAL),
-        ckpt_b=str(folder / stage.settings["b"] / stages.FINAL),
+        barrier_of(study),
+        ckpt_a=str(folder / stage.settings["a"] / FINAL),
+        ckpt_b=str(folder / stage.settings["b"] / FINAL),
         permutation=str(folder / stage.settings["match"] / "permutation.perm.safetensors"),
         root=study.recipe.data.get("root"),
     )
     measure_barriers(settings, folder / stage.path)
 
 
-def _barrier_settings(study: Study) -> Barrier:
-    """What a study says about its barriers, without the networks."""
-    chosen = {name: value for name, value in (study.barrier or {}).items() if name != "matchers"}
-    for name in ("corrections", "splits"):
-        if chosen.get(name) is not None:
-            chosen[name] = tuple(chosen[name])
-    return Barrier(ckpt_a="", ckpt_b="", **chosen)
-
-
 def _control(study: Study, stage: Stage, folder: Path) -> None:
     """The control masks of every sparsity, each drawn with the same seed."""
     settings, kind = stage.settings, KINDS[stage.settings["kind"]]
     dense_b = folder / settings["b"]
-    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / stages.FINAL
+    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / FINAL
     options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
     if "ckpt" in kind.needs:
         options["ckpt"] = str(weights)
     if "root" in kind.uses and study.recipe.data.get("root"):
         options["root"] = study.recipe.data["root"]
-    sources = {target: folder / settings["imp"] / "imp" / mask_name(target) for target in study.recipe.targets}
+    sources = {target: stages.mask_file(folder / settings["imp"], target) for target in study.recipe.targets}
     contents: dict[str, Any] = {"sha256_masks": [Mask.load(path).hash for path in sources.values()]}
     if "ckpt" in options:
         contents["sha256_ckpt"] = hash_tensors(network_state(read_checkpoint(weights)))

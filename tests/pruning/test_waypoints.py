@@ -24,6 +24,7 @@ def test_a_target_on_the_chain_takes_no_extra_round():
         ([0.0, 0.5], 0.2, r"imp targets are \[0.0, 0.5\], expected sparsities between 0 and 1"),
         ([0.5, 1.0], 0.2, r"expected sparsities between 0 and 1"),
         ([0.5], 0.0, r"imp fraction is 0.0, expected a number between 0 and 1"),
+        ([0.5], 1e-17, r"imp fraction is 1e-17, expected a number between 0 and 1, at least 0.0001"),  # never there
         ([0.5], 1.0, r"imp fraction is 1.0, expected a number between 0 and 1"),
     ],
 )

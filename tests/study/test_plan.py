@@ -94,7 +94,11 @@ def test_one_chain_serves_all_sparsities_moments_and_methods():
     assert len(chains) == 2 * 2 * 2  # widths × seeds × roles
     chain = chains["width=1/seed=0/imp_a"]
     assert chain.epochs == 2  # .5 and .75 are two halvings of one epoch each
-    assert chain.outputs == ("imp/sparsity-0.5.mask.safetensors", "imp/sparsity-0.75.mask.safetensors")
+    assert chain.outputs == (
+        "final.ckpt",
+        *("imp/sparsity-0.5.mask.safetensors", "imp/sparsity-0.5.ckpt"),
+        *("imp/sparsity-0.75.mask.safetensors", "imp/sparsity-0.75.ckpt"),
+    )
     own = [stage for path, stage in stages.items() if path.startswith("width=1/seed=0/sparse/")]
     from_a = [stage for stage in own if stage.settings["mask"].startswith("width=1/seed=0/imp_a/")]
     assert {stage.settings["method"] for stage in from_a} == {"lth", "naive"}
@@ -234,5 +238,10 @@ def test_a_stage_is_done_when_all_of_it_is_there_and_younger_than_what_it_needs(
     assert stage.is_done(tmp_path)
     write("a/result.json", 30)
     assert not stage.is_done(tmp_path)
+    write("b/result.json", 30)
+    assert stage.is_done(tmp_path)
+    write("b/mask", 40)
+    assert not stage.is_done(tmp_path)  # somebody has put another one there
+    write("b/mask", 20)
     (tmp_path / "a/result.json").unlink()
     assert not stage.is_done(tmp_path)

@@ -4,16 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from shipped_studies import STUDIES, read
 
 from rebasin_lt.cli import main
 from rebasin_lt.config_files import find_config
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.report.methods import METHODS
 from rebasin_lt.report.setting import Setting
 from rebasin_lt.strict_yaml import read_yaml
+from rebasin_lt.study.checks import check_study
 from rebasin_lt.study.plan import plan
-from rebasin_lt.study.work import check_study
 
 
 def test_every_table_of_the_paper_has_a_study():
@@ -96,17 +98,53 @@ MISTAKES = [
     ("num_alphas: 11", "num_test_images: 501", "barrier: num_images is 501, but test of digits has 500 images"),
     ("num_alphas: 11", "corrections: [bn_reset]", "barrier: --corrections holds bn_reset, which is not for a network"),
     ("num_alphas: 11", "splits: [val]", "barrier: --split holds 'val', expected some of train, test"),
-    ("learning_rate: 0.15", "learning_rat: 0.15", "recipe.network and recipe.sparse are settings of Classifier, which"),
+    (
+        "learning_rate: 0.15",
+        "learning_rat: 0.15",
+        "recipe.sparse has no setting 'learning_rat' (did you mean learning_rate?)",
+    ),
     ("arch: mlp", "arch: mlpp", "model is 'mlpp', which is not known (did you mean mlp?)"),
     ("num_classes: 10", "num_classes: 12", "recipe.network.num_classes is 12, but data digits has 10 classes"),
     ("name: digits", "name: digit", "data is 'digit', which is not known (did you mean digits?)"),
-    ("batch_size: 50", "batch_siz: 50", "data digits has no argument 'batch_siz'"),
+    ("batch_size: 50", "batch_siz: 50", "recipe.data has no setting 'batch_siz' (did you mean batch_size?)"),
     (
         "permuted: {}",
         "permuted: {objectiv: raw}",
-        "matchers.permuted are settings of a matcher, which got an unexpected",
+        "matchers.permuted has no setting 'objectiv' (did you mean objective?)",
     ),
-    ("permuted: {}", "permuted: {preset: papre}", "preset is 'papre', expected 'paper' or None"),
+    ("permuted: {}", "permuted: {num_images: many}", "matchers.permuted.num_images is 'many', expected int | None"),
+    (
+        "permuted: {}",
+        "permuted: {method: weights}",
+        "matchers.permuted.method is 'weights', expected Literal['activations'",
+    ),
+    ("num_alphas: 11", "num_alphas: 3.5", "barrier.num_alphas is 3.5, expected int"),
+    ("learning_rate: 0.1\n", "optimizer: sdg\n", "recipe.dense.optimizer is 'sdg', expected Literal['sgd', 'adamw']"),
+    ("learning_rate: 0.1\n", "arch: mlp\n", "recipe.dense.arch is set elsewhere in a study: leave it out"),
+    ("batch_size: 50", "batch_size: fifty", "recipe.data.batch_size is 'fifty', expected int"),
+    ("name: digits", "root: here", "data is 'None', which is not known: expected digits, "),
+    (
+        "arch: mlp",
+        "arch: resnet20",
+        "recipe.network: network resnet20 does not take the data's images of shape (1, 8, 8)",
+    ),
+    ("arch: mlp", "arch: 'os:system'", "recipe.network.arch is 'os:system', which makes no network: system() missing"),
+    ("fraction: 0.2", "fraction: 1.0e-09", "imp fraction is 1e-09, expected a number between 0 and 1, at least 0.0001"),
+    ("recipe:", "slurm:\nrecipe:", "slurm is None, expected settings by name: give some, or leave it out"),
+    ("recipe:", "recipe:\n  trainer: {max_epochs: 3}", "recipe.trainer.max_epochs is set elsewhere in a study"),
+    (
+        "recipe:",
+        "recipe:\n  trainer: {accelerator: gpus}",
+        "recipe.trainer.accelerator is 'gpus', expected one of auto, cpu",
+    ),
+    ("recipe:", "recipe:\n  trainer: {strategy: dpp}", "recipe.trainer.strategy is 'dpp', expected one of auto, ddp"),
+    (
+        "recipe:",
+        "recipe:\n  trainer: {devices: 2}",
+        "recipe.trainer.devices is 2, but a stage has one device here: leave",
+    ),
+    ("recipe:", "recipe:\n  trainer: {num_nodes: 2}", "recipe.trainer.num_nodes is 2, but a stage has one device here"),
+    ("permuted: {}", "permuted: {preset: papre}", "matchers.permuted: preset is 'papre', expected 'paper'"),
     ("permuted: {}", "permuted: {num_images: 5000}", "matchers.permuted: num_images is 5000, but train of digits has"),
     (
         "recipe:",
@@ -149,3 +187,20 @@ def test_a_mistake_in_a_study_is_one_line_and_nothing_is_written(tmp_path, monke
     assert captured.err.count("\n") == 1
     assert text in captured.err
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_a_dry_run_refuses_what_no_stage_takes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    imagenet = Path(find_config("studies/resnet50_imagenet.yaml")).read_text(encoding="utf-8")
+    Path("study.yaml").write_text(imagenet.replace("precision: bf16-mixed", "precision: bf61-mixed"), encoding="utf-8")
+    assert main(["study", "--config", "study.yaml", "--dry-run", "--probe", "false"]) == 2
+    assert "recipe.trainer.precision is 'bf61-mixed', expected " in capsys.readouterr().err
+
+
+def test_devices_are_those_of_the_cluster_where_stages_run_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there = replace(read("studies/digits.yaml").recipe, trainer={"accelerator": "gpu", "devices": 8, "num_nodes": 2})
+    study = replace(read("studies/digits.yaml"), recipe=there)
+    check_study(study, here=False)
+    with pytest.raises(InputError, match="recipe.trainer.accelerator is gpu, but there is no GPU here"):
+        check_study(study)

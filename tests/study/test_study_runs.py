@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny import STUDY, report_bytes, start, write_config
@@ -15,6 +16,7 @@ from tiny import STUDY, report_bytes, start, write_config
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study import stages
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.outcome import collect
@@ -32,6 +34,14 @@ def finished(tmp_path_factory):
         for stage in plan(STUDY).values():
             run_stage(STUDY, stage, folder)
     return folder
+
+
+def done(folder):
+    return State.of(plan(STUDY), folder).done
+
+
+def content(path):
+    return Mask.load(path).hash if path.suffix == ".safetensors" else hash_tensors(network_state(read_checkpoint(path)))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,33 @@ def test_a_stage_made_from_something_else_is_noticed(finished, tmp_path) -> None
     assert path not in State.of(plan(STUDY), folder).done
     with pytest.raises(InputError, match="holds another run: init_sha256 is"):
         run_stage(STUDY, plan(STUDY)[path], folder)
+
+
+def test_a_file_that_is_lost_is_made_again(finished, tmp_path) -> None:
+    folder, first = tmp_path / "lost", "width=1/seed=0"
+    shutil.copytree(finished, folder)
+    lost = ["dense_a/final.ckpt", "dense_b/rewind/1ep.ckpt", "imp_a/imp/sparsity-0.8.mask.safetensors"]
+    lost += ["imp_b/imp/sparsity-0.5.ckpt", "sparse/method=lth,sparsity=0.8,rewind=1ep/final.ckpt"]
+    lost += ["match/permuted/sparsity-0.8.mask.safetensors", "controls/shuffled/sparsity-0.8.mask.safetensors"]
+    for name in lost:
+        (folder / first / name).unlink()
+        assert str(Path(first, name).parent).removesuffix("/imp").removesuffix("/rewind") not in done(folder), name
+    for stage in plan(STUDY).values():
+        run_stage(STUDY, stage, folder)
+    assert done(folder) == set(plan(STUDY))
+    for name in lost:
+        assert content(finished / first / name) == content(folder / first / name), name
+
+
+def test_a_mask_that_is_replaced_is_noticed(finished, tmp_path) -> None:
+    folder, place = tmp_path / "replaced", "width=1/seed=0/imp_a"
+    shutil.copytree(finished, folder)
+    masks = folder / place / "imp"
+    shutil.copy(masks / "sparsity-0.5.mask.safetensors", masks / "sparsity-0.8.mask.safetensors")
+    assert place not in done(folder)
+    run_stage(STUDY, plan(STUDY)[place], folder)
+    with pytest.raises(InputError, match="holds another run: mask_sha256 is"):
+        run_stage(STUDY, plan(STUDY)["width=1/seed=0/sparse/method=lth,sparsity=0.8,rewind=1ep"], folder)
 
 
 def test_workers_leave_the_same_report_after_five_kills(report, tmp_path) -> None:

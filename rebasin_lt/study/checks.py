@@ -1,0 +1,139 @@
+"""What a stage would refuse hours later, refused before the first: settings, data and devices that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.registry import DATASETS, build_data
+from rebasin_lt.study.alignment import Alignment
+from rebasin_lt.study.barrier import Barrier, check_barrier
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.recipe import TRAININGS, Recipe
+from rebasin_lt.study.settings import check_settings
+from rebasin_lt.study.work import OF_IMAGES, barrier_of, matcher_of
+
+_OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")
+
+
+def check_names_and_types(study: Study) -> None:
+    """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
+    recipe, data = study.recipe, dict(study.recipe.data)
+    name = data.pop("name", None)
+    if name in list(DATASETS):  # else `build_data` says so
+        check_settings("recipe.data", DATASETS[name], data, taken=["seed"])
+    build_data(str(name), **data)
+    check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
+    _check_places(recipe.trainer)
+    check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])
+    for stage in TRAININGS:
+        check_settings(
+            f"recipe.{stage}", Classifier, getattr(recipe, stage), taken=[*recipe.network, "width", "init_from"]
+        )
+    _check_analyses(study)
+
+
+def _check_analyses(study: Study) -> None:
+    for name, settings in study.matchers.items():
+        own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
+        images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
+        check_settings(f"matchers.{name}", Matcher, own)
+        check_settings(f"matchers.{name}", Alignment, images)
+        with _named(f"matchers.{name}"):
+            matcher_of(settings)
+    if study.barrier is not None:
+        measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
+        check_settings("barrier", Barrier, measured)
+
+
+def check_study(study: Study, here: bool = True) -> None:
+    """Refuse networks and data that do not fit or are not there, and, where stages run `here`, devices that are not.
+
+    Raises InputError.
+    """
+    check_names_and_types(study)
+    if here:
+        _check_devices(study.recipe.trainer)
+    data = build_data(**study.recipe.data)
+    data.setup("fit")
+    data.setup("test")
+    _check_images(study, data)
+    for width in study.widths:
+        for stage in TRAININGS:
+            network = _classifier(study.recipe_of(width), stage)
+        _check_fit(network, data)
+    if study.barrier is not None:
+        with _named("barrier"):
+            check_barrier(barrier_of(study), network.net)
+
+
+def _check_places(settings: Mapping[str, Any]) -> None:
+    """Names that Lightning knows: it takes any text for them."""
+    accelerators = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
+    for name, known in (
+        ("accelerator", accelerators),
+        ("strategy", ["auto", *StrategyRegistry.available_strategies()]),
+    ):
+        if settings.get(name, "auto") not in known:
+            raise InputError(f"recipe.trainer.{name} is {settings[name]!r}, expected one of {', '.join(sorted(known))}")
+
+
+def _check_devices(settings: Mapping[str, Any]) -> None:
+    name, devices = settings.get("accelerator", "auto"), settings.get("devices", 1)
+    if name in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise InputError(f"recipe.trainer.accelerator is {name}, but there is no GPU here: leave it out, or use auto")
+    count = len(devices) if isinstance(devices, list) else devices
+    for key, value in (("devices", count), ("num_nodes", settings.get("num_nodes", 1))):
+        if isinstance(value, int) and value > 1:
+            raise InputError(
+                f"recipe.trainer.{key} is {settings[key]}, but a stage has one device here: leave it out, or use "
+                "--launcher slurm"
+            )
+
+
+def _classifier(recipe: Recipe, stage: str) -> Classifier:
+    try:
+        return Classifier(**recipe.network, **getattr(recipe, stage))
+    except TypeError as error:  # a function of the user's that takes other arguments
+        raise InputError(
+            f"recipe.network.arch is {recipe.network.get('arch')!r}, which makes no network: {error}"
+        ) from error
+
+
+def _check_fit(network: Classifier, data: ImageData) -> None:
+    if network.hparams["num_classes"] != data.num_classes:
+        raise InputError(
+            f"recipe.network.num_classes is {network.hparams['num_classes']}, but data {data.name} has "
+            f"{data.num_classes} classes"
+        )
+    with _named("recipe.network"):
+        network.check_takes(data)
+
+
+def _check_images(study: Study, data: ImageData) -> None:
+    for name, settings in study.matchers.items():
+        with _named(f"matchers.{name}"):
+            data.sweep("train", num_images=settings.get("num_images"), batch_size=settings.get("batch_size"))
+    if study.barrier is not None:
+        with _named("barrier"):
+            data.sweep("train", num_images=study.barrier.get("num_images"), batch_size=study.barrier.get("batch_size"))
+            data.sweep("test", num_images=study.barrier.get("num_test_images"))
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Say of which setting an InputError speaks."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{setting}: {error}") from error

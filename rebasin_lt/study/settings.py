@@ -1,0 +1,44 @@
+"""Settings by name that become arguments of a class: refused, if it has none of that name or not of that kind."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from rebasin_lt.errors import InputError
+
+
+def check_settings(where: str, what: type, settings: Mapping[str, Any], taken: Collection[str] = ()) -> None:
+    """Refuse settings that `what` does not take, by the names and types of its constructor's arguments.
+
+    `where` names them in the error, `taken` are arguments that it is given otherwise. Raises InputError.
+    """
+    arguments = inspect.signature(what).parameters
+    known = {name: argument for name, argument in arguments.items() if name not in taken}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(what, as_group=False, skip={name for name in arguments if name not in settings})
+    for name, value in settings.items():
+        if name in taken and name in arguments:
+            raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(known)}")
+        if not _fits(parser, known[name], value):
+            hint = get_type_hints(what.__init__)[name]  # type: ignore[misc]
+            kind = inspect.formatannotation(hint).replace("typing.", "")
+            raise InputError(f"{where}.{name} is {value!r}, expected {kind}")
+
+
+def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bool:
+    if value is None:  # the parser takes it for a setting that is not given
+        return argument.default is None
+    try:
+        parsed = parser.parse_object({argument.name: value})[argument.name]
+    except ArgumentError:
+        return False
+    return isinstance(value, bool) or not isinstance(parsed, bool)  # the text "no" would be true

@@ -1,0 +1,56 @@
+"""Settings that become arguments of a class: names and kinds are its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.study.settings import check_settings
+
+
+@dataclass
+class Recording:
+    path: str
+    format: Literal["wav", "mp3"] = "wav"
+    rate: float = 1.0
+    channels: tuple[int, ...] = (1,)
+    length: int | None = None
+    loud: bool = False
+
+
+GOOD = [
+    {},
+    {"format": "mp3", "rate": 2},
+    {"channels": [1, 2], "length": None},
+    {"length": 3, "loud": True},
+]
+BAD = [
+    (
+        {"lenght": 3},
+        "r has no setting 'lenght' (did you mean length?): expected some of format, rate, channels, length, lo",
+    ),
+    ({3: 3}, "r has no setting 3: expected some of format"),
+    ({"path": "here"}, "r.path is set elsewhere in a study: leave it out"),
+    ({"format": "ogg"}, "r.format is 'ogg', expected Literal['wav', 'mp3']"),
+    ({"rate": "fast"}, "r.rate is 'fast', expected float"),
+    ({"rate": None}, "r.rate is None, expected float"),
+    ({"channels": 2}, "r.channels is 2, expected tuple[int, ...]"),
+    ({"length": 2.5}, "r.length is 2.5, expected int | None"),
+    ({"loud": "no"}, "r.loud is 'no', expected bool"),
+    ({"rate": 2, "loud": 1}, "r.loud is 1, expected bool"),
+]
+
+
+@pytest.mark.parametrize("settings", GOOD, ids=str)
+def test_what_fits_is_taken(settings) -> None:
+    check_settings("r", Recording, settings, taken=["path"])
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_does_not_fit_is_refused(settings, message) -> None:
+    with pytest.raises(InputError) as error:
+        check_settings("r", Recording, settings, taken=["path"])
+    assert str(error.value).startswith(message)

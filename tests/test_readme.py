@@ -20,6 +20,11 @@ SMALL = {
     ],
     "fit --config sparse.yaml": ["--trainer.max_epochs", "2"],
     "demo": ["--seeds", "1"],
+    "study --config studies/digits.yaml": [
+        *["--seeds=[0]", "--methods=[lth, permuted]", "--recipe.targets=[0.5]", "--recipe.rewinds=[0it]"],
+        *["--recipe.dense_epochs=1", "--recipe.epochs_per_round=1", "--recipe.sparse_epochs=1"],
+        *["--barrier=null", "--diversity=null"],
+    ],
 }
 """What makes the long ones short; everything else runs as written."""
 

@@ -77,5 +77,5 @@ def _failure(folder: Path, state: State) -> str:
 def _last_lines(log: Path) -> list[str]:
     try:
         return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-    except FileNotFoundError:
+    except OSError:  # it may be what failed
         return []

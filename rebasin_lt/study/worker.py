@@ -54,8 +54,12 @@ def _read(queue: SimpleQueue[str | None], busy: threading.Event) -> None:
 def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
     """Run a stage with its output in its log, each rank its own; what became of it: state and, if not done, reason."""
     log = log_file(folder, path) if rank == 0 else log_file(folder, f"{path}.rank{rank}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", buffering=1) as file:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("w", buffering=1)
+    except OSError as error:
+        return {"state": "failed", "reason": str(error)}
+    with file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

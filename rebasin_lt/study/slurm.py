@@ -120,6 +120,8 @@ def _follow(folder: Path, state: State, slurm: Slurm, jobs: list[str], show: Cal
         while True:
             alive = _alive(jobs)
             _look(folder, state)
+            if not alive:
+                _give_up(folder, state)
             show(state)
             if not alive:
                 return
@@ -144,6 +146,15 @@ def _look(folder: Path, state: State) -> None:
             state.running.setdefault(path, time.monotonic())
         else:
             state.running.pop(path, None)
+
+
+def _give_up(folder: Path, state: State) -> None:
+    """No job is left: what was begun and has no end has failed."""
+    for path in state.running:
+        state.failed[path] = (
+            f"its job ended in the middle of it, as when it is cancelled or memory runs out: see {folder / 'slurm'}"
+        )
+    state.running.clear()
 
 
 def _recorded(folder: Path) -> list[str]:

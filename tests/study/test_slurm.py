@@ -24,11 +24,31 @@ def queue(tmp_path, monkeypatch) -> Path:
     """A file with the ids of the jobs that are in the queue, a line for each look at it."""
     queue, tools = tmp_path / "queue", tmp_path / "bin"
     tools.mkdir()
-    for name, lines in (("squeue", f'head -n 1 "{queue}"\nsed -i 1d "{queue}"'), ("sbatch", "exit 1")):
+    calls = tmp_path / "calls"
+    sbatch = f'echo "$@" >>"{calls}"\nwc -l <"{calls}"'
+    for name, lines in (("squeue", f'head -n 1 "{queue}"\nsed -i 1d "{queue}"'), ("sbatch", sbatch)):
         (tools / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tools / name).chmod(0o755)
+    queue.touch()
     monkeypatch.setenv("PATH", str(tools), prepend=":")
     return queue
+
+
+def test_each_array_waits_for_those_that_its_stages_need(queue, tmp_path) -> None:
+    folder, state = tmp_path / "study", State(PLAN)
+    (folder / "slurm").mkdir(parents=True)
+    (folder / "slurm/jobs.json").write_text('["999"]')  # of long ago
+    run_slurm(folder, state, Slurm(stages_per_task=2, options=("--partition=gpu",)), 3, lambda _: None)
+    scripts = folder / "slurm"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"--parsable {scripts / '0-dense.sbatch'}",
+        f"--parsable --dependency=afterany:1 {scripts / '1-imp.sbatch'}",
+    ]
+    assert json.loads((scripts / "jobs.json").read_text()) == ["1", "2"]
+    assert json.loads((scripts / "0-dense.json").read_text()) == [["done", "lost"], ["failed"]]
+    script = (scripts / "0-dense.sbatch").read_text()
+    for line in ("#SBATCH --array=0-1%16", "#SBATCH --partition=gpu", "export OMP_NUM_THREADS=3"):
+        assert f"\n{line}\n" in script
 
 
 def test_what_was_running_when_the_last_job_ended_has_failed(queue, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -62,6 +63,26 @@ def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
     }
     assert {run["when"] for run in outcome.barriers} == {"before", "after"}
     assert all(0 <= run["top1"] <= 1 for run in outcome.sparse)
+
+
+def test_the_outcome_has_the_numbers_of_the_stages(finished) -> None:
+    outcome = collect(finished)
+
+    def result(path):
+        return json.loads((finished / path / "result.json").read_text())
+
+    for run in outcome.sparse:
+        cell = f"method={run['method']},sparsity={run['sparsity']},rewind={run['rewind']}"
+        found = result(f"width=1/seed={run['seed']}/sparse/{cell}")
+        assert (run["top1"], run["top5"]) == (found["test/top1"] / 100, found["test/top5"] / 100)
+    for run in outcome.dense:
+        assert run["top1"] == result(f"width=1/seed={run['seed']}/dense_{run['role']}")["test/top1"] / 100
+    for run in outcome.diversity:
+        found = result("width=1/diversity/sparsity=0.8,rewind=1ep,members=2")["settings"][run["setting"]]
+        first, second = found["member_accuracy"]
+        assert run["accuracy"] == pytest.approx((first + second) / 2)
+        assert run["accuracy_std"] == pytest.approx(abs(first - second) / 2**0.5)  # ddof 1
+        assert (run["ensemble"], run["kl"]) == (found["ensemble_accuracy"], found["kl"])
 
 
 def test_what_a_cell_is_trained_from(finished) -> None:

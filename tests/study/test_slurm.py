@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rebasin_lt.cli import main
 from rebasin_lt.files import write_json
 from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.slurm import run_slurm
@@ -68,3 +69,11 @@ def test_what_was_running_when_the_last_job_ended_has_failed(queue, tmp_path) ->
     assert state.failed["lost"].endswith(f"see {folder / 'slurm'}")
     assert state.blocked == ["waits"]
     assert json.loads((folder / "slurm/jobs.json").read_text()) == ["7"]  # followed, not sent again
+
+
+def test_without_slurm_nothing_is_begun(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["study", "--config", "studies/digits.yaml", "--launcher", "slurm"]) == 2
+    assert "--launcher is slurm, but there is no sbatch here: log in where jobs are" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

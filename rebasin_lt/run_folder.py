@@ -19,6 +19,7 @@ from rebasin_lt.strict_yaml import read_yaml
 CONFIG, RESULT = "config.yaml", "result.json"
 SEAL = "content_sha256"
 FORMAT_VERSION = 1
+_AGAIN = "remove it, and run again what wrote it"
 
 
 def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> FolderLock:
@@ -109,7 +110,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BrokenFileError(f"{path} is not readable JSON: {error}") from error
+        raise BrokenFileError(f"{path} is not readable JSON: {error}; {_AGAIN}") from error
     if not isinstance(content, dict):
         raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected results by name")
     version = content.pop("format_version", FORMAT_VERSION)
@@ -117,7 +118,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _seal(content):
-        raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
+        raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it; {_AGAIN}")
     return content
 
 

@@ -83,6 +83,7 @@ def study(
     if len(state.done) < len(state.plan):
         from rebasin_lt.study.checks import check_study
 
+        where.check()
         check_study(grid, here=where.name == "local")
     with claim_study(folder, grid):
         run_study(grid, folder, state, where)

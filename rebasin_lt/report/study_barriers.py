@@ -48,7 +48,11 @@ def barriers_table(records: Iterable[Mapping[str, Any]]) -> Table:
         *(Column(f"error barrier {when} (%)", spread="std") for when in ("before", "after")),
         Column("seeds"),
     ]
-    return Table(columns, rows, "Largest excess over the chord between A and B, before and after alignment")
+    return Table(
+        columns,
+        rows,
+        "Largest excess over the chord from A to B, before and after alignment, mean ± sample standard deviation",
+    )
 
 
 def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:

@@ -33,7 +33,7 @@ def overlap_table(matches: Iterable[Mapping[str, Any]]) -> Table:
         *(Column(title, decimals=4, spread="std") for title in _KINDS.values()),
         Column("seeds"),
     ]
-    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
+    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
 
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,13 @@ class Launcher:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+
+    def check(self) -> None:
+        """Raise InputError where nothing can be launched from here."""
+        if self.name == "slurm" and shutil.which("sbatch") is None:
+            raise InputError(
+                "--launcher is slurm, but there is no sbatch here: log in where jobs are submitted, or use local"
+            )
 
 
 def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> None:
@@ -77,5 +85,5 @@ def _failure(folder: Path, state: State) -> str:
 def _last_lines(log: Path) -> list[str]:
     try:
         return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-    except FileNotFoundError:
+    except OSError:  # it may be what failed
         return []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rebasin_lt.errors import InputError, Preempted, RebasinError
+from rebasin_lt.errors import Preempted, RebasinError
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.stop_request import stop_request
 from rebasin_lt.study.plan import Stage
@@ -48,12 +47,8 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Call
     """Submit what is not complete, unless jobs of this study are in the queue already, and follow them to their end.
 
     Raises Preempted after SIGTERM or SIGUSR1, and KeyboardInterrupt; the jobs go on either way. Raises SlurmError for
-    what sbatch refuses, InputError where there is no SLURM.
+    what sbatch refuses.
     """
-    if shutil.which("sbatch") is None:
-        raise InputError(
-            "--launcher is slurm, but there is no sbatch here: log in where jobs are submitted, or use local"
-        )
     jobs = _recorded(folder)
     if not _alive(jobs):
         jobs = _submit(folder, state, slurm, threads)
@@ -120,6 +115,8 @@ def _follow(folder: Path, state: State, slurm: Slurm, jobs: list[str], show: Cal
         while True:
             alive = _alive(jobs)
             _look(folder, state)
+            if not alive:
+                _give_up(folder, state)
             show(state)
             if not alive:
                 return
@@ -144,6 +141,15 @@ def _look(folder: Path, state: State) -> None:
             state.running.setdefault(path, time.monotonic())
         else:
             state.running.pop(path, None)
+
+
+def _give_up(folder: Path, state: State) -> None:
+    """No job is left: what was begun and has no end has failed."""
+    for path in state.running:
+        state.failed[path] = (
+            f"its job ended in the middle of it, as when it is cancelled or memory runs out: see {folder / 'slurm'}"
+        )
+    state.running.clear()
 
 
 def _recorded(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rebasin_lt.run_folder import finished
 from rebasin_lt.study.plan import Stage
 
 
@@ -21,10 +22,14 @@ class State:
 
     @classmethod
     def of(cls, plan: Mapping[str, Stage], folder: Path) -> State:
-        """What is done in a folder, and nothing running. What needs something that is not done is not done either."""
+        """What is done in a folder, and nothing running. What needs something that is not done is not done either.
+
+        Raises BrokenFileError for a result that cannot be read.
+        """
         state = cls(plan)
         for path, stage in plan.items():
             if all(need in state.done for need in stage.needs) and stage.is_done(folder):
+                finished(folder / path)
                 state.done.add(path)
         return state
 

@@ -56,15 +56,19 @@ def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
     log = log_file(folder, path) if rank == 0 else log_file(folder, f"{path}.rank{rank}")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        _run(folder, path)
-    except Exception as error:
-        return _failure(error)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        file = log.open("w", buffering=1)
+    except OSError as error:
+        return {"state": "failed", "reason": _reason(error)}
+    with file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            _run(folder, path)
+        except Exception as error:
+            return _failure(error)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
     return {"state": "done"}
 
 
@@ -83,15 +87,22 @@ def _run(folder: Path, path: str) -> None:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    from rebasin_lt.errors import Preempted, RebasinError
+    from rebasin_lt.errors import Preempted
 
     if isinstance(error, Preempted):
         return {"state": "stopped", "reason": str(error)}
     traceback.print_exc()
+    return {"state": "failed", "reason": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    """In one line, why a stage failed."""
+    from rebasin_lt.errors import RebasinError
+
     reason = str(error) if isinstance(error, RebasinError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):  # a full disk
         reason = f"{error.filename or 'file'}: {error.strerror or error}"
-    return {"state": "failed", "reason": " ".join(reason.split())}
+    return " ".join(reason.split())
 
 
 if __name__ == "__main__":

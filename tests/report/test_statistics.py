@@ -117,6 +117,12 @@ def test_gap_closure_of_no_gap_is_none(lth: dict[int, float]) -> None:
     assert gap_closure(lth, naive, naive) is None
 
 
+@pytest.mark.parametrize(("gap", "known"), [(0.19, False), (0.21, True)])
+def test_a_gap_counts_from_two_standard_errors(gap: float, known: bool) -> None:
+    lth = {0: 0.5 + gap - 0.1, 1: 0.5 + gap + 0.1}  # standard error of the gap: 0.1
+    assert (gap_closure(lth, lth, {0: 0.5, 1: 0.5}) is not None) == known
+
+
 def test_gap_closure_of_one_seed_has_no_error() -> None:
     result = gap_closure({7: 0.9}, {7: 0.8}, {7: 0.5})
     assert result is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny import STUDY, report_bytes, start, write_config
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
 from rebasin_lt.pruning.mask import Mask
@@ -62,6 +63,26 @@ def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
     }
     assert {run["when"] for run in outcome.barriers} == {"before", "after"}
     assert all(0 <= run["top1"] <= 1 for run in outcome.sparse)
+
+
+def test_the_outcome_has_the_numbers_of_the_stages(finished) -> None:
+    outcome = collect(finished)
+
+    def result(path):
+        return json.loads((finished / path / "result.json").read_text())
+
+    for run in outcome.sparse:
+        cell = f"method={run['method']},sparsity={run['sparsity']},rewind={run['rewind']}"
+        found = result(f"width=1/seed={run['seed']}/sparse/{cell}")
+        assert (run["top1"], run["top5"]) == (found["test/top1"] / 100, found["test/top5"] / 100)
+    for run in outcome.dense:
+        assert run["top1"] == result(f"width=1/seed={run['seed']}/dense_{run['role']}")["test/top1"] / 100
+    for run in outcome.diversity:
+        found = result("width=1/diversity/sparsity=0.8,rewind=1ep,members=2")["settings"][run["setting"]]
+        first, second = found["member_accuracy"]
+        assert run["accuracy"] == pytest.approx((first + second) / 2)
+        assert run["accuracy_std"] == pytest.approx(abs(first - second) / 2**0.5)  # ddof 1
+        assert (run["ensemble"], run["kl"]) == (found["ensemble_accuracy"], found["kl"])
 
 
 def test_what_a_cell_is_trained_from(finished) -> None:
@@ -132,6 +153,35 @@ def test_a_mask_that_is_replaced_is_noticed(finished, tmp_path) -> None:
     run_stage(STUDY, plan(STUDY)[place], folder)
     with pytest.raises(InputError, match="holds another run: mask_sha256 is"):
         run_stage(STUDY, plan(STUDY)["width=1/seed=0/sparse/method=lth,sparsity=0.8,rewind=1ep"], folder)
+
+
+def test_a_result_that_is_damaged_is_said_to_be(finished, tmp_path) -> None:
+    shutil.copytree(finished, tmp_path / "damaged")
+    result = tmp_path / "damaged/width=1/seed=1/dense_b/result.json"
+    result.write_text(result.read_text().replace('"test/top1": ', '"test/top1": 1'))
+    os.utime(result, ns=(finished.joinpath(result.relative_to(tmp_path / "damaged")).stat().st_mtime_ns,) * 2)
+    with pytest.raises(BrokenFileError, match="dense_b/result.json is damaged: .* remove it, and run again what wrote"):
+        done(tmp_path / "damaged")
+    result.unlink()
+    for path in ("width=1/seed=1/dense_b", "width=1/seed=1/imp_b"):
+        run_stage(STUDY, plan(STUDY)[path], tmp_path / "damaged")
+    assert {"width=1/seed=1/dense_b", "width=1/seed=1/imp_b"} <= done(tmp_path / "damaged")
+
+
+def test_a_log_that_cannot_be_written_fails_its_stage_alone(tmp_path) -> None:
+    config, out = write_config(tmp_path / "tiny.yaml"), tmp_path / "study"
+    with claim_study(out, STUDY):
+        (out / "logs").write_text("mine")
+    process = start(config, out, "--workers", "1")
+    printed, errors = process.communicate(timeout=300)
+    assert (process.returncode, printed) == (1, "")
+    *_, last = errors.splitlines()
+    count = len(plan(STUDY))
+    assert last.startswith(
+        f"rebasin-lt: error: 4 of {count} stages failed, {count - 4} wait for what failed; the first,"
+    )
+    assert "Not a directory: " in last
+    assert "Traceback" not in errors
 
 
 def test_workers_leave_the_same_report_after_five_kills(report, tmp_path) -> None:

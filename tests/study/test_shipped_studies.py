@@ -156,11 +156,6 @@ MISTAKES = [
         "recipe:\n  trainer: {accelerator: gpu}",
         "recipe.trainer.accelerator is gpu, but there is no GPU here",
     ),
-    (
-        "recipe:",
-        "recipe:\n  trainer: {devices: 2}",
-        "recipe.trainer.devices is 2, but a worker here trains in one process",
-    ),
     ("recipe:", "launcher: slrum\nrecipe:", "launcher: Expected a"),
     ("recipe:", "workers: 0\nrecipe:", "--workers is 0, expected at least 1"),
     ("recipe:", "workers_per_gpu: 0\nrecipe:", "--workers-per-gpu is 0, expected at least 1"),

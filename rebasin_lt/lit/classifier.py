@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
@@ -99,6 +100,7 @@ class Classifier(NetworkModule):
         if shape is not None:
             _check_takes(self.net, self.hparams["arch"], shape)
 
+    @with_signature
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.net(images)
@@ -235,20 +237,24 @@ class EpochSums:
 
     def __init__(self, totals: Tensor | None = None) -> None:
         self.count = 0 if totals is None else int(totals[3])
-        self._sums = None if totals is None else totals[:3].clone()
+        self._sums = torch.zeros(3, dtype=torch.float64) if totals is None else totals[:3].clone()
+        self._views = self._sums.unbind()
 
     def add(self, loss_sum: Tensor, logits: Tensor, labels: Tensor, top5: bool = False) -> None:
-        """Add a batch; logits of shape (batch, classes), labels of shape (batch,)."""
-        hits = logits.argmax(dim=1).eq(labels).sum()
-        among5 = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum() if top5 else hits
-        batch = torch.stack([loss_sum.double(), hits.double(), among5.double()])
-        self._sums = batch if self._sums is None else self._sums.to(batch.device).add_(batch)
+        """Add a batch; logits of shape (batch, classes), labels of shape (batch,). Only `top5` counts those."""
+        if self._sums.device != logits.device:
+            self._sums = self._sums.to(logits.device)
+            self._views = self._sums.unbind()
+        loss, hits, among5 = self._views
+        loss.add_(loss_sum)
+        hits.add_(logits.argmax(dim=1).eq(labels).sum())
+        if top5:
+            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum())
         self.count += len(labels)
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of the losses, hits, hits among the first five, samples: shape (4,), float64."""
-        sums = torch.zeros(3, dtype=torch.float64) if self._sums is None else self._sums
-        sums = sums.to(device)
+        sums = self._sums.to(device)
         return torch.cat([sums, sums.new_tensor([self.count])])
 
 

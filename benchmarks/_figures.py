@@ -20,7 +20,7 @@ from rebasin_lt.files import write_json, write_text
 from rebasin_lt.report.tables import Column, Table
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("data_path", "step", "trainer", "end_to_end", "training_device", "startup")
+ORDER = ("data_path", "step", "trainer", "end_to_end", "startup")
 """Benchmarks whose figures make the table of docs/performance.md, from top to bottom."""
 
 
@@ -87,12 +87,16 @@ def options(module: str, documentation: str) -> argparse.ArgumentParser:
 
 
 def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **about: Any) -> None:
-    """Print the figures; write them as `out/MODULE.json` and `.md`, with the machine, and fill the page if asked."""
+    """Print the figures; write them as `out/MODULE.json` and `.md`, with the machine, and fill the page if asked.
+
+    Those of a GPU go into `MODULE-cuda.json`, beside those of the CPU.
+    """
     described = {**machine(str(getattr(given, "device", "cpu"))), **about}
     content = {"made_by": f"python -m benchmarks.{module}", "about": described}
-    write_json(given.out / f"{module}.json", {**content, "figures": [asdict(figure) for figure in figures]})
+    name = module if described["device"] == "cpu" else f"{module}-cuda"
+    write_json(given.out / f"{name}.json", {**content, "figures": [asdict(figure) for figure in figures]})
     text = f"{table([(module, figure) for figure in figures])}\n\n{_sentence(module, described)}\n"
-    write_text(given.out / f"{module}.md", text)
+    write_text(given.out / f"{name}.md", text)
     print(text)
     if given.page:
         page = given.page.read_text(encoding="utf-8")
@@ -103,8 +107,9 @@ def page_text(folder: Path) -> str:
     """The table of all benchmarks that have results in the folder, and a line on how each was measured."""
     rows, sentences = [], []
     for module in ORDER:
-        path = folder / f"{module}.json"
-        if path.is_file():
+        for path in (folder / f"{module}.json", folder / f"{module}-cuda.json"):
+            if not path.is_file():
+                continue
             content = json.loads(path.read_text(encoding="utf-8"))
             rows += [(module, Figure(**figure)) for figure in content["figures"]]
             sentences.append(f"- {_sentence(module, content['about'])}")
@@ -141,7 +146,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _measured(figure: Figure) -> str:
-    texts = [f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in figure.measured]
+    texts = [f"{value:,.{0 if not value or value >= 100 else 2 if value >= 2 else 3}f}" for value in figure.measured]
     return f"{texts[0]} {figure.unit} ({texts[1]} to {texts[2]})"
 
 

@@ -45,9 +45,9 @@ class PILImages(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def pil_loader(pixels: Tensor, labels: Tensor, batch: int, padding: int = 4) -> DataLoader:
-    """The paper's loader, without processes of its own: shuffled, what does not fill a batch left out."""
-    return DataLoader(PILImages(pixels, labels, padding), batch, shuffle=True, drop_last=True)
+def pil_loader(pixels: Tensor, labels: Tensor, batch: int, padding: int = 4, workers: int = 0) -> DataLoader:
+    """The paper's loader: shuffled, what does not fill a batch left out."""
+    return DataLoader(PILImages(pixels, labels, padding), batch, shuffle=True, drop_last=True, num_workers=workers)
 
 
 def resident_loader(

@@ -39,7 +39,7 @@ def test_the_page_holds_the_figures_of_every_benchmark_that_has_results(tmp_path
     given = options("step", "Doc.").parse_args(["--out", str(tmp_path)])
     record("step", given, [Figure("step", "masked", "dense", (1.5, 1, 2), "≤ 1.02")], repeats=3)
     assert page.read_text() == PAGE
-    assert "1.5 × (1 to 2)" in capsys.readouterr().out
+    assert "1.500 × (1.000 to 2.00)" in capsys.readouterr().out
     given = options("data_path", "Doc.").parse_args(["--out", str(tmp_path), "--page", str(page)])
     record("data_path", given, [Figure("images", "ours", "PIL", (8.4, 8, 9), "≥ 6")])
     lines = [line for line in page.read_text().splitlines() if "benchmarks" in line or line.startswith("| ")]

@@ -51,6 +51,8 @@ class Classifier(NetworkModule):
         init_from: checkpoint to take weights and buffers from
         channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
             outputs alike and compute faster in half precision; the same network up to rounding
+        compile: have torch.compile translate the network when it trains; the same network and the same names in
+            checkpoints, up to rounding. Needs a C++ compiler, or Triton on a GPU; the first steps take minutes
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Classifier(NetworkModule):
         label_smoothing: float = 0.0,
         init_from: str | None = None,
         channels_last: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -99,6 +102,10 @@ class Classifier(NetworkModule):
             raise InputError(f"model.num_classes is {self.hparams['num_classes']}, the data has {classes} classes")
         if shape is not None:
             _check_takes(self.net, self.hparams["arch"], shape)
+
+    def on_fit_start(self) -> None:
+        if self.hparams["compile"]:
+            self.net.compile()  # in place: no wrapper, no other names
 
     @with_signature
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

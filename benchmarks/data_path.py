@@ -28,11 +28,11 @@ from rebasin_lt.lit.data.resident import ResidentImages
 class PILImages(Dataset):
     """Pixels of shape (n, C, H, W), uint8, and labels as torchvision's datasets give them: image by image, from PIL."""
 
-    def __init__(self, pixels: Tensor, labels: Tensor, padding: int = 4) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, padding: int = 4, flip: bool = True) -> None:
         self.arrays = pixels.permute(0, 2, 3, 1).numpy()
         self.labels = labels.tolist()
         steps = [
-            transforms.RandomHorizontalFlip(),
+            transforms.RandomHorizontalFlip(0.5 if flip else 0.0),
             transforms.RandomCrop(pixels.shape[2], padding=padding),
             transforms.ToTensor(),
         ]
@@ -45,9 +45,12 @@ class PILImages(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def pil_loader(pixels: Tensor, labels: Tensor, batch: int, padding: int = 4, workers: int = 0) -> DataLoader:
+def pil_loader(
+    pixels: Tensor, labels: Tensor, batch: int, padding: int = 4, flip: bool = True, workers: int = 0
+) -> DataLoader:
     """The paper's loader: shuffled, what does not fill a batch left out."""
-    return DataLoader(PILImages(pixels, labels, padding), batch, shuffle=True, drop_last=True, num_workers=workers)
+    images = PILImages(pixels, labels, padding, flip)
+    return DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=workers)
 
 
 def resident_loader(

@@ -112,7 +112,7 @@ class Classifier(NetworkModule):
         images, labels = batch
         logits = self.net(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
-        self._train_sums.add(loss.detach() * len(labels), logits.detach(), labels)
+        self._train_sums.add(loss.detach(), logits.detach(), labels, times=len(labels))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -247,16 +247,19 @@ class EpochSums:
         self._sums = torch.zeros(3, dtype=torch.float64) if totals is None else totals[:3].clone()
         self._views = self._sums.unbind()
 
-    def add(self, loss_sum: Tensor, logits: Tensor, labels: Tensor, top5: bool = False) -> None:
-        """Add a batch; logits of shape (batch, classes), labels of shape (batch,). Only `top5` counts those."""
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, times: int = 1, top5: bool = False) -> None:
+        """Add a batch: `times` a loss, or their sum; logits of shape (batch, classes), labels of shape (batch,).
+
+        Hits among the first five are counted if `top5`.
+        """
         if self._sums.device != logits.device:
             self._sums = self._sums.to(logits.device)
             self._views = self._sums.unbind()
         loss, hits, among5 = self._views
-        loss.add_(loss_sum)
-        hits.add_(logits.argmax(dim=1).eq(labels).sum())
+        loss.add_(losses, alpha=times)
+        hits.add_(logits.argmax(dim=1).eq(labels).count_nonzero())
         if top5:
-            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum())
+            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).count_nonzero())
         self.count += len(labels)
 
     def totals(self, device: torch.device) -> Tensor:

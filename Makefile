@@ -31,6 +31,7 @@ bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
 	$(BIN)/python -m benchmarks.data_path --device cuda
 	$(BIN)/python -m benchmarks.step --device cuda --rounds 200
 	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --steps 200 --workers 8
+	$(BIN)/python -m benchmarks.training_device --device cuda
 	$(BIN)/python -m benchmarks.matching_device
 
 clean:  ## remove the environment and all caches

@@ -20,7 +20,7 @@ from rebasin_lt.files import write_json, write_text
 from rebasin_lt.report.tables import Column, Table
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("data_path", "step", "trainer", "end_to_end", "startup")
+ORDER = ("data_path", "step", "trainer", "end_to_end", "training_device", "startup")
 """Benchmarks whose figures make the table of docs/performance.md, from top to bottom."""
 
 

@@ -8,10 +8,10 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-gpu clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in a minute or two
 	$(BIN)/rebasin-lt demo
@@ -26,6 +26,13 @@ check: $(INSTALLED)  ## check formatting, lint and types
 
 bench: $(INSTALLED)  ## measure, with ratios taken side by side in one run
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
+	$(BIN)/python -m benchmarks.data_path --device cuda
+	$(BIN)/python -m benchmarks.step --device cuda --rounds 200
+	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --steps 200 --workers 8
+	$(BIN)/python -m benchmarks.training_device --device cuda
+	$(BIN)/python -m benchmarks.matching_device
 
 clean:  ## remove the environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...]` runs the named benchmarks, or all of them; --help lists them."""
+"""`python -m benchmarks [NAME...]` runs the named benchmarks, or all that need no GPU; --help lists them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run the named benchmarks, or all of them:\n" + "\n".join(lines),
+        description="Run the named benchmarks, or all but those of a device:\n" + "\n".join(lines),
         epilog="`python -m benchmarks.NAME --help` explains the options of one.",
     )
-    parser.add_argument("name", nargs="*", help="benchmarks to run; all of them if none is named")
+    parser.add_argument("name", nargs="*", help="benchmarks to run; all that need no GPU if none is named")
     chosen = parser.parse_args().name
     for name in chosen:
         if name not in modules:
             parser.error(f"benchmark {name!r} is not known, expected {', '.join(names)}")
-    for name in chosen or names:
+    for name in chosen or [name for name in names if not name.endswith("_device")]:
         modules[name].main([])
 
 

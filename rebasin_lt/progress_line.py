@@ -30,12 +30,16 @@ class ProgressLine:
         now = time.monotonic()
         if what != self._what:
             self._what, self._began, self._first = what, now, done
-        if not sys.stderr.isatty() or now - self._shown < 0.2:
+        if not self.is_shown() or now - self._shown < 0.2:
             return
         self._shown = now
         pace = (now - self._began) / max(1, done - self._first)
         sys.stderr.write(f"\r\x1b[2K{self.title}: {what} {done}/{total}, {time_left(pace * (total - done))} left")
         sys.stderr.flush()
+
+    def is_shown(self) -> bool:
+        """Whether there is a terminal to draw on; what only the line needs must not be computed for nothing."""
+        return sys.stderr.isatty()
 
     def clear(self) -> None:
         """Remove the line, if one was drawn."""

@@ -23,7 +23,7 @@ import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
-from rebasin_lt.lit._compat import ConfigWinsCLI
+from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
@@ -97,8 +97,10 @@ class RunCLI(ConfigWinsCLI):
             logger=logger,
             plugins=_plugins(settings["plugins"]),
             enable_checkpointing=True,
+            profiler=settings["profiler"] or NoProfiler(),
             **kwargs,
         )
+        skip_idle_hooks(trainer)
         if settings["sync_batchnorm"] and trainer.strategy.root_device.type == "cpu":
             raise InputError("trainer.sync_batchnorm is true, which needs GPUs: processes on CPUs cannot, leave it out")
         return trainer

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.loggers.logger import _DummyExperiment as DummyExperiment
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.profilers import PassThroughProfiler
 
 __all__ = [
+    "NAME_OF_HOOK",
     "ConfigWinsCLI",
     "DummyExperiment",
+    "NoProfiler",
     "epoch_metrics",
     "leave_children_alone",
     "leave_signals_alone",
+    "skip_idle_hooks",
     "step_is_complete",
+    "with_signature",
 ]
+
+NAME_OF_HOOK = "_current_fx_name"
+"""Attribute of a LightningModule that Lightning sets before and after every hook."""
 
 
 class ConfigWinsCLI(LightningCLI):
@@ -26,6 +37,46 @@ class ConfigWinsCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it was given."""
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def with_signature(function: _Function) -> _Function:
+    """A decorator for `training_step`, whose signature Lightning asks for in every step: it is worked out once."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
+class NoProfiler(PassThroughProfiler):
+    """Lightning's profiler that measures nothing, without a generator for each of seventy things per step."""
+
+    _NOTHING = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._NOTHING
+
+
+_STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
+
+def skip_idle_hooks(trainer: Trainer) -> None:
+    """Have every step ask those callbacks only that do something in it.
+
+    Lightning asks all of them six times per step, unless the hook of one cannot be called.
+    """
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        for hook in _STEP_HOOKS:
+            if hook not in vars(callback) and getattr(type(callback), hook) is getattr(Callback, hook):
+                setattr(callback, hook, None)
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

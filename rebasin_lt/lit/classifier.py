@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
@@ -50,6 +51,8 @@ class Classifier(NetworkModule):
         init_from: checkpoint to take weights and buffers from
         channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
             outputs alike and compute faster in half precision; the same network up to rounding
+        compile: have torch.compile translate the network when it trains; the same network and the same names in
+            checkpoints, up to rounding. Needs a C++ compiler, or Triton on a GPU; the first steps take minutes
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Classifier(NetworkModule):
         label_smoothing: float = 0.0,
         init_from: str | None = None,
         channels_last: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -102,11 +106,16 @@ class Classifier(NetworkModule):
         if shape is not None:
             _check_takes(self.net, self.hparams["arch"], shape)
 
+    def on_fit_start(self) -> None:
+        if self.hparams["compile"]:
+            self.net.compile()  # in place: no wrapper, no other names
+
+    @with_signature
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.net(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
-        self._train_sums.add(loss.detach() * len(labels), logits.detach(), labels)
+        self._train_sums.add(loss.detach(), logits.detach(), labels, times=len(labels))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -238,20 +247,27 @@ class EpochSums:
 
     def __init__(self, totals: Tensor | None = None) -> None:
         self.count = 0 if totals is None else int(totals[3])
-        self._sums = None if totals is None else totals[:3].clone()
+        self._sums = torch.zeros(3, dtype=torch.float64) if totals is None else totals[:3].clone()
+        self._views = self._sums.unbind()
 
-    def add(self, loss_sum: Tensor, logits: Tensor, labels: Tensor, top5: bool = False) -> None:
-        """Add a batch; logits of shape (batch, classes), labels of shape (batch,)."""
-        hits = logits.argmax(dim=1).eq(labels).sum()
-        among5 = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).sum() if top5 else hits
-        batch = torch.stack([loss_sum.double(), hits.double(), among5.double()])
-        self._sums = batch if self._sums is None else self._sums.to(batch.device).add_(batch)
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, times: int = 1, top5: bool = False) -> None:
+        """Add a batch: `times` a loss, or their sum; logits of shape (batch, classes), labels of shape (batch,).
+
+        Hits among the first five are counted if `top5`.
+        """
+        if self._sums.device != logits.device:
+            self._sums = self._sums.to(logits.device)
+            self._views = self._sums.unbind()
+        loss, hits, among5 = self._views
+        loss.add_(losses, alpha=times)
+        hits.add_(logits.argmax(dim=1).eq(labels).count_nonzero())
+        if top5:
+            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).count_nonzero())
         self.count += len(labels)
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of the losses, hits, hits among the first five, samples: shape (4,), float64."""
-        sums = torch.zeros(3, dtype=torch.float64) if self._sums is None else self._sums
-        sums = sums.to(device)
+        sums = self._sums.to(device)
         return torch.cat([sums, sums.new_tensor([self.count])])
 
 

@@ -8,11 +8,19 @@ from typing import Any
 from lightning import LightningModule
 from torch import nn
 
+from rebasin_lt.lit._compat import NAME_OF_HOOK
+
 
 class NetworkModule(LightningModule):
     """A LightningModule around one network, `net`."""
 
     net: nn.Module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == NAME_OF_HOOK:  # of forty hooks per step: nn.Module would look whether it is a parameter
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:

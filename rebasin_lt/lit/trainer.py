@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
+from rebasin_lt.lit._compat import NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 
 _NOT_OUR_BUSINESS = (
@@ -48,7 +49,10 @@ def quiet_trainer(folder: Path | str, max_epochs: int, callbacks: Sequence[Callb
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
         "plugins": [SafeCheckpointIO()],
+        "profiler": NoProfiler(),
     }
-    return Trainer(
+    trainer = Trainer(
         default_root_dir=folder, max_epochs=max_epochs, callbacks=list(callbacks), **{**defaults, **settings}
     )
+    skip_idle_hooks(trainer)
+    return trainer

@@ -1,14 +1,22 @@
 """Canaries: each fails when its piece of `_compat.py` can go, or no longer does what it is there for."""
 
+import inspect
+from contextlib import _GeneratorContextManager
+
 import pytest
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.loggers import logger
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.utilities import signature_utils
+
+from rebasin_lt.lit._compat import _STEP_HOOKS, NAME_OF_HOOK
 
 PIECES = [
     (LightningCLI, "_parse_ckpt_path", "ConfigWinsCLI overrides nothing: see how --ckpt_path is read now"),
@@ -20,6 +28,7 @@ PIECES = [
     (_TrainingEpochLoop, "_should_check_val_fx", "step_is_complete"),
     (_SubprocessScriptLauncher, "kill", "leave_children_alone: see what watches the launched processes"),
     (_ResultCollection, "metrics", "epoch_metrics"),
+    (signature_utils, "is_param_in_hook_signature", "with_signature: see whether a step still reads signatures"),
 ]
 
 
@@ -104,3 +113,80 @@ def test_the_launchers_observer_still_walks_the_list_that_is_cleared():
     observer = subprocess_script._ChildProcessObserver(0, processes)
     leave_children_alone(Run())
     assert observer._run()  # nothing left to watch
+
+
+SILENT = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"), False
+)
+
+
+class Actions(PassThroughProfiler):
+    """Notes what Lightning does."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def start(self, action_name):
+        self.seen.append(action_name)
+
+
+def test_lightnings_own_profiler_still_makes_a_generator_for_everything():
+    from rebasin_lt.lit._compat import NoProfiler
+
+    assert isinstance(PassThroughProfiler().profile("a"), _GeneratorContextManager)
+    ours = NoProfiler()
+    assert ours.profile("a") is ours.profile("b")
+    with ours.profile("a"), ours.profile("b"):
+        pass
+
+
+def test_only_callbacks_that_do_something_in_a_step_are_asked():
+    from foreign import ForeignData, ForeignModule
+
+    from rebasin_lt.lit._compat import skip_idle_hooks
+
+    class Busy(Callback):
+        state_key = "Busy"
+        steps = 0
+
+        def on_train_batch_end(self, *_):
+            self.steps += 1
+
+    def asked(skip):
+        busy, actions, ends = Busy(), Actions(), []
+        later = LambdaCallback(on_train_batch_end=lambda *_: ends.append(1))
+        run = Trainer(accelerator="cpu", max_epochs=1, callbacks=[busy, later], profiler=actions, **SILENT)
+        if skip:
+            skip_idle_hooks(run)
+        run.fit(ForeignModule(), ForeignData())
+        assert busy.steps == len(ends) == 4
+        return [name for name in actions.seen if name.startswith("[Callback]Busy")]
+
+    before, after = asked(False), asked(True)
+    assert "[Callback]Busy.on_train_batch_start" in before, "Lightning no longer asks all: delete skip_idle_hooks"
+    steps = {f"[Callback]Busy.{hook}" for hook in _STEP_HOOKS}
+    assert {name for name in after if name in steps} == {"[Callback]Busy.on_train_batch_end"}
+    assert [name for name in after if name not in steps] == [name for name in before if name not in steps]
+
+
+def test_lightning_still_notes_hooks_on_the_module(trainer):
+    from foreign import ForeignData, ForeignModule
+
+    class Noting(ForeignModule):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            noted.append((name, value))
+
+    noted = []
+    trainer(1).fit(Noting(), ForeignData())
+    assert (NAME_OF_HOOK, "on_train_batch_start") in noted, "delete NAME_OF_HOOK and NetworkModule.__setattr__"
+
+
+def test_a_signature_worked_out_once_is_the_same():
+    from rebasin_lt.lit.classifier import Classifier
+
+    def plain(self, batch, batch_idx): ...
+
+    assert inspect.getfullargspec(Classifier().training_step).args == inspect.getfullargspec(plain).args
+    assert inspect.signature(Classifier.training_step) is Classifier.training_step.__signature__

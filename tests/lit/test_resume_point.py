@@ -11,7 +11,7 @@ from foreign import ForeignData, ForeignModule
 from lightning import Callback
 
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
-from rebasin_lt.lit.callbacks.step_seed import StepSeed
+from rebasin_lt.lit.callbacks.step_seed import StepSeed, _seed_torch
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 
 
@@ -88,3 +88,17 @@ def test_every_step_draws_numbers_of_its_own_whatever_was_drawn_before(trainer):
     assert drawn(1) == first
     assert len({number for step in first for number in step}) == 3 * 8
     assert not set(drawn(2)) & set(first)
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", []), ("cuda", ["cuda"]), ("mps", ["all"])])
+def test_a_step_seeds_the_generators_of_its_own_device_alone(device, asked, monkeypatch):
+    """`torch.manual_seed` takes a tenth of a millisecond or more where a kind of device is not in use."""
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    seeded = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "manual_seed", lambda seed: seeded.append("all"))
+        patch.setattr(torch.cuda, "manual_seed_all", lambda seed: seeded.append("cuda"))
+        _seed_torch(7, device)
+    assert seeded == asked
+    assert device == "mps" or torch.equal(torch.rand(3), expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -114,6 +115,21 @@ def test_a_run_cut_anywhere_goes_on_to_the_same_bits(make_data, tmp_path: Path, 
     after = fit(make_data(), tmp_path, ckpt_path=path, **settings)
     assert before.seen + after.seen == whole.seen
     assert torch.equal(after.net.weight, whole.net.weight)
+
+
+def test_a_batch_reaches_the_module_as_the_loader_made_it(make_data, tmp_path: Path) -> None:
+    class Spy(Callback):
+        seen: ClassVar[list[int]] = []
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            self.seen.append(id(batch))
+
+    data, made = make_data(), []
+    deliver = data.transfer_batch_to_device
+    data.transfer_batch_to_device = lambda batch, *rest: made.append(batch) or deliver(batch, *rest)
+    fit(data, tmp_path, [Spy()], epochs=1, limit_val_batches=0)
+    assert Spy.seen == [id(batch) for batch in made]
+    assert len(made) == 5
 
 
 def test_a_run_of_part_epochs_resumes_at_the_next_epoch(make_data, tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ class Preemption(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not (ranks_can_agree(trainer, batch_idx) and step_is_complete(trainer)):
+        if not (ranks_can_agree(trainer, batch_idx) and some_rank(trainer, stop_request.signal is not None)):
             return
-        if some_rank(trainer, stop_request.signal is not None):
+        if step_is_complete(trainer):
             if self.resume_point is not None:
                 self.resume_point.write(trainer)
             self._stop(trainer)

@@ -18,7 +18,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self._line.is_shown():
             total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
             self._line("batch", trainer.fit_loop.total_batch_idx + 1, total)
 

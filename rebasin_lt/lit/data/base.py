@@ -115,6 +115,10 @@ class ImageData(LightningDataModule):
     def predict_dataloader(self) -> ImageLoader:
         return self._evaluation("test")
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch itself: ours come on the device. Lightning's would look through it for tensors in every step."""
+        return batch
+
     def sweep(
         self,
         split: Split = "train",

@@ -1,0 +1,79 @@
+"""A training step under a mask against the same step without, and what either makes the host wait for.
+
+    python -m benchmarks.step [--rounds 21] [--batch 128] [--device cpu] [--out benchmarks/results]
+                              [--page docs/performance.md]
+
+ResNet20 at width 1. Sides take turns, step by step; with the gradients, masks and optimisers of training, without the
+Trainer, whose cost is `benchmarks.trainer`'s. Waits are counted in `rebasin-lt fit` itself, in the steps of an epoch.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from benchmarks._figures import Figure, by_turns, options, ratios, record
+from benchmarks._host_reads import Watch, reads_of_fit
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.pruning.magnitude import magnitude_prune
+from rebasin_lt.pruning.mask import Mask
+
+
+class Side:
+    """A classifier that trains on one batch of noise, under a mask of 90 % sparsity or not."""
+
+    def __init__(self, masked: bool, device: str, batch: int) -> None:
+        torch.manual_seed(0)
+        self.module = Classifier("resnet20").to(device)
+        self.batch = torch.randn(batch, 3, 32, 32, device=device), torch.randint(0, 10, (batch,), device=device)
+        self.optimizer = torch.optim.SGD(self.module.parameters(), 0.02, momentum=0.9, weight_decay=5e-4, foreach=True)
+        self.trainer: Any = SimpleNamespace(optimizers=[self.optimizer])
+        self.guard = None
+        if masked:
+            state = self.module.net.state_dict()
+            self.guard = MaskGuard(magnitude_prune(state, Mask.ones_like(state), 0.9))
+            self.guard.on_fit_start(self.trainer, self.module)
+            self.guard.on_train_start(self.trainer, self.module)
+
+    def step(self) -> None:
+        loss = self.module.training_step(self.batch, 0)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.guard is not None:
+            self.guard.on_before_optimizer_step(self.trainer, self.module, self.optimizer)
+        self.optimizer.step()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, count, print, write."""
+    parser = options("step", __doc__)
+    parser.add_argument("--rounds", type=int, default=21, help="steps of either side")
+    parser.add_argument("--batch", type=int, default=128, help="images in a batch")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    sides = {name: Side(name == "masked", given.device, given.batch) for name in ("dense", "masked")}
+    for side in sides.values():
+        side.step()
+    seconds = by_turns({name: side.step for name, side in sides.items()}, given.rounds, given.device)
+    figures = [
+        Figure("a training step", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
+        *(_waits(name) for name in sides),
+    ]
+    record("step", given, figures, network="ResNet20×1", batch=given.batch, rounds=given.rounds)
+
+
+def _waits(name: str) -> Figure:
+    with tempfile.TemporaryDirectory() as folder:
+        count = reads_of_fit(Path(folder), name == "masked").total() / (Watch.LAST - Watch.FIRST)
+    return Figure(f"waits of the host for the device, {name}", "`fit`", "", [count] * 3, "≤ 0", "per step")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The reference loop trains as ours does: on the same batches, to the same weights; and the benchmark runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from benchmarks import end_to_end
+from benchmarks._host_reads import HostReads
+from benchmarks._paper_training import check_sparse_gradients, prune_, train_as_published
+from benchmarks.end_to_end import LEARNING_RATE, main, new_classifier
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.trainer import quiet_trainer
+from rebasin_lt.pruning.mask import Mask
+
+SHAPE = (3, 8, 8)
+
+
+def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (count, 8), generator=generator)
+    return [(torch.randn(8, *SHAPE, generator=generator), labels[step]) for step in range(count)]
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_on_the_same_batches_both_end_with_the_same_weights(tmp_path) -> None:
+    theirs, mask = new_classifier(0, SHAPE, 0.5)
+    prune_(theirs.net.double(), mask)
+    doubles = [(images.double(), labels) for images, labels in batches()]
+    losses = train_as_published(theirs.net, doubles, 2, LEARNING_RATE)
+    ours, same_mask = new_classifier(0, SHAPE, 0.5)
+    assert same_mask == mask
+    loader = DataLoader(batches(), batch_size=None)
+    quiet_trainer(tmp_path, 2, [MaskGuard(mask)], accelerator="cpu", precision="64-true").fit(ours, loader)
+    expected = theirs.net.state_dict()
+    for name, value in ours.net.state_dict().items():
+        reference = expected.get(name, expected.get(f"{name}_orig"))
+        if name in mask:  # a pruned weight lives on below the hook, where weight decay shrinks it
+            reference = reference * mask[name]
+        torch.testing.assert_close(value, reference, rtol=1e-9, atol=1e-12)
+    assert losses[1] < losses[0]
+
+
+def test_the_published_check_reads_every_gradient_and_compares_nothing() -> None:
+    network = nn.Linear(4, 2)
+    prune_(network, Mask({"weight": torch.tensor([[True, False, True, False]] * 2)}))
+    network(torch.ones(3, 4)).sum().backward()
+    network.weight_orig.grad.fill_(1)  # wrong: pruned weights have a gradient
+    with HostReads() as reads:
+        check_sparse_gradients(network)
+    assert reads.names == {"_local_scalar_dense": 2}
+
+
+def test_main_compares_every_side(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(end_to_end, "digits", lambda: [end_to_end.Pixels(*small, 4, 1) for small in [toy()] * 2])
+    settings = ["--rounds", "1", "--steps", "1", "--batch", "2", "--widths", "0.25", "--seeds", "1", "--epochs", "1"]
+    main([*settings, "--out", str(tmp_path)])
+    figures = json.loads((tmp_path / "end_to_end.json").read_text())["figures"]
+    assert [figure["ours"] for figure in figures[: len(end_to_end.OURS)]] == list(end_to_end.OURS)
+    assert all(figure["measured"][0] > 0 for figure in figures[: len(end_to_end.OURS)])
+    assert all(abs(figure["measured"][0]) <= 100 for figure in figures)
+
+
+def toy() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(8, *SHAPE, dtype=torch.uint8), torch.arange(8)

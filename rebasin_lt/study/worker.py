@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -67,8 +68,9 @@ def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
         except Exception as error:
             return _failure(error)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):  # a full disk takes no log either
+                    stream.flush()
     return {"state": "done"}
 
 
@@ -91,7 +93,8 @@ def _failure(error: Exception) -> dict[str, Any]:
 
     if isinstance(error, Preempted):
         return {"state": "stopped", "reason": str(error)}
-    traceback.print_exc()
+    with suppress(OSError):
+        traceback.print_exc()
     return {"state": "failed", "reason": _reason(error)}
 
 

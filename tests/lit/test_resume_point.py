@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import torch
 from foreign import ForeignData, ForeignModule
 from lightning import Callback
 
+from rebasin_lt.errors import Preempted
+from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed, _seed_torch
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
@@ -102,3 +107,22 @@ def test_a_step_seeds_the_generators_of_its_own_device_alone(device, asked, monk
         _seed_torch(7, device)
     assert seeded == asked
     assert device == "mps" or torch.equal(torch.rand(3), expected)
+
+
+class TellAtTheEndOfAnEpoch(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.is_last_batch:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_without_every_epoch_the_end_of_one_is_kept_for_a_run_that_is_told_to_stop(trainer, tmp_path, told):
+    resume = ResumePoint(every_epoch=False)
+    run = trainer(
+        2, [*[TellAtTheEndOfAnEpoch()] * told, resume, Preemption(resume)],
+        enable_checkpointing=True, plugins=[SafeCheckpointIO()],
+    )  # fmt: skip
+    with pytest.raises(Preempted) if told else nullcontext():
+        run.fit(ForeignModule(), ForeignData())
+    assert (tmp_path / "last.ckpt").exists() == told
+    assert run.global_step == (4 if told else 8)

@@ -9,19 +9,20 @@ def report(dir: str, out: str | None = None) -> None:
     A study that still runs is not disturbed; what it lacks is written as –.
 
     Args:
-        dir: folder of the study
+        dir: folder of the study; or of the numbers that a report left, to write it again
         out: folder for the report; DIR/report if not given
     """
     from pathlib import Path
 
     from rebasin_lt.errors import InputError
+    from rebasin_lt.report.numbers import STUDY, read_numbers
     from rebasin_lt.report.study import summary, write_study_report
     from rebasin_lt.study.outcome import collect
 
     folder = Path(dir) / "report" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file, expected a folder for the report")
-    outcome = collect(Path(dir))
+    outcome = read_numbers(Path(dir)) if (Path(dir) / STUDY).exists() else collect(Path(dir))
     page, markdown, *others = write_study_report(outcome, folder)
     print(summary(outcome))
     print(f"report: {page}, {markdown} and {len(others)} files beside them")

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.files import write_text
-from rebasin_lt.report.accuracy import METRICS, accuracy_table, runs_table, summary_table, tickets_table
+from rebasin_lt.report.accuracy import METRICS, accuracy_table, summary_table, tickets_table
 from rebasin_lt.report.accuracy_figures import accuracy_figures
-from rebasin_lt.report.ledger import ledger_table, progress_text, stages_table
+from rebasin_lt.report.ledger import ledger_table, progress_text
 from rebasin_lt.report.markdown import write_markdown
 from rebasin_lt.report.methods import methods_of
+from rebasin_lt.report.numbers import write_numbers
 from rebasin_lt.report.page import Folded, Part, Picture, Section, write_page
 from rebasin_lt.report.paired import closure_table, difference_table, headline, headline_table, pairs_table
 from rebasin_lt.report.runs import Group, Place, group_runs
 from rebasin_lt.report.setting import Setting
-from rebasin_lt.report.study_barriers import barrier_figures, barrier_runs_table, barriers_table, curves_table
-from rebasin_lt.report.study_diversity import diversity_runs_table, diversity_table
-from rebasin_lt.report.study_overlap import overlap_runs_table, overlap_table
+from rebasin_lt.report.study_barriers import barrier_figures, barriers_table
+from rebasin_lt.report.study_diversity import diversity_table
+from rebasin_lt.report.study_overlap import overlap_table
 from rebasin_lt.report.tables import Column, Table
 from rebasin_lt.study.outcome import StudyOutcome
 
@@ -41,10 +42,11 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
     page = out / "report.html"
     write_page(page, outcome.title, sections)
     written = write_markdown(out / "report.md", outcome.title, sections)
-    numbers = _numbers(outcome, setting, runs)
-    for name, table in numbers.items():
+    written += write_numbers(outcome, out)
+    derived = {"summary": summary_table(runs, setting), "paired": pairs_table(runs["top1"])}
+    for name, table in derived.items():
         write_text(out / f"{name}.csv", table.to_csv())
-    return [page, *written, *(out / f"{name}.csv" for name in numbers)]
+    return [page, *written, *(out / f"{name}.csv" for name in derived)]
 
 
 def summary(outcome: StudyOutcome) -> str:
@@ -72,20 +74,6 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Overlap of the masks", [_table(overlap)] if overlap.rows else [])
     yield Section("What each method is", _methods(outcome))
     yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
-
-
-def _numbers(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> dict[str, Table]:
-    """The CSV files by name; each has its head where there is no row."""
-    return {
-        "accuracy": runs_table(outcome.dense, outcome.pruned, outcome.sparse),
-        "summary": summary_table(runs, setting),
-        "paired": pairs_table(runs["top1"]),
-        "barriers": barrier_runs_table(outcome.barriers),
-        "curves": curves_table(outcome.barriers),
-        "overlap": overlap_runs_table(outcome.matches),
-        "diversity": diversity_runs_table(outcome.diversity),
-        "ledger": stages_table(outcome.stages),
-    }
 
 
 def _introduction(outcome: StudyOutcome, runs: Runs) -> list[Part]:

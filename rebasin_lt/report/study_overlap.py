@@ -10,7 +10,7 @@ from rebasin_lt.report.methods import in_order, label_of
 from rebasin_lt.report.statistics import sparsity_text
 from rebasin_lt.report.tables import Cell, Column, Table
 
-_KINDS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
+KINDS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 
 
 def overlap_table(matches: Iterable[Mapping[str, Any]]) -> Table:
@@ -30,7 +30,7 @@ def overlap_table(matches: Iterable[Mapping[str, Any]]) -> Table:
         Column("width", align="left"),
         Column("matcher", align="left"),
         Column("sparsity"),
-        *(Column(title, decimals=4, spread="std") for title in _KINDS.values()),
+        *(Column(title, decimals=4, spread="std") for title in KINDS.values()),
         Column("seeds"),
     ]
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
@@ -38,9 +38,9 @@ def overlap_table(matches: Iterable[Mapping[str, Any]]) -> Table:
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
     """One row per mask, for spreadsheets."""
-    names = ["width", "seed", "matcher", "sparsity", *_KINDS]
+    names = ["width", "seed", "matcher", "sparsity", *KINDS]
     rows = [
-        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in _KINDS)]
+        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in KINDS)]
         for match in matches
         for mask in match["masks"]
     ]
@@ -48,4 +48,4 @@ def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _spreads(masks: list[Mapping[str, Any]]) -> list[Cell]:
-    return [spread_of(mask[kind] for mask in masks) for kind in _KINDS]
+    return [spread_of(mask[kind] for mask in masks) for kind in KINDS]

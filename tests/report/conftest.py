@@ -34,6 +34,7 @@ def synthetic(
     done: bool = True,
 ) -> StudyOutcome:
     """A finished study of these; the noise of a seed is alike for all methods, so that pairs differ less."""
+    widths = tuple(map(float, widths))  # as a study has them
     noise = np.random.default_rng(0).normal(0, 0.002, 10_000).tolist()
     sparse = [
         _run(noise, width, seed, method, sparsity, rewind, rewinds.index(rewind))

@@ -31,8 +31,8 @@ class Setting:
         """From a study's config; what is not there is unknown, and has no published number."""
         recipe = settings.get("recipe", {})
         data, network = recipe.get("data", {}), recipe.get("network", {})
-        dataset = data.get("name", "")
-        classes = network.get("num_classes", _CLASSES.get(dataset, 10))
+        dataset = "" if data.get("image_size") else data.get("name", "")  # images of another size: another dataset
+        classes = network.get("num_classes", _CLASSES.get(data.get("name", ""), 10))
         own = "permuted_paper" if "permuted_paper" in settings.get("methods", ()) else "permuted"
         return cls(dataset, network.get("arch", ""), tuple(recipe.get("rewinds", ())), int(classes), own)
 

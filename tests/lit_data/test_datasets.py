@@ -63,6 +63,30 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         build_data("digits").setup()
 
 
+def test_smaller_images_are_means_of_the_pixels_that_each_covers(cifar10: Path) -> None:
+    whole, labels = everything(build_data("cifar10", root=str(cifar10), val_size=0), "test")
+    data = build_data("cifar10", root=str(cifar10), val_size=0, image_size=16)
+    pixels, same = everything(data, "test")
+    quarters = whole.double().unflatten(3, (16, 2)).unflatten(2, (16, 2)).mean((3, 5))
+    assert data.input_shape == pixels.shape[1:] == (3, 16, 16)
+    assert (pixels - quarters).abs().max() <= 0.5  # rounded to a whole
+    assert torch.equal(labels, same)
+
+
+def test_smaller_images_are_shifted_less(cifar10: Path) -> None:
+    paddings = [
+        build_data("cifar10", root=str(cifar10), val_size=0, image_size=size)._open("train").padding
+        for size in (None, 32, 16, 8)
+    ]
+    assert paddings == [4, 4, 2, 1]
+
+
+@pytest.mark.parametrize("size", [0, 33])
+def test_images_are_never_made_larger(size: int) -> None:
+    with pytest.raises(InputError, match=f"image_size is {size}, expected 1 to 32, the side of cifar10's images"):
+        build_data("cifar10", image_size=size)
+
+
 @pytest.mark.parametrize("unzip", [False, True])
 @pytest.mark.parametrize("folder", ["", "FashionMNIST/raw"])
 def test_fashion_mnist_reads_idx_files_zipped_or_not_in_both_places(fashion: Path, folder: str, unzip: bool) -> None:

@@ -19,6 +19,12 @@ def test_setting_is_read_from_a_recipe() -> None:
     assert Setting.of({"recipe": {"data": {"name": "mine"}, "network": {"num_classes": 37}}}).num_classes == 37
 
 
+def test_images_of_another_size_have_no_published_numbers() -> None:
+    setting = Setting.of({"recipe": RECIPE | {"data": {"name": "cifar100", "image_size": 16}}})
+    assert setting.published(*CELL, "lth") is None
+    assert setting.num_classes == 100
+
+
 def test_no_settings_have_no_published_numbers() -> None:
     setting = Setting.of({})
     assert setting.published(*CELL, "lth") is None

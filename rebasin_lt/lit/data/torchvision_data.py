@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.lit.data.base import ImageData, Split
 from rebasin_lt.lit.data.resident import ResidentImages
+
+_AT_ONCE = 1000  # images made smaller in one operation, as float32
 
 
 class TorchvisionData(ImageData):
@@ -24,6 +28,7 @@ class TorchvisionData(ImageData):
         train_size: how many of the others to train on; all if not given
         augment: whether training images are augmented
         seed: of the order of training images, and of augmentation
+        image_size: side of the images for the network, each pixel a mean of those it covers; as they are if not given
         download: fetch what is missing
     """
 
@@ -35,10 +40,17 @@ class TorchvisionData(ImageData):
         train_size: int | None = None,
         augment: bool = True,
         seed: int = 0,
+        image_size: int | None = None,
         download: bool = False,
     ) -> None:
         super().__init__(root, batch_size, val_size, train_size, augment, seed)
-        self.download = download
+        self.image_size, self.download = image_size, download
+        channels, self._side, _ = type(self).input_shape
+        if image_size is not None and not 0 < image_size <= self._side:
+            raise InputError(
+                f"image_size is {image_size}, expected 1 to {self._side}, the side of {self.name}'s images"
+            )
+        self.input_shape = (channels, image_size or self._side, image_size or self._side)
 
     @abstractmethod
     def _download(self) -> None:
@@ -60,7 +72,11 @@ class TorchvisionData(ImageData):
             ) from error
 
     def _open(self, part: Split) -> ResidentImages:
-        return ResidentImages(*self._read(part), self._normalisation(), self.padding, self.flip)
+        pixels, labels = self._read(part)
+        if self.image_size not in {None, self._side}:
+            pixels = _smaller(pixels, self.input_shape[1])
+        padding = round(self.padding * self.input_shape[1] / self._side)
+        return ResidentImages(pixels, labels, self._normalisation(), padding, self.flip)
 
     def _missing(self, what: str, *places: Path) -> InputError:
         folders = " or ".join(str(place) for place in places)
@@ -68,6 +84,12 @@ class TorchvisionData(ImageData):
             f"root is {self.root!r}, but {what} of {self.name} is not in {folders}: set root to where the data lies, "
             "or download: true"
         )
+
+
+def _smaller(pixels: Tensor, side: int) -> Tensor:
+    """uint8 images, shape (n, C, H, H), as (n, C, side, side), by area."""
+    parts = [interpolate(part.float(), size=(side, side), mode="area") for part in pixels.split(_AT_ONCE)]
+    return torch.cat([part.round().to(torch.uint8) for part in parts])
 
 
 def call_for_parts(make: Callable[..., Any], root: str) -> None:

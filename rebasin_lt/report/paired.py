@@ -19,7 +19,7 @@ def difference_table(width: float, cells: Mapping[Place, Group], against: str) -
     """One row per sparsity and rewind moment: every other method minus `against`, with its 95 % interval."""
     methods = [name for name in in_order(chain.from_iterable(cells.values())) if name != against]
     rows: list[list[Cell]] = [
-        [str(place), *(_with_interval(_difference([group], name, against)) for name in methods)]
+        [str(place), *(with_interval(difference([group], name, against)) for name in methods)]
         for place, group in cells.items()
     ]
     columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
@@ -31,7 +31,7 @@ def closure_table(width: float, cells: Mapping[Place, Group]) -> Table:
     """One row per sparsity and rewind moment: the gap closure of every method, ± its standard error."""
     methods = [name for name in in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
     rows: list[list[Cell]] = [
-        [str(place), *(_closure([group], name) for name in methods)] for place, group in cells.items()
+        [str(place), *(closure([group], name) for name in methods)] for place, group in cells.items()
     ]
     columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
     return Table(columns, rows, f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH")
@@ -68,7 +68,7 @@ def headline(runs: Mapping[float, Mapping[Place, Group]]) -> str:
     for width in sorted(runs, reverse=True):
         for sparsity, groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
             for name in filter(is_aligned, in_order(chain.from_iterable(groups))):
-                gain = _difference(groups, name, "naive")
+                gain = difference(groups, name, "naive")
                 if gain is not None:
                     return _sentence(width, sparsity, name, gain, groups)
     return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
@@ -81,30 +81,31 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
     """
     names = "width sparsity rewind method against difference standard_error low high n gap_closure gap_closure_error"
     rows = [
-        [width, *place, name, against, *_numbers(difference, difference.interval()), *_numbers(closure)[:2]]
+        [width, *place, name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
         for width, cells in runs.items()
         for place, groups in _places(cells)
         for name in in_order(chain.from_iterable(groups))
         for against in ("naive", "lth")
-        if name != against and (difference := _difference(groups, name, against)) is not None
-        for closure in [_closure(groups, name) if name != "lth" and against == "naive" else None]
+        if name != against and (gain := difference(groups, name, against)) is not None
+        for closed in [closure(groups, name) if name != "lth" and against == "naive" else None]
     ]
     return Table([Column(name) for name in names.split()], rows)
 
 
-def _difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:
-    """Paired by seed, after averaging over the groups, which are rewind moments."""
+def difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:
+    """A method minus another, paired by seed, each averaged over the groups (rewind moments); fractions."""
     means = over_rewinds(groups, [name, against])
     return paired_difference(means[name], means[against])
 
 
-def _closure(groups: Sequence[Group], name: str) -> Estimate | None:
+def closure(groups: Sequence[Group], name: str) -> Estimate | None:
+    """How much of the gap between naive and LTH a method closes, each averaged over the groups (rewind moments)."""
     means = over_rewinds(groups, ["lth", name, "naive"])
     return gap_closure(means["lth"], means[name], means["naive"])
 
 
-def _with_interval(estimate: Estimate | None) -> Cell:
-    """`+1.31 [+0.90, +1.72]`, in percentage points."""
+def with_interval(estimate: Estimate | None) -> Cell:
+    """A difference of fractions as `+1.31 [+0.90, +1.72]`, in percentage points, with its 95 % interval."""
     if estimate is None:
         return None
     low, high = (100 * end for end in estimate.interval())
@@ -132,8 +133,8 @@ def _sentence(width: float, sparsity: float, name: str, gain: Estimate, groups: 
     better = "better" if gain.value >= 0 else "worse"
     points = sum(bool(over_rewinds([group], [name, "naive"])[name]) for group in groups)
     over = f", mean over {points} rewind points" if points > 1 else ""
-    closure = _closure(groups, name)
-    closed = f", and closes {_CLOSURE.text(closure)} of the gap between naive and LTH" if closure else ""
+    share = closure(groups, name)
+    closed = f", and closes {_CLOSURE.text(share)} of the gap between naive and LTH" if share else ""
     return (
         f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {label_of(name)} mask is "
         f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
@@ -142,10 +143,10 @@ def _sentence(width: float, sparsity: float, name: str, gain: Estimate, groups: 
 
 
 def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group]) -> list[Cell]:
-    gains: list[Cell] = [_with_interval(_difference(groups, name, against)) for against in ("naive", "lth")]
+    gains: list[Cell] = [with_interval(difference(groups, name, against)) for against in ("naive", "lth")]
     count = sum(bool(group.get(name)) for group in groups)
     seeds = len({seed for group in groups for seed in group.get(name, {})})
-    return [f"{width:g}", sparsity_text(sparsity), label_of(name), *gains, _closure(groups, name), count, seeds]
+    return [f"{width:g}", sparsity_text(sparsity), label_of(name), *gains, closure(groups, name), count, seeds]
 
 
 def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:

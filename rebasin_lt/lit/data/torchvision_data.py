@@ -88,7 +88,7 @@ class TorchvisionData(ImageData):
 
 def _smaller(pixels: Tensor, side: int) -> Tensor:
     """uint8 images, shape (n, C, H, H), as (n, C, side, side), by area."""
-    parts = [interpolate(part.float(), size=(side, side), mode="area") for part in pixels.split(_AT_ONCE)]
+    parts = [interpolate(part.float(), size=(side, side), mode="area") for part in torch.split(pixels, _AT_ONCE)]
     return torch.cat([part.round().to(torch.uint8) for part in parts])
 
 

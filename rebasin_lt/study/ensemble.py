@@ -93,8 +93,8 @@ def run_ensembles(settings: Ensembles, progress: Progress | None = None) -> dict
 
 def _train_and_measure(settings: Ensembles, progress: Progress) -> dict[str, Any]:
     _run(list(_plan(settings)), progress)
-    checkpoints = settings.checkpoints()
-    networks = {name: [load_network(path).network for path in paths] for name, paths in checkpoints.items()}
+    checkpoints, code = settings.checkpoints(), settings.recipe.own_code
+    networks = {name: [load_network(path, code).network for path in paths] for name, paths in checkpoints.items()}
     images = open_test(build_data(**settings.recipe.data))
     return {
         "data": settings.recipe.data["name"],
@@ -151,7 +151,8 @@ def _imp(folder: Path, recipe: Recipe, network: Path, seed: int) -> Stage:
 
 def _match(settings: Ensembles, network: Path, folder: Path) -> None:
     ckpt_a, ckpt_b = (str(stages.trained_file(dense)) for dense in (settings.network_a, network))
-    align(Alignment(ckpt_a=ckpt_a, ckpt_b=ckpt_b, masks=(str(settings.mask_a),), num_alphas=0), folder)
+    masks, model = (str(settings.mask_a),), settings.recipe.own_code
+    align(Alignment(ckpt_a=ckpt_a, ckpt_b=ckpt_b, masks=masks, model=model, num_alphas=0), folder)
 
 
 def _seed(index: int) -> int:

@@ -41,6 +41,15 @@ class Recipe:
         """Epochs of the whole chain of pruning."""
         return len(waypoints(self.targets, self.fraction)) * self.epochs_per_round
 
+    @property
+    def own_code(self) -> str | None:
+        """The user's own network, `package.module:factory`; None for one of the registry or of torchvision.
+
+        Whoever loads a checkpoint of it must name it too: a file may not choose which code is imported.
+        """
+        arch = str(self.network.get("arch", ""))
+        return arch if ":" in arch and not arch.startswith("torchvision:") else None
+
     def epochs_after(self, rewind: str) -> int:
         """Epochs of a sparse run from a rewind moment.
 

@@ -82,6 +82,7 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
         ckpt_a=str(folder / stage.settings["a"] / FINAL),
         ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
+        model=study.recipe.own_code,
         matcher=matcher_of(settings),
         root=study.recipe.data.get("root"),
         num_images=settings.get("num_images"),
@@ -97,6 +98,7 @@ def _barrier(study: Study, stage: Stage, folder: Path) -> None:
         ckpt_a=str(folder / stage.settings["a"] / FINAL),
         ckpt_b=str(folder / stage.settings["b"] / FINAL),
         permutation=str(folder / stage.settings["match"] / "permutation.perm.safetensors"),
+        model=study.recipe.own_code,
         root=study.recipe.data.get("root"),
     )
     measure_barriers(settings, folder / stage.path)
@@ -110,6 +112,8 @@ def _control(study: Study, stage: Stage, folder: Path) -> None:
     options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
     if "ckpt" in kind.needs:
         options["ckpt"] = str(weights)
+        if study.recipe.own_code:
+            options["model"] = study.recipe.own_code
     if "root" in kind.uses and study.recipe.data.get("root"):
         options["root"] = study.recipe.data["root"]
     sources = {target: stages.mask_file(folder / settings["imp"], target) for target in study.recipe.targets}
@@ -135,7 +139,8 @@ def _diversity(study: Study, stage: Stage, folder: Path) -> None:
     }
 
     def work() -> dict[str, Any]:
-        networks = {name: [load_network(path).network for path in paths] for name, paths in members.items()}
+        code = study.recipe.own_code
+        networks = {name: [load_network(path, code).network for path in paths] for name, paths in members.items()}
         return measure(networks, open_test(build_data(**study.recipe.data)))
 
     about = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from torch import nn
 
 from rebasin_lt.report.study import write_study_report
 from rebasin_lt.study.grid import Study
@@ -33,6 +34,12 @@ STUDY = Study(
     barrier={"num_alphas": 3, "splits": ["test"], "matchers": ["permuted"]},
     diversity={"sparsities": [0.8], "rewinds": ["1ep"]},
 )
+
+
+def own_network(width: float, num_classes: int) -> nn.Module:
+    """A network of the user's own, as `tiny:own_network`."""
+    units = round(8 * width)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, units), nn.ReLU(), nn.Linear(units, num_classes))
 
 
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:

@@ -42,14 +42,15 @@ def seconds_left(state: State, workers: int) -> float | None:
     for path, seconds in state.seconds.items():
         stage = state.plan[path]
         known.setdefault((stage.kind, stage.width), []).append((seconds, _size(stage)))
+    rates = {key: sum(seconds for seconds, _ in own) / sum(size for _, size in own) for key, own in known.items()}
     left = 0.0
     for path, stage in state.plan.items():
         if path in state.done or path in state.failed:
             continue
-        measured = known.get((stage.kind, stage.width))
-        if measured is None:
+        rate = rates.get((stage.kind, stage.width))
+        if rate is None:
             return None
-        left += _size(stage) * sum(seconds for seconds, _ in measured) / sum(size for _, size in measured)
+        left += _size(stage) * rate
     now = time.monotonic()
     left -= sum(now - since for since in state.running.values())
     return max(0.0, left) / workers

@@ -8,10 +8,10 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-gpu clean
+.PHONY: help demo test check bench bench-gpu docs-results clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in a minute or two
 	$(BIN)/rebasin-lt demo
@@ -33,6 +33,9 @@ bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
 	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --steps 200 --workers 8
 	$(BIN)/python -m benchmarks.training_device --device cuda
 	$(BIN)/python -m benchmarks.matching_device
+
+docs-results: $(INSTALLED)  ## make docs/results.md, its figures and the README's table from docs/results/
+	$(BIN)/python -m benchmarks.results_page
 
 clean:  ## remove the environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

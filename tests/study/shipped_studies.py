@@ -6,6 +6,8 @@ from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.grid import Study
 
 STUDIES = [name for name in shipped() if name.startswith("studies/")]
+RESULTS = [name for name in shipped() if name.startswith("results/")]
+"""Those behind docs/results.md."""
 NOT_OF_THE_GRID = ("out", "launcher", "slurm")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from shipped_studies import STUDIES, read
+from shipped_studies import RESULTS, STUDIES, read
 
 from rebasin_lt.cli import main
 from rebasin_lt.config_files import find_config
@@ -24,7 +24,7 @@ def test_every_table_of_the_paper_has_a_study():
     assert {f"studies/{name}.yaml" for name in names} == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, *RESULTS])
 def test_a_dry_run_needs_no_data_and_costs_what_the_header_says(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["study", "--config", name, "--dry-run", "--probe", "false"]) == 0
@@ -43,7 +43,7 @@ def test_a_dry_run_needs_no_data_and_costs_what_the_header_says(name, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, *RESULTS])
 def test_a_header_says_what_to_run_what_to_expect_and_where_it_departs(name):
     head = Path(find_config(name)).read_text(encoding="utf-8").split("\nout:")[0]
     settings = read_yaml(find_config(name))
@@ -53,7 +53,7 @@ def test_a_header_says_what_to_run_what_to_expect_and_where_it_departs(name):
     assert all(line.startswith("# ") for line in head.splitlines())
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, *RESULTS])
 def test_every_setting_is_one_that_its_stages_take(name, monkeypatch):
     """Networks are built a quarter as wide: nothing depends on it."""
     monkeypatch.setattr(ImageData, "setup", lambda *_: None)

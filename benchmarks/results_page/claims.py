@@ -1,0 +1,389 @@
+"""What the studies say about each claim of the paper, as tables: Markdown that the page holds by name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.results_page.measured import Cells, Measured, growth
+from rebasin_lt.report.accuracy import spread_of
+from rebasin_lt.report.diversity import LABELS
+from rebasin_lt.report.methods import label_of
+from rebasin_lt.report.paired import closure, difference, with_interval
+from rebasin_lt.report.published import Published, published
+from rebasin_lt.report.runs import Group, over_rewinds
+from rebasin_lt.report.statistics import Estimate, paired_difference, sparsity_text
+from rebasin_lt.report.study_barriers import barriers_table
+from rebasin_lt.report.study_diversity import diversity_table
+from rebasin_lt.report.study_overlap import overlap_table
+from rebasin_lt.report.tables import Cell, Column, Table
+
+Studies = Mapping[str, Measured]
+Line = Mapping[str, Any]
+MAIN = ("lth", "permuted", "naive")
+CONTROLS = (
+    "lth",
+    "b_imp",
+    "permuted",
+    "b_magnitude",
+    "naive",
+    "random_permutation",
+    "degree_preserving",
+    "shuffled",
+    "erk",
+)
+_PAPER_CELLS = [("resnet20", 1), ("resnet20", 4), ("vgg11", 1)]
+_PAPER_REWIND = "25ep"
+
+
+def tables(studies: Studies) -> dict[str, Table]:
+    """Every table of the page by name."""
+    digits, resnet20 = studies["digits"], studies["resnet20"]
+    matching = studies["digits_matching"]
+    return {
+        "studies": studies_table(studies),
+        "verdicts": verdicts_table(studies),
+        "paper": paper_table(),
+        "digits": comparison(digits.cells(), _caption(digits)),
+        "resnet20": comparison(resnet20.cells(), _caption(resnet20)),
+        "growth": growth_table(digits),
+        "widths": width_table(widths(studies)),
+        "barriers": barriers_table(barrier_records(studies["digits_width"], digits)),
+        "resnet20 barriers": barriers_table(barrier_records(resnet20, matchers=("permuted", "permuted_paper"))),
+        "diversity": diversity_table(
+            studies["digits_diversity"].outcome.diversity, studies["digits_diversity"].setting
+        ),
+        "paper diversity": paper_diversity_table(),
+        **{f"controls {sparsity:g}": controls_table(digits, sparsity) for sparsity in digits.sparsities},
+        **{f"resnet20 controls {sparsity:g}": controls_table(resnet20, sparsity) for sparsity in resnet20.sparsities},
+        "overlap": overlap_table(digits.outcome.matches),
+        "when": matchers_table(matching, _WHEN, "matched to B"),
+        "images": matchers_table(matching, _IMAGES, "matched on"),
+        "preset": preset_table(digits),
+        "resnet20 preset": preset_table(resnet20),
+        "headline": comparison(
+            {place: group for place, group in digits.cells().items() if place.sparsity == digits.sparsities[-1]},
+            _caption(digits),
+            ("lth", "permuted", "permuted_paper", "naive", "b_magnitude"),
+        ),
+    }
+
+
+def widths(studies: Studies) -> dict[float, Cells]:
+    """The same cells at every width on digits: those of the studies by width and of all methods."""
+    by_width, digits = studies["digits_width"], studies["digits"]
+    places = set(next(iter(by_width.runs.values())))
+    same = {place: group for place, group in digits.cells().items() if place in places}
+    return dict(sorted({**by_width.runs, 1.0: same}.items()))
+
+
+def barrier_records(*studies: Measured, matchers: Sequence[str] = ("permuted",)) -> list[Line]:
+    """Lines between A and B on test images: as they are, and with the statistics corrected as the paper names it."""
+    return [
+        line
+        for measured in studies
+        for line in measured.outcome.barriers
+        if line["split"] == "test" and line["correction"] in _CORRECTIONS and line["matcher"] in matchers
+    ]
+
+
+def barrier_fall(measured: Measured, correction: str) -> Estimate | None:
+    """By how many nats the loss barrier falls when A is matched to B, paired by seed."""
+    found: dict[str, dict[int, float]] = {"before": {}, "after": {}}
+    for line in barrier_records(measured):
+        if line["correction"] == correction:
+            found[line["when"]][line["seed"]] = line["loss_barrier"]
+    return paired_difference(found["before"], found["after"])
+
+
+def studies_table(studies: Studies) -> Table:
+    """What was run: network, data, grid, cost, and the command."""
+    rows: list[list[Cell]] = []
+    for measured in studies.values():
+        recipe = measured.outcome.settings["recipe"]
+        stages = measured.outcome.stages
+        rows.append([
+            f"`{measured.command}`",
+            f"{recipe['network']['arch']}, {recipe['data']['name']}",
+            ", ".join(f"{width:g}" for width in measured.runs),
+            measured.seeds,
+            ", ".join(map(sparsity_text, measured.sparsities)),
+            ", ".join(measured.setting.rewinds),
+            f"{recipe['dense_epochs']} / {recipe['epochs_per_round']} / {recipe['sparse_epochs']}",
+            len(stages),
+            f"{sum(stage['images'] or 0 for stage in stages):,}",
+        ])
+    titles = "widths|seeds|sparsities|rewind points|epochs dense / per round / sparse|stages|training images"
+    columns = [Column("command", align="left"), Column("network, data", align="left"), *map(Column, titles.split("|"))]
+    return Table(columns, rows)
+
+
+def verdicts_table(studies: Studies) -> Table:
+    """Claim by claim: what is measured, on digits and on ResNet20, and whether it is so."""
+    digits, resnet20 = studies["digits"], studies["resnet20"]
+    by_width = widths(studies)
+    narrow, wide = min(by_width), max(by_width)
+    rows: list[list[Cell]] = []
+
+    def row(claim: str, figure: str, *estimates: Estimate | None) -> None:
+        cells = [_said(estimate) for estimate in estimates]
+        rows.append([claim, figure, *cells, *(["–"] * (2 - len(cells)))])
+
+    def both(name: str, against: str) -> list[Estimate | None]:
+        return [difference(measured.groups(), name, against) for measured in (digits, resnet20)]
+
+    first, last = ([group for place, group in cells.items()] for cells in (by_width[wide], by_width[narrow]))
+    row("1 permuted beats naive", "permuted − naive", *both("permuted", "naive"))
+    row(
+        "1 more so the sparser",
+        "growth from the lowest to the highest sparsity",
+        *(_growth(m) for m in (digits, resnet20)),
+    )
+    row(
+        "2 wider networks lose less to LTH",
+        f"LTH − permuted, width {narrow:g} above {wide:g}",
+        growth(last, first, "lth", "permuted"),
+    )
+    rows.append([
+        "3 matching lowers the barrier",
+        "loss barrier before − after, raw (nats)",
+        *map(_fallen, (digits, resnet20)),
+    ])
+    row("5 any permutation would do", "random permutation − naive", *both("random_permutation", "naive"))
+    row("5 one-shot magnitude of B is as good", "B's magnitude − permuted", *both("b_magnitude", "permuted"))
+    row("5 B's own IMP mask is the ceiling", "B's IMP mask − permuted", *both("b_imp", "permuted"))
+    row("7 our matcher beats the paper's", "permuted − preset", *both("permuted", "permuted_paper"))
+    columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
+    columns += [
+        Column(f"{title}, {m.seeds} seeds", align="left")
+        for title, m in (("MLP, digits", digits), ("ResNet20, Fashion-MNIST", resnet20))
+    ]
+    return Table(columns, rows)
+
+
+def comparison(cells: Cells, caption: str, methods: Sequence[str] = MAIN) -> Table:
+    """A row per sparsity and rewind point: accuracies, permuted minus naive with its interval, and gap closure."""
+    columns = [Column("sparsity · rewind", align="left")]
+    columns += [Column(label_of(name), spread="std") for name in methods]
+    columns += [Column("permuted − naive"), Column("gap closure")]
+    rows = [
+        [
+            str(place),
+            *(_spread([group], name) for name in methods),
+            with_interval(difference([group], "permuted", "naive")),
+            closure([group], "permuted"),
+        ]
+        for place, group in cells.items()
+    ]
+    return Table(columns, rows, caption)
+
+
+def growth_table(measured: Measured) -> Table:
+    """How much more permuting gains at the last sparsity and rewind point than at the first."""
+    sparsities, rewinds = measured.sparsities, measured.setting.rewinds
+    rows: list[list[Cell]] = []
+    if len(sparsities) > 1:
+        more = growth(measured.groups(sparsity=sparsities[-1]), measured.groups(sparsity=sparsities[0]))
+        rows.append([
+            f"from sparsity {sparsity_text(sparsities[0])} to {sparsity_text(sparsities[-1])}",
+            *_judged(more),
+        ])
+    for low, high in itertools.pairwise(rewinds):
+        more = growth(measured.groups(rewind=high), measured.groups(rewind=low))
+        rows.append([f"from rewind point {low} to {high}", *_judged(more)])
+    columns = [Column("permuted − naive grows", align="left"), Column("by (points)"), Column("does it?", align="left")]
+    return Table(columns, rows, "Difference of differences, paired by seed, means over all other settings")
+
+
+def paper_table() -> Table:
+    """What the paper has at one rewind point: permuted minus naive, and gap closure, by sparsity."""
+    rows: list[list[Cell]] = []
+    for arch, width in _PAPER_CELLS:
+        for sparsity in (0.8, 0.9, 0.95, 0.97):
+            lth, permuted, naive = (_published(arch, width, name, sparsity) for name in MAIN)
+            if lth is None or permuted is None or naive is None:
+                continue
+            gain, gap = permuted.value - naive.value, lth.value - naive.value
+            rows.append([
+                f"{_ARCHS[arch]}×{width}",
+                sparsity_text(sparsity),
+                *(100 * number.value for number in (lth, permuted, naive)),
+                100 * gain,
+                gain / gap,
+                naive.source,
+            ])
+    columns = [Column("network", align="left"), Column("sparsity"), *(Column(label_of(name)) for name in MAIN)]
+    columns += [Column("permuted − naive", signed=True), Column("gap closure"), Column("in", align="left")]
+    return Table(
+        columns, rows, f"The paper, CIFAR-10, k = {_PAPER_REWIND.removesuffix('ep')}: published means of three seeds"
+    )
+
+
+def width_table(runs: Mapping[float, Cells]) -> Table:
+    """A row per width and sparsity: what separates LTH from permuted and permuted from naive."""
+    rows: list[list[Cell]] = [
+        [
+            f"{width:g}",
+            sparsity_text(place.sparsity),
+            *(_spread([group], name) for name in MAIN),
+            with_interval(difference([group], "lth", "permuted")),
+            with_interval(difference([group], "permuted", "naive")),
+            closure([group], "permuted"),
+        ]
+        for place in next(iter(runs.values()))
+        for width, cells in runs.items()
+        for group in [cells[place]]
+    ]
+    columns = [Column("width", align="left"), Column("sparsity")]
+    columns += [Column(label_of(name), spread="std") for name in MAIN]
+    columns += [Column("LTH − permuted"), Column("permuted − naive"), Column("gap closure")]
+    return Table(columns, rows, "Accuracies in %, mean ± sample standard deviation; differences with 95 % interval")
+
+
+def controls_table(measured: Measured, sparsity: float) -> Table:
+    """A row per mask for B: its accuracy, and that minus those of two others; means over rewind points."""
+    groups = measured.groups(sparsity=sparsity)
+    known = [name for name in CONTROLS if any(name in group for group in groups)]
+    rows: list[list[Cell]] = [
+        [
+            label_of(name),
+            _spread(groups, name),
+            *(with_interval(difference(groups, name, other)) if name != other else None for other in _AGAINST),
+        ]
+        for name in known
+    ]
+    columns = [Column("mask", align="left"), Column("accuracy (%)", spread="std")]
+    columns += [Column(f"minus {label_of(other)}") for other in _AGAINST]
+    return Table(columns, rows, f"Sparsity {sparsity_text(sparsity)}, means over rewind points")
+
+
+def matchers_table(measured: Measured, names: Mapping[str, str], head: str) -> Table:
+    """A row per way to match and sparsity: accuracy, minus naive, minus matching as we do by default, closure."""
+    rows: list[list[Cell]] = [
+        [
+            text,
+            sparsity_text(sparsity),
+            _spread(groups, name),
+            with_interval(difference(groups, name, "naive")) if name != "naive" else None,
+            with_interval(difference(groups, name, "permuted")) if name != "permuted" else None,
+            closure(groups, name) if name not in {"naive", "lth"} else None,
+        ]
+        for sparsity in measured.sparsities
+        for groups in [measured.groups(sparsity=sparsity)]
+        for name, text in names.items()
+    ]
+    columns = [Column(head, align="left"), Column("sparsity"), Column("accuracy (%)", spread="std")]
+    columns += [Column("minus naive"), Column("minus permuted"), Column("gap closure")]
+    return Table(columns, rows)
+
+
+def preset_table(measured: Measured) -> Table:
+    """A row per sparsity and one for all: our matcher minus the paper's, and what each closes of the gap."""
+    rows: list[list[Cell]] = []
+    for sparsity in [*measured.sparsities, None]:
+        groups = measured.groups(sparsity=sparsity)
+        gain = difference(groups, "permuted", "permuted_paper")
+        closures = [closure(groups, name) for name in ("permuted", "permuted_paper")]
+        rows.append([
+            "all" if sparsity is None else sparsity_text(sparsity),
+            *(_spread(groups, name) for name in ("permuted", "permuted_paper")),
+            *_judged(gain),
+            *closures,
+        ])
+    columns = [
+        Column("sparsity", align="left"),
+        Column("ours (%)", spread="std"),
+        Column("paper's preset (%)", spread="std"),
+    ]
+    columns += [Column("ours − preset"), Column("better?", align="left")]
+    columns += [Column("gap closure, ours"), Column("gap closure, preset")]
+    return Table(columns, rows, "Means over rewind points; differences paired by seed with 95 % interval")
+
+
+def paper_diversity_table() -> Table:
+    """The upper half of the paper's Table 1."""
+    rows: list[list[Cell]] = []
+    for name in ("dense", "imp", *MAIN):
+        found = [
+            published("cifar10", "resnet20", 1, name, 0 if name == "dense" else 0.9, metric=metric, source="Table 1")
+            for metric in ("top1", "ensemble", "disagreement", "kl", "js")
+        ]
+        member, ensemble = (number and 100 * number.value for number in found[:2])
+        rows.append([
+            LABELS.get(name) or label_of(name),
+            member,
+            ensemble,
+            *(number and number.value for number in found[2:]),
+        ])
+    columns = [Column("setting", align="left"), Column("member accuracy (%)"), Column("ensemble accuracy (%)")]
+    columns += [Column(title, decimals=3) for title in ("disagreement", "KL (nats)", "JS (nats)")]
+    return Table(columns, rows, "The paper: ResNet20×1, CIFAR-10, sparsity 0.90, five members (Table 1)")
+
+
+def verdict(estimate: Estimate | None) -> str:
+    """Whether a difference that is claimed to be above 0 is."""
+    if estimate is None or estimate.count < 2:
+        return "not measured"
+    low, high = estimate.interval()
+    return "yes" if low > 0 else "no, the other way round" if high < 0 else "cannot tell"
+
+
+def _judged(estimate: Estimate | None) -> list[Cell]:
+    return [with_interval(estimate), verdict(estimate)]
+
+
+def _said(estimate: Estimate | None) -> Cell:
+    return None if estimate is None else f"{with_interval(estimate)}: {verdict(estimate)}"
+
+
+def _fallen(measured: Measured) -> Cell:
+    estimate = barrier_fall(measured, "none")
+    if estimate is None:
+        return None
+    value, low, high = (
+        Column("", decimals=3, signed=True).text(each) for each in (estimate.value, *estimate.interval())
+    )
+    return f"{value} [{low}, {high}]: {verdict(estimate)}"
+
+
+def _growth(measured: Measured) -> Estimate | None:
+    low, *_, high = measured.sparsities
+    return growth(measured.groups(sparsity=high), measured.groups(sparsity=low))
+
+
+def _caption(measured: Measured) -> str:
+    return (
+        f"Accuracies in %, mean ± sample standard deviation of {measured.seeds} seeds; difference paired by seed, with "
+        "95 % interval; gap closure ± standard error"
+    )
+
+
+def _spread(groups: Sequence[Group], name: str) -> Cell:
+    values = over_rewinds(groups, [name])[name].values()
+    return spread_of(values).scaled(100) if values else None
+
+
+def _published(arch: str, width: float, method: str, sparsity: float) -> Published | None:
+    return published("cifar10", arch, width, method, sparsity, rewind=_PAPER_REWIND)
+
+
+_WHEN = {
+    "naive": "not at all (naive)",
+    "permuted_1ep": "after 1 epoch",
+    "permuted_2ep": "after 2 epochs",
+    "permuted_5ep": "after 5 epochs",
+    "permuted_10ep": "after 10 epochs",
+    "permuted": "at the end, 20 epochs",
+    "lth": "itself (LTH)",
+}
+_IMAGES = {
+    "permuted_10_images": "10 images",
+    "permuted_30_images": "30 images",
+    "permuted_100_images": "100 images",
+    "permuted_300_images": "300 images",
+    "permuted": "all 1,000 images",
+}
+_ARCHS = {"resnet20": "ResNet20", "vgg11": "VGG11"}
+_CORRECTIONS = ("none", "repair", "bn_reset")
+_AGAINST = ("naive", "permuted", "b_magnitude")

@@ -1,0 +1,77 @@
+"""The studies behind docs/results.md, read from the numbers that are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rebasin_lt.report.numbers import read_numbers
+from rebasin_lt.report.runs import Group, Place, group_runs, over_rewinds
+from rebasin_lt.report.setting import Setting
+from rebasin_lt.report.statistics import Estimate, paired_difference
+from rebasin_lt.study.outcome import StudyOutcome
+
+Cells = Mapping[Place, Group]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One study: its name in `configs/results` and `docs/results`, and what came out."""
+
+    name: str
+    outcome: StudyOutcome
+
+    @classmethod
+    def read(cls, folder: Path) -> Measured:
+        return cls(folder.name, read_numbers(folder))
+
+    @property
+    def command(self) -> str:
+        """What made it."""
+        return f"rebasin-lt study --config results/{self.name}.yaml"
+
+    @property
+    def setting(self) -> Setting:
+        return Setting.of(self.outcome.settings)
+
+    @cached_property
+    def runs(self) -> Mapping[float, Cells]:
+        """Accuracies by width and place, as fractions."""
+        return group_runs(self.outcome.sparse, self.setting.rewinds)
+
+    def cells(self, width: float = 1) -> Cells:
+        return self.runs[width]
+
+    def groups(self, width: float = 1, sparsity: float | None = None, rewind: str | None = None) -> list[Group]:
+        """The cells of a sparsity, of a rewind moment, or of both."""
+        return [
+            group
+            for place, group in self.cells(width).items()
+            if sparsity in {None, place.sparsity} and rewind in {None, place.rewind}
+        ]
+
+    @property
+    def sparsities(self) -> list[float]:
+        return sorted({place.sparsity for cells in self.runs.values() for place in cells})
+
+    @property
+    def seeds(self) -> int:
+        return len(self.outcome.settings["seeds"])
+
+    def dense(self, width: float = 1) -> list[float]:
+        return [run["top1"] for run in self.outcome.dense if run["width"] == width]
+
+
+def gains(groups: Sequence[Group], name: str, against: str) -> dict[int, float]:
+    """By seed, what a method is above another, each averaged over the groups; fractions."""
+    means = over_rewinds(groups, [name, against])
+    return {seed: value - means[against][seed] for seed, value in means[name].items()}
+
+
+def growth(
+    high: Sequence[Group], low: Sequence[Group], name: str = "permuted", against: str = "naive"
+) -> Estimate | None:
+    """What a method gains over another in some cells more than in others, paired by seed."""
+    return paired_difference(gains(high, name, against), gains(low, name, against))

@@ -1,0 +1,103 @@
+"""docs/results.md and the README's headline, filled with what the studies say, and their figures."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks._page import between
+from benchmarks.results_page import claims
+from benchmarks.results_page.collect import results_studies
+from benchmarks.results_page.measured import Measured
+from benchmarks.results_page.values import value
+from rebasin_lt.files import write_text
+from rebasin_lt.report.accuracy_figures import accuracy_figures
+from rebasin_lt.report.figures import save_figure
+from rebasin_lt.report.runs import group_runs
+from rebasin_lt.report.study_barriers import barrier_figures
+from rebasin_lt.report.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+README_MARKER = "results"
+
+
+def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
+    """Write docs/results.md, docs/images/results-*.svg and the README's part; returns the paths."""
+    studies = {name: Measured.read(docs / "results" / name) for name in results_studies()}
+    tables = claims.tables(studies) | {"not run": not_run_table(docs / "results" / "not_run.csv")}
+    texts = {name: table.to_markdown() for name, table in tables.items()}
+    written = []
+    for name, figure in figures(studies).items():
+        written.append(docs / "images" / f"results-{name}.svg")
+        save_figure(figure, written[-1])
+    page, short = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.md", "readme.md"))
+    unused = sorted(set(texts) - set(_PLACEHOLDER.findall(page + short)))
+    if unused:
+        raise ValueError(f"no template shows the tables {', '.join(unused)}: show or delete them")
+    write_text(docs / "results.md", filled(page, texts, studies))
+    readme = readme or docs.parent / "README.md"
+    part = filled(short, texts, studies).strip()
+    write_text(readme, between(readme.read_text(encoding="utf-8"), README_MARKER, part))
+    return [*written, docs / "results.md", readme]
+
+
+def filled(template: str, texts: Mapping[str, str], studies: claims.Studies) -> str:
+    """The template with every `{{name}}` replaced: by the text of that name, or else by a number (`values.value`).
+
+    Raises ValueError for one that is neither.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        return texts[match[1]].strip() if match[1] in texts else value(studies, match[1])
+
+    return _PLACEHOLDER.sub(replaced, template)
+
+
+def figures(studies: claims.Studies) -> dict[str, Figure]:
+    """The figures by name."""
+    digits, resnet20 = studies["digits"], studies["resnet20"]
+    lines = claims.barrier_records(studies["digits_width"], digits)
+    return {
+        "digits": _accuracies(digits, ("lth", "permuted", "permuted_paper", "naive")),
+        "controls": _accuracies(
+            digits, ("b_imp", "permuted", "b_magnitude", "random_permutation", "degree_preserving", "erk")
+        ),
+        "resnet20": _accuracies(resnet20, ("lth", "permuted", "permuted_paper", "naive", "b_magnitude")),
+        "barriers": barrier_figures(lines)["barriers"],
+    }
+
+
+def _accuracies(measured: Measured, methods: Sequence[str]) -> Figure:
+    shown = [run for run in measured.outcome.sparse if run["method"] in methods]
+    dense = {width: measured.dense(width) for width in measured.runs}
+    drawn = accuracy_figures(group_runs(shown, measured.setting.rewinds), measured.setting, dense)
+    (figure,) = drawn.values()
+    return figure
+
+
+def not_run_table(path: Path) -> Table:
+    """The shipped studies that were not run, with their command and what the ledger says of them."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = [Column("command", align="left"), *(Column(title) for title in ("stages", "epochs", "training images"))]
+    columns.append(Column(f"hours on one core of {rows[0]['machine']}"))
+    return Table(
+        columns,
+        [
+            [
+                f"`{row['command']}`",
+                *(f"{int(row[name]):,}" for name in ("stages", "epochs", "images")),
+                f"{float(row['core_hours']):,.0f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+_TEMPLATES = Path(__file__).parent
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}")

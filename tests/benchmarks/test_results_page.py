@@ -1,0 +1,129 @@
+"""docs/results.md: every number in it and in the README comes from the numbers that lie in docs/results."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.results_page import collect as collecting
+from benchmarks.results_page import page
+from benchmarks.results_page.collect import collect_numbers, results_studies
+from benchmarks.results_page.measured import Measured, gains, growth
+from benchmarks.results_page.values import value
+from rebasin_lt.errors import InputError
+from rebasin_lt.report.numbers import write_numbers
+from rebasin_lt.study.outcome import StudyOutcome
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+NAMES = r"ResNet\d+|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
+"""What holds a digit and is no measurement."""
+CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """A copy of the documentation, with the page made anew."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(DOCS / "results", folder / "docs" / "results")
+    shutil.copy(ROOT / "README.md", folder)
+    page.write_page(folder / "docs")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["docs/results.md", "README.md"])
+def test_the_committed_page_is_what_its_numbers_give(written, name) -> None:
+    assert (written / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_figure_of_the_page_is_made_and_committed(written) -> None:
+    shown = set(re.findall(r"images/(results-\S+\.svg)", (DOCS / "results.md").read_text(encoding="utf-8")))
+    made = {path.name for path in (written / "docs" / "images").iterdir()}
+    assert shown == made
+    assert all((DOCS / "images" / name).is_file() for name in shown)
+
+
+@pytest.mark.parametrize("name", ["page.md", "readme.md"])
+def test_no_number_is_written_by_hand(name) -> None:
+    text = (Path(page.__file__).parent / name).read_text(encoding="utf-8")
+    bare = re.sub(NAMES, "", re.sub(CODE, "", text), flags=re.MULTILINE)
+    assert not re.findall(r".*\d.*", bare)
+
+
+def test_every_study_of_the_page_is_complete() -> None:
+    assert sorted(path.name for path in (DOCS / "results").iterdir() if path.is_dir()) == results_studies()
+    for name in results_studies():
+        outcome = Measured.read(DOCS / "results" / name).outcome
+        assert all(stage["done"] for stage in outcome.stages)
+        assert f"\n#   rebasin-lt study --config results/{name}.yaml\n" in (
+            ROOT / "configs" / "results" / f"{name}.yaml"
+        ).read_text(encoding="utf-8")
+
+
+def outcome(done: bool = True) -> StudyOutcome:
+    """Two seeds, two sparsities: permuting gains 1 point at the lower, 4 and 6 at the higher."""
+    gained = {0.9: (0.01, 0.01), 0.95: (0.04, 0.06)}
+    sparse = [
+        {"width": 1.0, "seed": seed, "method": method, "sparsity": sparsity, "rewind": "1ep", "top1": 0.8 + more}
+        for sparsity, by_seed in gained.items()
+        for seed, gain in enumerate(by_seed)
+        for method, more in (("naive", 0.01 * seed), ("permuted", 0.01 * seed + gain), ("lth", 0.01 * seed + 0.1))
+    ]
+    dense = [{"width": 1.0, "seed": seed, "role": "a", "top1": 0.95, "top5": None} for seed in (0, 1)]
+    stages = [{"kind": "dense", "path": "width=1/seed=0/dense_a", "epochs": 1, "images": 10, "done": done}]
+    recipe = {"data": {"name": "digits"}, "network": {"arch": "mlp"}, "rewinds": ["1ep"]}
+    return StudyOutcome("two seeds", {"seeds": [0, 1], "recipe": recipe}, stages, dense, sparse=sparse)
+
+
+MEASURED = Measured("two", outcome())
+
+
+def test_gains_and_their_growth_are_paired_by_seed() -> None:
+    low, high = (MEASURED.groups(sparsity=sparsity) for sparsity in (0.9, 0.95))
+    assert gains(high, "permuted", "naive") == pytest.approx({0: 0.04, 1: 0.06})
+    more = growth(high, low)
+    assert more is not None
+    assert (more.value, more.error, more.count) == pytest.approx((0.04, 0.01, 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("points two permuted naive 0.95", "5.0"),
+        ("points two permuted naive all 1ep", "3.0"),
+        ("closure two permuted 0.9", "0.10 ± 0.00"),
+        ("accuracy two naive 0.9", "80.5"),
+        ("dense two", "95.0"),
+        ("seeds two:1", "2"),
+    ],
+)
+def test_a_sentence_names_a_number(words, text) -> None:
+    assert value({"two": MEASURED}, words) == text
+
+
+def test_an_interval_stands_beside_a_gain() -> None:
+    assert value({"two": MEASURED}, "gain two permuted naive 0.95") == "+5.00 [−7.71, +17.71]"
+
+
+@pytest.mark.parametrize("words", ["mean two permuted", "gain three permuted naive 0.9", "gain two permuted naive 0.8"])
+def test_a_sentence_that_names_none_is_refused(words) -> None:
+    with pytest.raises(ValueError, match="names no number|has no cell"):
+        value({"two": MEASURED}, words)
+
+
+def test_numbers_of_a_study_that_is_not_complete_are_not_taken(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(collecting, "results_studies", lambda: ["two", "absent"])
+    (tmp_path / "runs" / "two").mkdir(parents=True)
+    for done in (False, True):
+        monkeypatch.setattr(collecting, "collect", lambda _, done=done: outcome(done))
+        if not done:
+            with pytest.raises(InputError, match=r"two lacks 1 stages, the first width=1/seed=0/dense_a: finish it"):
+                list(collect_numbers(tmp_path / "runs", tmp_path / "out"))
+            assert not (tmp_path / "out").exists()
+        else:
+            assert list(collect_numbers(tmp_path / "runs", tmp_path / "out")) == ["two"]
+    write_numbers(outcome(), tmp_path / "again")
+    assert (tmp_path / "again" / "accuracy.csv").read_bytes() == (tmp_path / "out/two/accuracy.csv").read_bytes()

@@ -62,16 +62,17 @@ class Side:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, count, print, write."""
     parser = options("step", __doc__)
-    parser.add_argument("--rounds", type=int, default=21, help="steps of either side")
+    parser.add_argument("--rounds", type=int, default=21, help="steps of either side; several runs take a quarter")
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     sides = {name: Side(name == "masked", given.device, given.batch) for name in ("dense", "masked")}
-    steps = {name: side.step for name, side in sides.items()} | several(given.device, given.batch)
-    for step in steps.values():
-        step()
-    seconds = by_turns(steps, given.rounds, given.device)
+    groups = {name: side.step for name, side in sides.items()}, several(given.device, given.batch)
+    seconds: dict[str, list[float]] = {}
+    for steps, rounds in zip(groups, (given.rounds, max(1, given.rounds // RUNS)), strict=True):
+        by_turns(steps, 1, given.device)
+        seconds |= by_turns(steps, rounds, given.device)
     figures = [
         Figure("a training step", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
         Figure(f"steps of {RUNS} masked runs per second", *AT_ONCE, ratios(*(seconds[name] for name in AT_ONCE[::-1]))),

@@ -24,13 +24,13 @@ check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## measure, with ratios taken side by side in one run
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## measure speed on the CPU, with ratios taken side by side in one run, in minutes
+	$(BIN)/python -m benchmarks data_path step trainer end_to_end startup matching
 
 bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
 	$(BIN)/python -m benchmarks.data_path --device cuda
 	$(BIN)/python -m benchmarks.step --device cuda --rounds 200
-	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --steps 200 --workers 8
+	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --rounds 3 --steps 200 --workers 8 --compile
 	$(BIN)/python -m benchmarks.training_device --device cuda
 	$(BIN)/python -m benchmarks.matching_device
 

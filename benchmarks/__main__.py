@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...]` runs the named benchmarks, or all that need no GPU; --help lists them."""
+"""`python -m benchmarks NAME...` runs the named benchmarks one after another; --help lists them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run benchmarks one after another, each with its own defaults."""
+    """Run benchmarks, each with its own defaults."""
     names = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_"))
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
     lines = [f"  {name}: {(module.__doc__ or '').splitlines()[0]}" for name, module in modules.items()]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run the named benchmarks, or all but those of a device:\n" + "\n".join(lines),
+        description="Run benchmarks; `make bench` names those of speed, others take up to hours:\n" + "\n".join(lines),
         epilog="`python -m benchmarks.NAME --help` explains the options of one.",
     )
-    parser.add_argument("name", nargs="*", help="benchmarks to run; all that need no GPU if none is named")
+    parser.add_argument("name", nargs="+", help="benchmarks to run")
     chosen = parser.parse_args().name
     for name in chosen:
         if name not in modules:
             parser.error(f"benchmark {name!r} is not known, expected {', '.join(names)}")
-    for name in chosen or [name for name in names if not name.endswith("_device")]:
+    for name in chosen:
         modules[name].main([])
 
 

@@ -18,7 +18,7 @@ from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask
 
 _VALUES = {"_local_scalar_dense", "is_nonzero", "equal"}
-_SIZES = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "repeat_interleave"}
+_SIZES = {"nonzero", "bincount", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "repeat_interleave"}
 _COPIES = {"_to_copy", "copy_"}
 _METHODS = {"cpu", "numpy", "tolist", "__array__"}  # of a CPU tensor they pass by the dispatcher
 

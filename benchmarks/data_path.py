@@ -62,10 +62,10 @@ def resident_loader(
     return images.loader(sampler, True, torch.device(device))
 
 
-def synthetic(count: int) -> tuple[Tensor, Tensor]:
-    """Images of 32×32 pixels, shape (count, 3, 32, 32), uint8, and labels from 0 to 9."""
+def synthetic(count: int, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Images of noise, shape (count, 3, size, size), uint8, and labels from 0 to 9."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
     return pixels, torch.randint(0, 10, (count,), generator=generator)
 
 

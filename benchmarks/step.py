@@ -1,16 +1,17 @@
-"""A training step under a mask against the same step without, and what either makes the host wait for.
+"""A training step under a mask against one without, several runs stacked in one process, and waits of the host.
 
     python -m benchmarks.step [--rounds 21] [--batch 128] [--device cpu] [--out benchmarks/results]
                               [--page docs/performance.md]
 
 ResNet20 at width 1. Sides take turns, step by step; with the gradients, masks and optimisers of training, without the
-Trainer, whose cost is `benchmarks.trainer`'s. Waits are counted in `rebasin-lt fit` itself, in the steps of an epoch.
+Trainer, whose cost is `benchmarks.trainer`'s. Four masked runs are one call of torch.func, or one step after another.
+Waits are counted in `rebasin-lt fit` itself, in the steps of an epoch.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,16 @@ import torch
 
 from benchmarks._figures import Figure, by_turns, options, ratios, record
 from benchmarks._host_reads import Watch, reads_of_fit
+from benchmarks._stacked import Stacked
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
+
+RUNS = 4
+"""In one process."""
+AT_ONCE = "stacked in one process", "one after another"
+LEARNING_RATE = 0.02
 
 
 class Side:
@@ -32,12 +39,14 @@ class Side:
         torch.manual_seed(0)
         self.module = Classifier("resnet20").to(device)
         self.batch = torch.randn(batch, 3, 32, 32, device=device), torch.randint(0, 10, (batch,), device=device)
-        self.optimizer = torch.optim.SGD(self.module.parameters(), 0.02, momentum=0.9, weight_decay=5e-4, foreach=True)
+        parameters = self.module.parameters()
+        self.optimizer = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
         self.trainer: Any = SimpleNamespace(optimizers=[self.optimizer])
         self.guard = None
         if masked:
             state = self.module.net.state_dict()
-            self.guard = MaskGuard(magnitude_prune(state, Mask.ones_like(state), 0.9))
+            self.mask = magnitude_prune(state, Mask.ones_like(state), 0.9)
+            self.guard = MaskGuard(self.mask)
             self.guard.on_fit_start(self.trainer, self.module)
             self.guard.on_train_start(self.trainer, self.module)
 
@@ -53,20 +62,36 @@ class Side:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, count, print, write."""
     parser = options("step", __doc__)
-    parser.add_argument("--rounds", type=int, default=21, help="steps of either side")
+    parser.add_argument("--rounds", type=int, default=21, help="steps of either side; several runs take a quarter")
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     sides = {name: Side(name == "masked", given.device, given.batch) for name in ("dense", "masked")}
-    for side in sides.values():
-        side.step()
-    seconds = by_turns({name: side.step for name, side in sides.items()}, given.rounds, given.device)
+    groups = {name: side.step for name, side in sides.items()}, several(given.device, given.batch)
+    seconds: dict[str, list[float]] = {}
+    for steps, rounds in zip(groups, (given.rounds, max(1, given.rounds // RUNS)), strict=True):
+        by_turns(steps, 1, given.device)
+        seconds |= by_turns(steps, rounds, given.device)
     figures = [
         Figure("a training step", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
+        Figure(f"steps of {RUNS} masked runs per second", *AT_ONCE, ratios(*(seconds[name] for name in AT_ONCE[::-1]))),
         *(_waits(name) for name in sides),
     ]
     record("step", given, figures, network="ResNet20×1", batch=given.batch, rounds=given.rounds)
+
+
+def several(device: str, batch: int) -> dict[str, Callable[[], None]]:
+    """A step of every run, in both ways."""
+    sides = [Side(True, device, batch) for _ in range(RUNS)]
+    images, labels = (torch.stack(parts) for parts in zip(*(side.batch for side in sides), strict=True))
+    stacked = Stacked([side.module.net for side in sides], [side.mask for side in sides], LEARNING_RATE)
+
+    def in_turn() -> None:
+        for side in sides:
+            side.step()
+
+    return dict(zip(AT_ONCE, (lambda: stacked.step(images, labels), in_turn), strict=True))
 
 
 def _waits(name: str) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_the_published_check_reads_every_gradient_and_compares_nothing() -> None
     assert reads.names == {"_local_scalar_dense": 2}
 
 
+MEASURED = {"reference": [8.0, 6.0], "float32": [4.0, 2.0], "channels last, bf16": [1.0, 2.0]}
+
+
+def test_the_quickest_has_the_limit_and_on_a_gpu_its_images_per_second() -> None:
+    *ratios, rate = end_to_end.speed_figures(MEASURED, 1, 128, "cuda")
+    assert [(figure.ours, figure.limit) for figure in ratios] == [("float32", ""), ("channels last, bf16", "≥ 5")]
+    assert ratios[1].measured == [5.5, 3.0, 8.0]
+    assert (rate.ours, rate.measured, rate.limit, rate.unit) == ("channels last, bf16", [96, 64, 128], "", "images/s")
+    for width, least in ((4.0, "≥ 49,000"), (8.0, "≥ 12,250"), (16.0, "≥ 3,050")):
+        *ratios, rate = end_to_end.speed_figures(MEASURED, width, 128, "cuda")
+        assert [figure.limit for figure in ratios] == ["", ""]
+        assert rate.limit == least
+    assert [figure.limit for figure in end_to_end.speed_figures(MEASURED, 1, 128, "cpu")] == ["", "≥ 1.5"]
+
+
 def test_main_compares_every_side(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(end_to_end, "digits", lambda: [end_to_end.Pixels(*small, 4, 1) for small in [toy()] * 2])
     settings = ["--rounds", "1", "--steps", "1", "--batch", "2", "--widths", "0.25", "--seeds", "1", "--epochs", "1"]
@@ -63,6 +79,19 @@ def test_main_compares_every_side(tmp_path, monkeypatch) -> None:
     assert [figure["ours"] for figure in figures[: len(end_to_end.OURS)]] == list(end_to_end.OURS)
     assert all(figure["measured"][0] > 0 for figure in figures[: len(end_to_end.OURS)])
     assert all(abs(figure["measured"][0]) <= 100 for figure in figures)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
+def test_a_compiled_side_trains_to_the_same_weights_up_to_rounding() -> None:
+    data = end_to_end.Pixels(*toy(), 4, 1)
+    how = {"precision": "32-true", "channels_last": True}
+    plain = end_to_end.train_ours(data, 0, 0.25, 1, "cpu", how, lambda: None)
+    for choice in end_to_end.COMPILED.values():
+        compiled = end_to_end.train_ours(data, 0, 0.25, 1, "cpu", how | {"compile": choice["compile"]}, lambda: None)
+        assert compiled.net._compiled_call_impl is not None
+        for name, value in compiled.net.state_dict().items():
+            torch.testing.assert_close(value, plain.net.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
 def toy() -> tuple[torch.Tensor, torch.Tensor]:

@@ -32,6 +32,7 @@ def test_a_single_read_in_a_step_would_be_counted(tmp_path, monkeypatch) -> None
         (lambda x: bool(x.sum() > 0), "_local_scalar_dense"),
         (lambda x: x.nonzero(), "nonzero"),
         (lambda x: x[x > 0], "index"),
+        (lambda x: x.long().bincount(), "bincount"),
         (lambda x: x.equal(x), "equal"),
         (lambda x: x.cpu(), "cpu"),
         (lambda x: x.tolist(), "tolist"),

@@ -92,7 +92,13 @@ def configuration(kind: str, root: Path) -> dict:
         "model": {"class_path": "MaskedClassifier" if kind == "sparse" else "Classifier", "init_args": model},
         "data": {
             "class_path": "ImageFolder",
-            "init_args": {"root": str(root / "images"), "batch_size": 5, "val_size": 6, "image_size": 8},
+            "init_args": {
+                "root": str(root / "images"),
+                "batch_size": 5,
+                "val_size": 6,
+                "image_size": 8,
+                "resident": False,  # workers are what is hard to stop
+            },
         },
         "trainer": {
             "accelerator": "cpu",

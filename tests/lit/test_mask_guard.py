@@ -8,6 +8,8 @@ from lightning import Callback
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.lit.data import Digits
 from rebasin_lt.pruning.mask import Mask
 
 
@@ -41,6 +43,19 @@ def test_pruned_weights_are_zero_after_every_step(trainer, optimizer, settings):
         for name, kept in mask.items():
             buffers = [t for t in optimizer_state.values() if t.shape == kept.shape == module.get_parameter(name).shape]
             assert not any(buffer[~kept].any() for buffer in buffers)
+
+
+def test_factors_lie_in_memory_as_their_weights_do(trainer):
+    """On a GPU only tensors of the same strides are multiplied in one launch."""
+    module = Classifier("resnet20", width=0.25, input_shape=[1, 8, 8], channels_last=True)
+    kept = Mask.ones_like(module.net.state_dict())
+    guard = MaskGuard(Mask({name: torch.rand(tensor.shape) < 0.5 for name, tensor in kept.items()}))
+    trainer(1, [guard]).fit(module, Digits(batch_size=100, train_size=200))
+    assert any(not weight.is_contiguous() for weight in guard._weights)
+    for weight, factor, truth in zip(guard._weights, guard._factors, guard.mask.values(), strict=True):
+        assert factor.stride() == weight.stride()
+        assert factor.dtype == weight.dtype
+        assert torch.equal(factor.bool(), truth)
 
 
 def test_an_optimiser_that_moves_every_weight_leaves_the_pruned_at_zero(trainer):

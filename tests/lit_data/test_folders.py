@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.lit.data import image_folder
+from rebasin_lt.lit.data.folder import FolderLoader
 from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
+from rebasin_lt.lit.data.resident import ResidentLoader
 
 
 def all_of(loader) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +40,18 @@ def test_resident_and_decoded_batches_are_equal(folders) -> None:
     assert next(iter(resident.sweep("train", augment=True)))[0].shape[1:] == resident.input_shape == (3, 24, 24)
 
 
+def test_images_are_resident_where_they_are_small(folders, monkeypatch) -> None:
+    root = str(folders({"train": 4, "test": 1}, size=(8, 8)))
+
+    def kind(limit: int, resident: bool | None = None) -> type:
+        monkeypatch.setattr(image_folder, "SMALL", limit)
+        return type(ImageFolder(root=root, num_workers=0, image_size=8, resident=resident).sweep("train"))
+
+    size = 12 * 3 * 10 * 10  # a pixel of padding on every side
+    assert kind(size) is kind(0, True) is ResidentLoader
+    assert kind(size - 1) is kind(size, False) is FolderLoader
+
+
 @pytest.mark.parametrize("resident", [False, True])
 def test_augmentation_depends_on_seed_and_epoch_alone(folders, resident: bool) -> None:
     root = str(folders({"train": 4, "test": 1}))
@@ -59,7 +74,7 @@ def test_augmentation_depends_on_seed_and_epoch_alone(folders, resident: bool) -
 
 
 def test_decoding_leaves_the_global_random_state_alone(folders) -> None:
-    data = ImageFolder(root=str(folders({"train": 4, "test": 1})), num_workers=0, batch_size=4)
+    data = ImageFolder(root=str(folders({"train": 4, "test": 1})), num_workers=0, batch_size=4, resident=False)
     before = torch.get_rng_state()
     all_of(data.train_dataloader())
     assert torch.equal(torch.get_rng_state(), before)
@@ -67,7 +82,7 @@ def test_decoding_leaves_the_global_random_state_alone(folders) -> None:
 
 def test_augmentation_in_workers_makes_crops_and_flips_of_the_image(folders) -> None:
     root = folders({"train": 1, "test": 1}, classes=1, size=(8, 8))
-    data = ImageFolder(root=str(root), num_workers=0, image_size=8, batch_size=1)
+    data = ImageFolder(root=str(root), num_workers=0, image_size=8, batch_size=1, resident=False)
     loader = data.train_dataloader()
     (plain,), _ = all_of(data.sweep("train"))
     black = -torch.tensor(data.mean) / torch.tensor(data.std)
@@ -131,7 +146,7 @@ def test_a_broken_file_is_named_by_workers_too(folders) -> None:
     root = folders({"train": 2, "test": 1})
     (root / "train" / "class_0000" / "1.png").write_bytes(b"no image")
     with pytest.raises(BrokenFileError, match=r"^[^\n]*class_0000/1.png is not a readable image[^\n]*$"):
-        all_of(ImageFolder(root=str(root), num_workers=1).sweep("train"))
+        all_of(ImageFolder(root=str(root), num_workers=1, resident=False).sweep("train"))
 
 
 def test_imagenet_crops_images_of_any_size_and_mode(folders) -> None:

@@ -94,7 +94,8 @@ def make_data(request: pytest.FixtureRequest, folders, fashion: Path):
         return lambda: build_data("fashion_mnist", root=str(fashion), val_size=10, batch_size=10)
     root = str(folders({"train": 20, "test": 1}, size=(8, 8)))
     workers = int(request.param.split()[1])
-    return lambda: build_data("image_folder", root=root, val_size=10, batch_size=10, image_size=8, num_workers=workers)
+    settings = {"val_size": 10, "batch_size": 10, "image_size": 8, "num_workers": workers, "resident": False}
+    return lambda: build_data("image_folder", root=root, **settings)
 
 
 def test_every_epoch_has_another_order_and_the_same_seed_the_same(make_data, tmp_path: Path) -> None:
@@ -156,7 +157,8 @@ def test_evaluation_sees_every_image_once_and_training_works_after_it(make_data,
 def test_workers_end_with_the_run_however_it_ends(folders, tmp_path: Path) -> None:
     root = str(folders({"train": 20, "test": 4}, size=(8, 8)))
     before = set(multiprocessing.active_children())
-    data = build_data("image_folder", root=root, val_size=10, batch_size=10, image_size=8, num_workers=2)
+    settings = {"val_size": 10, "batch_size": 10, "image_size": 8, "num_workers": 2, "resident": False}
+    data = build_data("image_folder", root=root, **settings)
     module = fit(data, tmp_path, [Kill(tmp_path / "cut.ckpt", step=3)])
     assert module.seen
     assert set(multiprocessing.active_children()) == before

@@ -71,8 +71,8 @@ class MaskGuard(Callback):
         network = network_of(module)
         parameters = dict(network.named_parameters())
         self._weights = [parameters[name] for name in self.mask]
-        self._factors = [
-            self.mask[name].to(weight.device, weight.dtype)
+        self._factors = [  # laid out as their weights: for other strides a GPU multiplies tensor by tensor
+            torch.empty_like(weight).copy_(self.mask[name])
             for name, weight in zip(self.mask, self._weights, strict=True)
         ]
         self.mask.apply_(network)

@@ -13,6 +13,9 @@ from rebasin_lt.lit.data.folder import FolderImages, Transform, class_names
 from rebasin_lt.lit.data.loader import Images
 from rebasin_lt.lit.data.resident import ResidentImages
 
+SMALL = 2**28
+"""Bytes of pixels up to which images are kept: CIFAR's take 240 million. Decoding them all is what the start takes."""
+
 
 class ImageFolder(ImageData):
     """Images in `root/train/CLASS`, and to test in `root/test/CLASS` or, without that folder, `root/val/CLASS`.
@@ -29,9 +32,10 @@ class ImageFolder(ImageData):
         train_size: how many of the others to train on; all if not given
         augment: whether training images are augmented
         seed: of the order of training images, and of augmentation
-        num_workers: processes that decode; of no use if resident
+        num_workers: processes that decode; of no use where images are resident
         image_size: height and width of the network's input
-        resident: decode all images once, at the start, and keep them on the training device
+        resident: decode all images once, at the start, and keep them on the training device; if not given, where
+            their pixels take at most 256 MiB
     """
 
     name = "image_folder"
@@ -49,7 +53,7 @@ class ImageFolder(ImageData):
         seed: int = 0,
         num_workers: int = 4,
         image_size: int = 32,
-        resident: bool = False,
+        resident: bool | None = None,
     ) -> None:
         super().__init__(root, batch_size, val_size, train_size, augment, seed)
         for argument, value, least in (("num_workers", num_workers, 0), ("image_size", image_size, 1)):
@@ -100,6 +104,8 @@ class ImageFolder(ImageData):
             raise InputError(
                 f"root is {self.root!r}, but the class folders of {folder} are not those of {root / 'train'}"
             )
-        if not self.resident:
+        padding = self.image_size // 8
+        small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
+        if not (small if self.resident is None else self.resident):
             return images
-        return ResidentImages(*images.all(), self._normalisation(), self.image_size // 8, self.flip)
+        return ResidentImages(*images.all(), self._normalisation(), padding, self.flip)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from torch import nn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.models.conv_lottery import ConvLottery
 from rebasin_lt.models.imagenet import TORCHVISION, ResNet50, torchvision_network
 from rebasin_lt.models.mlp import MLP
 from rebasin_lt.models.resnet_cifar import ResNetCifar
@@ -27,6 +28,7 @@ class _Entry(NamedTuple):
 _DIGITS, _CIFAR, _IMAGENET = (1, 8, 8), (3, 32, 32), (3, 224, 224)
 _NETWORKS = {
     "mlp": _Entry(MLP, _DIGITS),
+    **{f"conv{2 * pairs}": _Entry(partial(ConvLottery, pairs), _CIFAR) for pairs in (1, 2, 3)},
     **{f"resnet{6 * n + 2}": _Entry(partial(ResNetCifar, n), _CIFAR) for n in (3, 5, 7, 9, 18)},
     "vgg11": _Entry(partial(VGG11Cifar, False), _CIFAR),
     "vgg11_bn": _Entry(partial(VGG11Cifar, True), _CIFAR),
@@ -40,8 +42,8 @@ def build_network(
     """A new network with random weights, which depend on torch's seed alone.
 
     Args:
-        name: `mlp`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`, `vgg11_bn`, `resnet50`;
-            `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a function or class of
+        name: `mlp`, `conv2`, `conv4`, `conv6`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`,
+            `vgg11_bn`, `resnet50`; `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a function or class of
             your own, called with those of `width`, `num_classes` and `input_shape` that it accepts
         width: factor on every hidden channel count; a fraction if that keeps them whole
         num_classes: outputs

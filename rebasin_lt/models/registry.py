@@ -43,8 +43,8 @@ def build_network(
 
     Args:
         name: `mlp`, `conv2`, `conv4`, `conv6`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`,
-            `vgg11_bn`, `resnet50`; `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a function or class of
-            your own, called with those of `width`, `num_classes` and `input_shape` that it accepts
+            `vgg11_bn`, `resnet50`; `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a
+            function or class of your own, called with those of `width`, `num_classes` and `input_shape` it accepts
         width: factor on every hidden channel count; a fraction if that keeps them whole
         num_classes: outputs
         input_shape: channels, height and width of an image; `default_input_shape(name)` if not given

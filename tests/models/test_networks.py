@@ -12,7 +12,19 @@ from torch import nn
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.registry import build_network, default_input_shape
 
-SMALL = ["mlp", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg11", "vgg11_bn"]
+SMALL = [
+    "mlp",
+    "conv2",
+    "conv4",
+    "conv6",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "vgg11",
+    "vgg11_bn",
+]
 
 
 def count(network: nn.Module, contains: str = "", without: str = "\0", least_dims: int = 0) -> int:
@@ -100,6 +112,27 @@ def test_vgg11_has_biases_and_one_linear_layer_and_normalisation_only_as_bn() ->
         assert kinds.count(nn.Linear) == 1
         assert kinds.count(nn.BatchNorm2d) == norms
         assert all(m.bias is not None for m in network.modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.parametrize(("name", "pairs", "thousands"), [("conv2", 1, 38), ("conv4", 2, 259), ("conv6", 3, 1144)])
+def test_lottery_networks_are_those_published(name: str, pairs: int, thousands: int) -> None:
+    """Frankle and Carbin (ICLR 2019), Figure 2: 38K, 260K and 1.1M weights, rounded, in convolutions, Glorot normal."""
+    network = build_network(name)
+    kinds = [type(module) for module in network.modules()]
+    assert [kinds.count(kind) for kind in (nn.Conv2d, nn.MaxPool2d, nn.Linear)] == [2 * pairs, pairs, 3]
+    assert count(network, contains="features", least_dims=2) // 1000 == thousands
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(parameter)
+            assert parameter.std().item() == pytest.approx((2 / (fan_in + fan_out)) ** 0.5, rel=0.15)
+        else:
+            assert not parameter.any()
+
+
+def test_lottery_networks_take_images_of_odd_sizes_and_refuse_those_that_pooling_would_empty() -> None:
+    assert build_network("conv4", width=0.25, input_shape=(1, 14, 13))(torch.randn(2, 1, 14, 13)).shape == (2, 10)
+    with pytest.raises(InputError, match=r"\[1, 8, 7\], but conv6 halves images 3 times: .* 8×8 pixels"):
+        build_network("conv6", input_shape=(1, 8, 7))
 
 
 def test_resnet50_of_width_1_is_torchvisions_bit_for_bit() -> None:

@@ -26,6 +26,7 @@ NETWORKS: dict[str, tuple[dict[str, float], int]] = {  # name -> settings, image
     "mlp": ({}, 8),
     "resnet20": (SMALL, 8),
     "resnet32": (SMALL, 8),
+    "conv4": (SMALL, 32),
     "vgg11": (SMALL, 32),
     "vgg11_bn": (SMALL, 32),
     "resnet50": ({"width": 1 / 16}, 32),

@@ -39,29 +39,29 @@ _PAPER_REWIND = "25ep"
 
 def tables(studies: Studies) -> dict[str, Table]:
     """Every table of the page by name."""
-    digits, resnet20 = studies["digits"], studies["resnet20"]
+    digits, conv4 = studies["digits"], studies["conv4"]
     matching = studies["digits_matching"]
     return {
         "studies": studies_table(studies),
         "verdicts": verdicts_table(studies),
         "paper": paper_table(),
         "digits": comparison(digits.cells(), _caption(digits)),
-        "resnet20": comparison(resnet20.cells(), _caption(resnet20)),
+        "conv4": comparison(conv4.cells(), _caption(conv4)),
         "growth": growth_table(digits),
         "widths": width_table(widths(studies)),
         "barriers": barriers_table(barrier_records(studies["digits_width"], digits)),
-        "resnet20 barriers": barriers_table(barrier_records(resnet20, matchers=("permuted", "permuted_paper"))),
+        "conv4 barriers": barriers_table(barrier_records(conv4, matchers=("permuted", "permuted_paper"))),
         "diversity": diversity_table(
             studies["digits_diversity"].outcome.diversity, studies["digits_diversity"].setting
         ),
         "paper diversity": paper_diversity_table(),
         **{f"controls {sparsity:g}": controls_table(digits, sparsity) for sparsity in digits.sparsities},
-        **{f"resnet20 controls {sparsity:g}": controls_table(resnet20, sparsity) for sparsity in resnet20.sparsities},
+        **{f"conv4 controls {sparsity:g}": controls_table(conv4, sparsity) for sparsity in conv4.sparsities},
         "overlap": overlap_table(digits.outcome.matches),
         "when": matchers_table(matching, _WHEN, "matched to B"),
         "images": matchers_table(matching, _IMAGES, "matched on"),
         "preset": preset_table(digits),
-        "resnet20 preset": preset_table(resnet20),
+        "conv4 preset": preset_table(conv4),
         "headline": comparison(
             {place: group for place, group in digits.cells().items() if place.sparsity == digits.sparsities[-1]},
             _caption(digits),
@@ -120,8 +120,8 @@ def studies_table(studies: Studies) -> Table:
 
 
 def verdicts_table(studies: Studies) -> Table:
-    """Claim by claim: what is measured, on digits and on ResNet20, and whether it is so."""
-    digits, resnet20 = studies["digits"], studies["resnet20"]
+    """Claim by claim: what is measured, on digits and on Conv-4, and whether it is so."""
+    digits, conv4 = studies["digits"], studies["conv4"]
     by_width = widths(studies)
     narrow, wide = min(by_width), max(by_width)
     rows: list[list[Cell]] = []
@@ -131,14 +131,14 @@ def verdicts_table(studies: Studies) -> Table:
         rows.append([claim, figure, *cells, *(["–"] * (2 - len(cells)))])
 
     def both(name: str, against: str) -> list[Estimate | None]:
-        return [difference(measured.groups(), name, against) for measured in (digits, resnet20)]
+        return [difference(measured.groups(), name, against) for measured in (digits, conv4)]
 
     first, last = ([group for place, group in cells.items()] for cells in (by_width[wide], by_width[narrow]))
     row("1 permuted beats naive", "permuted − naive", *both("permuted", "naive"))
     row(
         "1 more so the sparser",
         "growth from the lowest to the highest sparsity",
-        *(_growth(m) for m in (digits, resnet20)),
+        *(_growth(m) for m in (digits, conv4)),
     )
     row(
         "2 wider networks lose less to LTH",
@@ -148,7 +148,7 @@ def verdicts_table(studies: Studies) -> Table:
     rows.append([
         "3 matching lowers the barrier",
         "loss barrier before − after, raw (nats)",
-        *map(_fallen, (digits, resnet20)),
+        *map(_fallen, (digits, conv4)),
     ])
     row("5 any permutation would do", "random permutation − naive", *both("random_permutation", "naive"))
     row("5 one-shot magnitude of B is as good", "B's magnitude − permuted", *both("b_magnitude", "permuted"))
@@ -157,7 +157,7 @@ def verdicts_table(studies: Studies) -> Table:
     columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
     columns += [
         Column(f"{title}, {m.seeds} seeds", align="left")
-        for title, m in (("MLP, digits", digits), ("ResNet20, Fashion-MNIST", resnet20))
+        for title, m in (("MLP, digits", digits), ("Conv-4, Fashion-MNIST", conv4))
     ]
     return Table(columns, rows)
 

@@ -41,10 +41,14 @@ class Measured:
         """Accuracies by width and place, as fractions."""
         return group_runs(self.outcome.sparse, self.setting.rewinds)
 
-    def cells(self, width: float = 1) -> Cells:
-        return self.runs[width]
+    def cells(self, width: float | None = None) -> Cells:
+        """Of a width, or of the study's only one."""
+        (own,) = self.runs if width is None else (width,)
+        return self.runs[own]
 
-    def groups(self, width: float = 1, sparsity: float | None = None, rewind: str | None = None) -> list[Group]:
+    def groups(
+        self, width: float | None = None, sparsity: float | None = None, rewind: str | None = None
+    ) -> list[Group]:
         """The cells of a sparsity, of a rewind moment, or of both."""
         return [
             group
@@ -60,8 +64,9 @@ class Measured:
     def seeds(self) -> int:
         return len(self.outcome.settings["seeds"])
 
-    def dense(self, width: float = 1) -> list[float]:
-        return [run["top1"] for run in self.outcome.dense if run["width"] == width]
+    def dense(self, width: float | None = None) -> list[float]:
+        """Accuracies of A and B of every seed."""
+        return [run["top1"] for run in self.outcome.dense if width in {None, run["width"]}]
 
 
 def gains(groups: Sequence[Group], name: str, against: str) -> dict[int, float]:

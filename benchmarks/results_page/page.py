@@ -60,14 +60,14 @@ def filled(template: str, texts: Mapping[str, str], studies: claims.Studies) -> 
 
 def figures(studies: claims.Studies) -> dict[str, Figure]:
     """The figures by name."""
-    digits, resnet20 = studies["digits"], studies["resnet20"]
+    digits, conv4 = studies["digits"], studies["conv4"]
     lines = claims.barrier_records(studies["digits_width"], digits)
     return {
         "digits": _accuracies(digits, ("lth", "permuted", "permuted_paper", "naive")),
         "controls": _accuracies(
             digits, ("b_imp", "permuted", "b_magnitude", "random_permutation", "degree_preserving", "erk")
         ),
-        "resnet20": _accuracies(resnet20, ("lth", "permuted", "permuted_paper", "naive", "b_magnitude")),
+        "conv4": _accuracies(conv4, ("lth", "permuted", "permuted_paper", "naive", "b_magnitude")),
         "barriers": barrier_figures(lines)["barriers"],
     }
 

@@ -30,40 +30,40 @@ def value(studies: Mapping[str, Measured], words: str) -> str:
         raise ValueError(
             f"{{{{{words}}}}} names no number: expected {', '.join(_KINDS)}, and one of {', '.join(studies)}"
         )
-    return _KINDS[kind](studies[name], float(width or 1), rest)
+    return _KINDS[kind](studies[name], float(width) if width else None, rest)
 
 
-def _groups(measured: Measured, width: float, place: Sequence[str]) -> list[Group]:
+def _groups(measured: Measured, width: float | None, place: Sequence[str]) -> list[Group]:
     sparsity, *rewind = place
     groups = measured.groups(width, None if sparsity == _ALL else float(sparsity), *rewind)
     if not groups:
-        raise ValueError(f"{measured.name} has no cell at width {width:g}, {' '.join(place)}")
+        raise ValueError(f"{measured.name} has no cell at width {width or 'of its own'}, {' '.join(place)}")
     return groups
 
 
-def _gain(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _gain(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return str(with_interval(difference(_groups(measured, width, words[2:]), *words[:2])))
 
 
-def _points(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _points(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     found = difference(_groups(measured, width, words[2:]), *words[:2])
     return _POINTS.text(None if found is None else 100 * found.value)
 
 
-def _closure(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _closure(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return _RATIO.text(closure(_groups(measured, width, words[1:]), words[0]))
 
 
-def _accuracy(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _accuracy(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     values = over_rewinds(_groups(measured, width, words[1:]), words[:1])[words[0]]
     return _POINTS.text(100 * mean(list(values.values())))
 
 
-def _dense(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _dense(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return _POINTS.text(100 * mean(measured.dense(width)))
 
 
-def _seeds(measured: Measured, width: float, words: Sequence[str]) -> str:
+def _seeds(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return str(measured.seeds)
 
 

@@ -19,7 +19,7 @@ from rebasin_lt.study.outcome import StudyOutcome
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-NAMES = r"ResNet\d+|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
+NAMES = r"ResNet\d+|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
 """What holds a digit and is no measurement."""
 CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
 

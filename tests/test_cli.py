@@ -41,6 +41,15 @@ def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "other", "report"]
 
 
+def test_a_report_inside_the_folder_of_its_study_does_not_stand_for_the_study(tmp_path, capsys):
+    for title in ("first", "second"):
+        config = yaml.safe_dump(Study(title, Recipe(), seeds=[0]).primitives())
+        (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
+        assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 0
+        assert (tmp_path / "study.json").is_file()
+        assert capsys.readouterr().out.startswith(f"{title}: ")
+
+
 def test_numbers_in_lists_stay_what_they_are():
     def command(seeds: list[int], widths: list[float]) -> None:
         """A command."""

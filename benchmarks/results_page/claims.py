@@ -58,6 +58,7 @@ def tables(studies: Studies) -> dict[str, Table]:
         **{f"controls {sparsity:g}": controls_table(digits, sparsity) for sparsity in digits.sparsities},
         **{f"conv4 controls {sparsity:g}": controls_table(conv4, sparsity) for sparsity in conv4.sparsities},
         "overlap": overlap_table(digits.outcome.matches),
+        "paper when": paper_when_table(),
         "when": matchers_table(matching, _WHEN, "matched to B"),
         "images": matchers_table(matching, _IMAGES, "matched on"),
         "preset": preset_table(digits),
@@ -120,46 +121,74 @@ def studies_table(studies: Studies) -> Table:
 
 
 def verdicts_table(studies: Studies) -> Table:
-    """Claim by claim: what is measured, on digits and on Conv-4, and whether it is so."""
+    """Claim by claim: what is measured, the paper's number, ours on digits and on Conv-4, and whether it is above 0.
+
+    Every claim is of a difference: that there is none is nothing that an interval around 0 could show.
+    """
     digits, conv4 = studies["digits"], studies["conv4"]
     by_width = widths(studies)
     narrow, wide = min(by_width), max(by_width)
     rows: list[list[Cell]] = []
 
-    def row(claim: str, figure: str, *estimates: Estimate | None) -> None:
+    def row(claim: str, figure: str, paper: float | None, *estimates: Estimate | None) -> None:
         cells = [_said(estimate) for estimate in estimates]
-        rows.append([claim, figure, *cells, *(["–"] * (2 - len(cells)))])
+        rows.append([claim, figure, paper, *cells, *([None] * (2 - len(cells)))])
 
     def both(name: str, against: str) -> list[Estimate | None]:
         return [difference(measured.groups(), name, against) for measured in (digits, conv4)]
 
-    first, last = ([group for place, group in cells.items()] for cells in (by_width[wide], by_width[narrow]))
-    row("1 permuted beats naive", "permuted − naive", *both("permuted", "naive"))
+    def later(rewinds: Sequence[str]) -> Estimate | None:
+        return growth(digits.groups(rewind=rewinds[-1]), digits.groups(rewind=rewinds[0]))
+
+    rewinds = [rewind for rewind in digits.setting.rewinds if rewind != "0it"]  # where the paper never trains from
+    wider, narrower = (list(by_width[width].values()) for width in (wide, narrow))
+    shrinks = growth(narrower, wider, "lth", "permuted")
+    row("1 permuted beats naive", "permuted − naive", _paper_gain(), *both("permuted", "naive"))
     row(
         "1 more so the sparser",
         "growth from the lowest to the highest sparsity",
+        _paper_gain(sparsity=0.97) - _paper_gain(sparsity=0.8),
         *(_growth(m) for m in (digits, conv4)),
     )
     row(
+        "1 more so the later the rewind point",
+        f"growth from {rewinds[0]} to {rewinds[-1]}",
+        _paper_gain() - _paper_gain(rewind="1ep"),
+        later(rewinds),
+    )
+    row(
         "2 wider networks lose less to LTH",
-        f"LTH − permuted, width {narrow:g} above {wide:g}",
-        growth(last, first, "lth", "permuted"),
+        f"LTH − permuted, width {narrow:g} above {wide:g}" + (f", {shrinks.count} seeds" if shrinks else ""),
+        _paper_gain("lth", "permuted") - _paper_gain("lth", "permuted", width=4),
+        shrinks,
     )
     rows.append([
         "3 matching lowers the barrier",
         "loss barrier before − after, raw (nats)",
+        None,
         *map(_fallen, (digits, conv4)),
     ])
-    row("5 any permutation would do", "random permutation − naive", *both("random_permutation", "naive"))
-    row("5 one-shot magnitude of B is as good", "B's magnitude − permuted", *both("b_magnitude", "permuted"))
-    row("5 B's own IMP mask is the ceiling", "B's IMP mask − permuted", *both("b_imp", "permuted"))
-    row("7 our matcher beats the paper's", "permuted − preset", *both("permuted", "permuted_paper"))
+    row(
+        "5 it takes the matched permutation",
+        "permuted − random permutation",
+        None,
+        *both("permuted", "random_permutation"),
+    )
+    row("5 B's own one-shot magnitude is worse", "permuted − B's magnitude", None, *both("permuted", "b_magnitude"))
+    row("5 B's own IMP mask is better", "B's IMP mask − permuted", None, *both("b_imp", "permuted"))
+    row("7 our matcher beats the paper's", "permuted − preset", None, *both("permuted", "permuted_paper"))
     columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
+    columns.append(Column("the paper, ResNet20 on CIFAR-10", signed=True))
     columns += [
         Column(f"{title}, {m.seeds} seeds", align="left")
         for title, m in (("MLP, digits", digits), ("Conv-4, Fashion-MNIST", conv4))
     ]
-    return Table(columns, rows)
+    return Table(
+        columns,
+        rows,
+        "The paper's numbers: width 1 at sparsity 0.90 and k = 25; growth from sparsity 0.80 to 0.97, from k = 0 to "
+        "25, and width 1 above 4",
+    )
 
 
 def comparison(cells: Cells, caption: str, methods: Sequence[str] = MAIN) -> Table:
@@ -220,6 +249,23 @@ def paper_table() -> Table:
     )
 
 
+def paper_when_table() -> Table:
+    """The paper's Table 15 at one sparsity: B matched after some epochs of its training."""
+    found = {
+        "not at all (naive)": ("naive", None),
+        **{f"after {epochs} epochs": ("permuted", epochs) for epochs in (5, 20, 50, 100, 200)},
+        "itself (LTH)": ("lth", None),
+    }
+    rows: list[list[Cell]] = []
+    for text, (name, at) in found.items():
+        number = published("cifar10", "resnet20", 1, name, 0.9, rewind="20ep", matched_at=at, source="Table 15")
+        assert number is not None
+        assert number.std is not None
+        rows.append([text, Estimate(number.value, number.std, number.n or 0).scaled(100)])
+    columns = [Column("matched to B", align="left"), Column("accuracy (%)", spread="std")]
+    return Table(columns, rows, "The paper: ResNet20×1, CIFAR-10, sparsity 0.90, k = 20, 200 epochs in all (Table 15)")
+
+
 def width_table(runs: Mapping[float, Cells]) -> Table:
     """A row per width and sparsity: what separates LTH from permuted and permuted from naive."""
     rows: list[list[Cell]] = [
@@ -238,7 +284,17 @@ def width_table(runs: Mapping[float, Cells]) -> Table:
     columns = [Column("width", align="left"), Column("sparsity")]
     columns += [Column(label_of(name), spread="std") for name in MAIN]
     columns += [Column("LTH − permuted"), Column("permuted − naive"), Column("gap closure")]
-    return Table(columns, rows, "Accuracies in %, mean ± sample standard deviation; differences with 95 % interval")
+    seeds = {
+        width: max(len(group["permuted"]) for group in cells.values() if "permuted" in group)
+        for width, cells in runs.items()
+    }
+    counts = ", ".join(f"{count} (width {width:g})" for width, count in seeds.items())
+    return Table(
+        columns,
+        rows,
+        "Accuracies in %, mean ± sample standard deviation; differences paired by seed, with 95 % interval; gap "
+        f"closure ± standard error; seeds: {counts}",
+    )
 
 
 def controls_table(measured: Measured, sparsity: float) -> Table:
@@ -255,7 +311,7 @@ def controls_table(measured: Measured, sparsity: float) -> Table:
     ]
     columns = [Column("mask", align="left"), Column("accuracy (%)", spread="std")]
     columns += [Column(f"minus {label_of(other)}") for other in _AGAINST]
-    return Table(columns, rows, f"Sparsity {sparsity_text(sparsity)}, means over rewind points")
+    return Table(columns, rows, f"Sparsity {sparsity_text(sparsity)}{_over_rewinds(measured)}")
 
 
 def matchers_table(measured: Measured, names: Mapping[str, str], head: str) -> Table:
@@ -275,7 +331,7 @@ def matchers_table(measured: Measured, names: Mapping[str, str], head: str) -> T
     ]
     columns = [Column(head, align="left"), Column("sparsity"), Column("accuracy (%)", spread="std")]
     columns += [Column("minus naive"), Column("minus permuted"), Column("gap closure")]
-    return Table(columns, rows)
+    return Table(columns, rows, _caption(measured).replace("difference paired", "differences paired"))
 
 
 def preset_table(measured: Measured) -> Table:
@@ -298,7 +354,7 @@ def preset_table(measured: Measured) -> Table:
     ]
     columns += [Column("ours − preset"), Column("better?", align="left")]
     columns += [Column("gap closure, ours"), Column("gap closure, preset")]
-    return Table(columns, rows, "Means over rewind points; differences paired by seed with 95 % interval")
+    return Table(columns, rows, f"Differences paired by seed with 95 % interval{_over_rewinds(measured)}")
 
 
 def paper_diversity_table() -> Table:
@@ -352,6 +408,10 @@ def _growth(measured: Measured) -> Estimate | None:
     return growth(measured.groups(sparsity=high), measured.groups(sparsity=low))
 
 
+def _over_rewinds(measured: Measured) -> str:
+    return ", means over rewind points" if len(measured.setting.rewinds) > 1 else ""
+
+
 def _caption(measured: Measured) -> str:
     return (
         f"Accuracies in %, mean ± sample standard deviation of {measured.seeds} seeds; difference paired by seed, with "
@@ -364,6 +424,18 @@ def _spread(groups: Sequence[Group], name: str) -> Cell:
     return spread_of(values).scaled(100) if values else None
 
 
+def _paper_gain(
+    name: str = "permuted", against: str = "naive", sparsity: float = 0.9, width: float = 1, rewind: str = _PAPER_REWIND
+) -> float:
+    """The paper's difference of two methods for ResNet20 on CIFAR-10, in points."""
+    ours, theirs = (
+        published("cifar10", "resnet20", width, method, sparsity, rewind=rewind) for method in (name, against)
+    )
+    assert ours is not None
+    assert theirs is not None
+    return 100 * (ours.value - theirs.value)
+
+
 def _published(arch: str, width: float, method: str, sparsity: float) -> Published | None:
     return published("cifar10", arch, width, method, sparsity, rewind=_PAPER_REWIND)
 
@@ -374,7 +446,7 @@ _WHEN = {
     "permuted_2ep": "after 2 epochs",
     "permuted_5ep": "after 5 epochs",
     "permuted_10ep": "after 10 epochs",
-    "permuted": "at the end, 20 epochs",
+    "permuted": "at the end",
     "lth": "itself (LTH)",
 }
 _IMAGES = {
@@ -382,7 +454,7 @@ _IMAGES = {
     "permuted_30_images": "30 images",
     "permuted_100_images": "100 images",
     "permuted_300_images": "300 images",
-    "permuted": "all 1,000 images",
+    "permuted": "all training images",
 }
 _ARCHS = {"resnet20": "ResNet20", "vgg11": "VGG11"}
 _CORRECTIONS = ("none", "repair", "bn_reset")

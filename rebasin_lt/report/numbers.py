@@ -12,6 +12,7 @@ from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.report.accuracy import runs_table
 from rebasin_lt.report.ledger import stages_table
+from rebasin_lt.report.setting import Setting
 from rebasin_lt.report.study_barriers import barrier_runs_table, curves_table
 from rebasin_lt.report.study_diversity import diversity_runs_table
 from rebasin_lt.report.study_overlap import KINDS, overlap_runs_table
@@ -48,23 +49,29 @@ def read_numbers(folder: Path) -> StudyOutcome:
     try:
         about = json.loads((folder / STUDY).read_text(encoding="utf-8"))
         outcome = StudyOutcome(str(about["title"]), dict(about["settings"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        Setting.of(outcome.settings)  # what a report takes from them is there as it expects it
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFileError(f"{folder / STUDY} does not hold the title and settings of a study: {error}") from error
-    outcome.stages.extend(_rows(folder / "ledger.csv", ("kind", "path", "epochs", "images", "done")))
-    outcome.dense.extend(_runs(folder, "dense", ("seed", "role")))
-    outcome.pruned.extend(_runs(folder, "pruned", ("seed", "role", "sparsity")))
-    outcome.sparse.extend(_runs(folder, "sparse", ("seed", "method", "sparsity", "rewind")))
+    outcome.stages.extend(_rows(folder / "ledger.csv", ("kind", "path", "done"), ("epochs", "images")))
+    runs: dict[str, list[Row]] = {"dense": outcome.dense, "pruned": outcome.pruned, "sparse": outcome.sparse}
+    for stage, run in _runs(folder / "accuracy.csv"):
+        runs[stage].append(run)
     outcome.barriers.extend(_barriers(folder))
     outcome.matches.extend(_matches(folder))
-    outcome.diversity.extend(_rows(folder / "diversity.csv", ("width", "setting", "accuracy", "ensemble")))
+    outcome.diversity.extend(_rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY))
     return outcome
 
 
-def _runs(folder: Path, stage: str, about: Sequence[str]) -> Iterator[Row]:
-    for row in _rows(folder / "accuracy.csv", ("stage", "width", *about, "top1", "top5")):
-        if row["stage"] == stage:
-            named = {"sparsity": "target"} if stage == "pruned" else {}
-            yield {named.get(name, name): row[name] for name in ("width", *about, "top1", "top5")}
+def _runs(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each run with its kind of stage."""
+    for row in _rows(path, ("stage", "width", "seed"), ("role", "method", "sparsity", "rewind", "top1", "top5")):
+        stage, about = row["stage"], ("width", "seed", *_ABOUT.get(row["stage"], ()))
+        empty = [name for name in about if row[name] is None]
+        if stage not in _ABOUT or empty:
+            why = f"a row of {stage} has no {empty[0]}" if empty else f"there is no stage {stage!r}"
+            raise BrokenFileError(f"{path} does not hold what a report writes: {why}")
+        named = {"sparsity": "target"} if stage == "pruned" else {}
+        yield stage, {named.get(name, name): row[name] for name in (*about, "top1", "top5")}
 
 
 def _barriers(folder: Path) -> Iterator[Row]:
@@ -74,6 +81,9 @@ def _barriers(folder: Path) -> Iterator[Row]:
         points.setdefault(tuple(point[name] for name in _LINE), []).append(point)
     for line in _rows(folder / "barriers.csv", (*_LINE, "loss_barrier", "error_barrier")):
         own = points.get(tuple(line[name] for name in _LINE), [])
+        if not own or own[-1]["alpha"] != 1:
+            named = ", ".join(f"{name} {line[name]}" for name in _LINE)
+            raise BrokenFileError(f"{folder / 'curves.csv'} does not hold all points of the line {named}")
         curve = {name: [point[column] for point in own] for name, column in _CURVE.items()}
         yield {**line, **curve}
 
@@ -88,16 +98,20 @@ def _matches(folder: Path) -> Iterator[Row]:
     yield from matches.values()
 
 
-def _rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
-    """The rows of a CSV file as text and numbers; None for an empty field."""
+def _rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV file as text and numbers; None for an empty field, which none of `needed` may be."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            missing = [name for name in (*needed, *optional) if name not in (reader.fieldnames or ())]
             if missing:
                 raise ValueError(f"there is no column {missing[0]}")
-            for row in reader:
-                yield {name: _value(name, text) for name, text in row.items()}
+            for texts in reader:
+                row = {name: _value(name, text) for name, text in texts.items()}
+                empty = [name for name in needed if row[name] is None]
+                if empty:
+                    raise ValueError(f"line {reader.line_num} has no {empty[0]}")
+                yield row
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise BrokenFileError(f"{path} does not hold what a report writes: {error}") from error
 
@@ -108,6 +122,8 @@ def _value(name: str, text: str | None) -> Any:
     return None if text == "" else _READ.get(name, float)(text)
 
 
+_ABOUT = {"dense": ("role",), "pruned": ("role", "sparsity"), "sparse": ("method", "sparsity", "rewind")}
+_DIVERSITY = ("sparsity", "rewind", "accuracy_std", "ensemble", "disagreement", "kl", "js")
 _LINE = ("width", "seed", "matcher", "split", "correction", "when")
 _MATCH = ("width", "seed", "matcher")
 _CURVE = {"alphas": "alpha", "loss": "loss", "error": "error"}

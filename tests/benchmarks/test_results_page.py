@@ -10,16 +10,18 @@ import pytest
 
 from benchmarks.results_page import collect as collecting
 from benchmarks.results_page import page
+from benchmarks.results_page.claims import barrier_fall, verdict, width_table
 from benchmarks.results_page.collect import collect_numbers, results_studies
 from benchmarks.results_page.measured import Measured, gains, growth
 from benchmarks.results_page.values import value
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.numbers import write_numbers
+from rebasin_lt.report.statistics import Estimate
 from rebasin_lt.study.outcome import StudyOutcome
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-NAMES = r"ResNet\d+|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
+NAMES = r"ResNet\d+|VGG\d+|claim \d|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
 """What holds a digit and is no measurement."""
 CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
 
@@ -56,11 +58,21 @@ def test_no_number_is_written_by_hand(name) -> None:
 def test_every_study_of_the_page_is_complete() -> None:
     assert sorted(path.name for path in (DOCS / "results").iterdir() if path.is_dir()) == results_studies()
     for name in results_studies():
-        outcome = Measured.read(DOCS / "results" / name).outcome
-        assert all(stage["done"] for stage in outcome.stages)
+        measured = Measured.read(DOCS / "results" / name)
+        assert all(stage["done"] for stage in measured.outcome.stages)
+        assert_whole(measured)
         assert f"\n#   rebasin-lt study --config results/{name}.yaml\n" in (
             ROOT / "configs" / "results" / f"{name}.yaml"
         ).read_text(encoding="utf-8")
+
+
+def assert_whole(measured: Measured) -> None:
+    """Every cell has every method with every seed: means over rewind points are then over the same ones."""
+    seeds, methods = set(measured.outcome.settings["seeds"]), set(measured.outcome.settings["methods"])
+    for width, cells in measured.runs.items():
+        for place, group in cells.items():
+            assert set(group) == methods, (measured.name, width, place)
+            assert all(set(own) == seeds for own in group.values()), (measured.name, width, place)
 
 
 def outcome(done: bool = True) -> StudyOutcome:
@@ -87,6 +99,47 @@ def test_gains_and_their_growth_are_paired_by_seed() -> None:
     more = growth(high, low)
     assert more is not None
     assert (more.value, more.error, more.count) == pytest.approx((0.04, 0.01, 2))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(1.0, 0.1, 10), "yes"),
+        (Estimate(-1.0, 0.1, 10), "no, the other way round"),
+        (Estimate(1.0, 0.5, 10), "cannot tell"),  # 2 standard errors: t is 2.26 with ten seeds
+        (Estimate(-1.0, 0.5, 10), "cannot tell"),
+        (Estimate(1.0, float("nan"), 1), "not measured"),
+        (None, "not measured"),
+    ],
+)
+def test_a_verdict_is_said_where_the_interval_leaves_out_0(estimate, text) -> None:
+    assert verdict(estimate) == text
+
+
+def test_the_barrier_falls_by_what_its_test_images_say_before_and_after() -> None:
+    lines = [
+        {
+            "width": 1.0, "seed": seed, "matcher": matcher, "split": split, "correction": correction, "when": when,
+            "loss_barrier": barrier + seed,
+        }
+        for seed in (0, 1)
+        for split, matcher, correction, when, barrier in [
+            ("test", "permuted", "none", "before", 2.0 + seed),
+            ("test", "permuted", "none", "after", 0.5),
+            ("test", "permuted", "repair", "after", 9.0),
+            ("train", "permuted", "none", "after", 9.0),
+            ("test", "permuted_paper", "none", "after", 9.0),
+        ]
+    ]  # fmt: skip
+    fall = barrier_fall(Measured("lines", StudyOutcome("lines", {}, barriers=lines)), "none")
+    assert fall is not None
+    assert (fall.value, fall.error, fall.count) == pytest.approx((2.0, 0.5, 2))
+
+
+def test_a_table_by_width_says_how_many_seeds_each_width_has() -> None:
+    cells = MEASURED.cells()
+    fewer = {place: {name: {0: own[0]} for name, own in group.items()} for place, group in cells.items()}
+    assert width_table({0.5: fewer, 1.0: cells}).caption.endswith("; seeds: 1 (width 0.5), 2 (width 1)")
 
 
 @pytest.mark.parametrize(

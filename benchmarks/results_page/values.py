@@ -20,6 +20,7 @@ def value(studies: Mapping[str, Measured], words: str) -> str:
     - `gain STUDY METHOD AGAINST SPARSITY [REWIND]`: points with the 95 % interval; `points …`: without
     - `closure STUDY METHOD SPARSITY [REWIND]`: gap closure ± standard error
     - `accuracy STUDY METHOD SPARSITY [REWIND]`: %, mean over seeds
+    - `ensemble STUDY SETTING SPARSITY`: %, of one ensemble
     - `dense STUDY`: %, mean over A and B of all seeds; `seeds STUDY`: how many
 
     A sparsity may be `all`; without a rewind moment, means over all of them. Raises ValueError for other words.
@@ -59,6 +60,14 @@ def _accuracy(measured: Measured, width: float | None, words: Sequence[str]) -> 
     return _POINTS.text(100 * mean(list(values.values())))
 
 
+def _ensemble(measured: Measured, width: float | None, words: Sequence[str]) -> str:
+    setting, sparsity = words[0], float(words[1])
+    found = [one for one in measured.outcome.diversity if (one["setting"], one["sparsity"]) == (setting, sparsity)]
+    if len(found) != 1:
+        raise ValueError(f"{measured.name} has {len(found)} ensembles {setting} at sparsity {sparsity:g}, expected one")
+    return _POINTS.text(100 * found[0]["ensemble"])
+
+
 def _dense(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return _POINTS.text(100 * mean(measured.dense(width)))
 
@@ -72,6 +81,7 @@ _KINDS = {
     "points": _points,
     "closure": _closure,
     "accuracy": _accuracy,
+    "ensemble": _ensemble,
     "dense": _dense,
     "seeds": _seeds,
 }

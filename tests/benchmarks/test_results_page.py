@@ -75,6 +75,9 @@ def assert_whole(measured: Measured) -> None:
             assert all(set(own) == seeds for own in group.values()), (measured.name, width, place)
 
 
+MEMBERS = {"accuracy": 0.95, "accuracy_std": 0.01, "disagreement": 0.1, "kl": 0.1, "js": 0.02}
+
+
 def outcome(done: bool = True) -> StudyOutcome:
     """Two seeds, two sparsities: permuting gains 1 point at the lower, 4 and 6 at the higher."""
     gained = {0.9: (0.01, 0.01), 0.95: (0.04, 0.06)}
@@ -87,7 +90,9 @@ def outcome(done: bool = True) -> StudyOutcome:
     dense = [{"width": 1.0, "seed": seed, "role": "a", "top1": 0.95, "top5": None} for seed in (0, 1)]
     stages = [{"kind": "dense", "path": "width=1/seed=0/dense_a", "epochs": 1, "images": 10, "done": done}]
     recipe = {"data": {"name": "digits"}, "network": {"arch": "mlp"}, "rewinds": ["1ep"]}
-    return StudyOutcome("two seeds", {"seeds": [0, 1], "recipe": recipe}, stages, dense, sparse=sparse)
+    ensemble = {"width": 1.0, "sparsity": 0.9, "rewind": "1ep", "setting": "lth", "members": 2, "ensemble": 0.97}
+    settings = {"seeds": [0, 1], "recipe": recipe}
+    return StudyOutcome("two seeds", settings, stages, dense, sparse=sparse, diversity=[ensemble | MEMBERS])
 
 
 MEASURED = Measured("two", outcome())
@@ -149,6 +154,7 @@ def test_a_table_by_width_says_how_many_seeds_each_width_has() -> None:
         ("points two permuted naive all 1ep", "3.0"),
         ("closure two permuted 0.9", "0.10 ± 0.00"),
         ("accuracy two naive 0.9", "80.5"),
+        ("ensemble two lth 0.9", "97.0"),
         ("dense two", "95.0"),
         ("seeds two:1", "2"),
     ],
@@ -161,9 +167,12 @@ def test_an_interval_stands_beside_a_gain() -> None:
     assert value({"two": MEASURED}, "gain two permuted naive 0.95") == "+5.00 [−7.71, +17.71]"
 
 
-@pytest.mark.parametrize("words", ["mean two permuted", "gain three permuted naive 0.9", "gain two permuted naive 0.8"])
+@pytest.mark.parametrize(
+    "words",
+    ["mean two permuted", "gain three permuted naive 0.9", "gain two permuted naive 0.8", "ensemble two lth 0.8"],
+)
 def test_a_sentence_that_names_none_is_refused(words) -> None:
-    with pytest.raises(ValueError, match="names no number|has no cell"):
+    with pytest.raises(ValueError, match="names no number|has no cell|has 0 ensembles"):
         value({"two": MEASURED}, words)
 
 

@@ -137,9 +137,6 @@ def verdicts_table(studies: Studies) -> Table:
     def both(name: str, against: str) -> list[Estimate | None]:
         return [difference(measured.groups(), name, against) for measured in (digits, conv4)]
 
-    def later(rewinds: Sequence[str]) -> Estimate | None:
-        return growth(digits.groups(rewind=rewinds[-1]), digits.groups(rewind=rewinds[0]))
-
     rewinds = [rewind for rewind in digits.setting.rewinds if rewind != "0it"]  # where the paper never trains from
     wider, narrower = (list(by_width[width].values()) for width in (wide, narrow))
     shrinks = growth(narrower, wider, "lth", "permuted")
@@ -154,7 +151,7 @@ def verdicts_table(studies: Studies) -> Table:
         "1 more so the later the rewind point",
         f"growth from {rewinds[0]} to {rewinds[-1]}",
         _paper_gain() - _paper_gain(rewind="1ep"),
-        later(rewinds),
+        growth(digits.groups(rewind=rewinds[-1]), digits.groups(rewind=rewinds[0])),
     )
     row(
         "2 wider networks lose less to LTH",
@@ -210,15 +207,9 @@ def comparison(cells: Cells, caption: str, methods: Sequence[str] = MAIN) -> Tab
 
 def growth_table(measured: Measured) -> Table:
     """How much more permuting gains at the last sparsity and rewind point than at the first."""
-    sparsities, rewinds = measured.sparsities, measured.setting.rewinds
-    rows: list[list[Cell]] = []
-    if len(sparsities) > 1:
-        more = growth(measured.groups(sparsity=sparsities[-1]), measured.groups(sparsity=sparsities[0]))
-        rows.append([
-            f"from sparsity {sparsity_text(sparsities[0])} to {sparsity_text(sparsities[-1])}",
-            *_judged(more),
-        ])
-    for low, high in itertools.pairwise(rewinds):
+    low, *_, high = map(sparsity_text, measured.sparsities)
+    rows: list[list[Cell]] = [[f"from sparsity {low} to {high}", *_judged(_growth(measured))]]
+    for low, high in itertools.pairwise(measured.setting.rewinds):
         more = growth(measured.groups(rewind=high), measured.groups(rewind=low))
         rows.append([f"from rewind point {low} to {high}", *_judged(more)])
     columns = [Column("permuted − naive grows", align="left"), Column("by (points)"), Column("does it?", align="left")]
@@ -331,7 +322,7 @@ def matchers_table(measured: Measured, names: Mapping[str, str], head: str) -> T
     ]
     columns = [Column(head, align="left"), Column("sparsity"), Column("accuracy (%)", spread="std")]
     columns += [Column("minus naive"), Column("minus permuted"), Column("gap closure")]
-    return Table(columns, rows, _caption(measured).replace("difference paired", "differences paired"))
+    return Table(columns, rows, _caption(measured))
 
 
 def preset_table(measured: Measured) -> Table:
@@ -414,8 +405,8 @@ def _over_rewinds(measured: Measured) -> str:
 
 def _caption(measured: Measured) -> str:
     return (
-        f"Accuracies in %, mean ± sample standard deviation of {measured.seeds} seeds; difference paired by seed, with "
-        "95 % interval; gap closure ± standard error"
+        f"Accuracies in %, mean ± sample standard deviation of {measured.seeds} seeds; differences paired by seed, "
+        "with 95 % interval; gap closure ± standard error"
     )
 
 

@@ -17,11 +17,11 @@ _ALL = "all"
 def value(studies: Mapping[str, Measured], words: str) -> str:
     """What a sentence names: a kind of number, a study (`NAME` or `NAME:WIDTH`), methods, a sparsity, a rewind moment.
 
-    - `gain STUDY METHOD AGAINST SPARSITY [REWIND]`: points with the 95 % interval; `points …`: without
+    - `gain STUDY METHOD AGAINST SPARSITY [REWIND]`: points with the 95 % interval
     - `closure STUDY METHOD SPARSITY [REWIND]`: gap closure ± standard error
     - `accuracy STUDY METHOD SPARSITY [REWIND]`: %, mean over seeds
     - `ensemble STUDY SETTING SPARSITY`: %, of one ensemble
-    - `dense STUDY`: %, mean over A and B of all seeds; `seeds STUDY`: how many
+    - `dense STUDY`: %, mean over A and B of all seeds
 
     A sparsity may be `all`; without a rewind moment, means over all of them. Raises ValueError for other words.
     """
@@ -46,11 +46,6 @@ def _gain(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return str(with_interval(difference(_groups(measured, width, words[2:]), *words[:2])))
 
 
-def _points(measured: Measured, width: float | None, words: Sequence[str]) -> str:
-    found = difference(_groups(measured, width, words[2:]), *words[:2])
-    return _POINTS.text(None if found is None else 100 * found.value)
-
-
 def _closure(measured: Measured, width: float | None, words: Sequence[str]) -> str:
     return _RATIO.text(closure(_groups(measured, width, words[1:]), words[0]))
 
@@ -72,16 +67,10 @@ def _dense(measured: Measured, width: float | None, words: Sequence[str]) -> str
     return _POINTS.text(100 * mean(measured.dense(width)))
 
 
-def _seeds(measured: Measured, width: float | None, words: Sequence[str]) -> str:
-    return str(measured.seeds)
-
-
 _KINDS = {
     "gain": _gain,
-    "points": _points,
     "closure": _closure,
     "accuracy": _accuracy,
     "ensemble": _ensemble,
     "dense": _dense,
-    "seeds": _seeds,
 }

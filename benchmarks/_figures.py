@@ -92,10 +92,10 @@ def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **
     Those of a GPU go into `MODULE-cuda.json`, beside those of the CPU.
     """
     described = {**machine(str(getattr(given, "device", "cpu"))), **about}
-    content = {"made_by": f"python -m benchmarks.{module}", "about": described}
+    content: dict[str, Any] = {"made_by": f"python -m benchmarks.{module}", "about": described}
     name = module if described["device"] == "cpu" else f"{module}-cuda"
     write_json(given.out / f"{name}.json", {**content, "figures": [asdict(figure) for figure in figures]})
-    text = f"{table([(module, figure) for figure in figures])}\n\n{_sentence(module, described)}\n"
+    text = f"{table([(name, figure) for figure in figures])}\n\n{_sentence(name, content)}\n"
     write_text(given.out / f"{name}.md", text)
     print(text)
     if given.page:
@@ -104,15 +104,17 @@ def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **
 
 
 def page_text(folder: Path) -> str:
-    """The table of all benchmarks that have results in the folder, and a line on how each was measured."""
+    """The table of all benchmarks that have results in the folder, and a line on how each was measured.
+
+    Beside `MODULE.json`, those of other machines that were given a name: `MODULE-cuda.json`, `MODULE-bf16.json`.
+    """
     rows, sentences = [], []
     for module in ORDER:
-        for path in (folder / f"{module}.json", folder / f"{module}-cuda.json"):
-            if not path.is_file():
-                continue
-            content = json.loads(path.read_text(encoding="utf-8"))
-            rows += [(module, Figure(**figure)) for figure in content["figures"]]
-            sentences.append(f"- {_sentence(module, content['about'])}")
+        for path in (folder / f"{module}.json", *sorted(folder.glob(f"{module}-*.json"))):
+            if path.is_file():
+                content = json.loads(path.read_text(encoding="utf-8"))
+                rows += [(path.stem, Figure(**figure)) for figure in content["figures"]]
+                sentences.append(f"- {_sentence(path.stem, content)}")
     return "\n".join([table(rows), "", *sentences])
 
 
@@ -137,7 +139,7 @@ def table(rows: Sequence[tuple[str, Figure]]) -> str:
 def machine(device: str) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
-        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "load": round(os.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
@@ -150,8 +152,9 @@ def _measured(figure: Figure) -> str:
     return f"{texts[0]} {figure.unit} ({texts[1]} to {texts[2]})"
 
 
-def _sentence(module: str, about: Mapping[str, Any]) -> str:
-    return f"`python -m benchmarks.{module}`: " + "; ".join(f"{name} {value}" for name, value in about.items()) + "."
+def _sentence(name: str, content: Mapping[str, Any]) -> str:
+    about = "; ".join(f"{key} {value}" for key, value in content["about"].items())
+    return f"{name}, by `{content['made_by']}`: {about}."
 
 
 def _cpu() -> str:

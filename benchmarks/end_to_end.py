@@ -7,8 +7,11 @@
 ResNet20 under a mask of 90 % sparsity on synthetic images of CIFAR's size. The reference is `_paper_training.py`:
 torchvision's pipeline (`--workers` processes), `.item()` in every step, torch's pruning hooks, the published check of
 gradients. Ours is the Trainer with data in memory, the callbacks of a study's run, and what a YAML may choose:
-channels_last, bf16 and, with `--compile`, compiling (minutes); that once more with the network in CUDA graphs. Sides
-take turns; a round of either is `--steps` steps (a share of them for wider networks) after three that are not timed.
+channels_last, bf16 (on CPUs that have instructions for it) and, with `--compile`, compiling (minutes); that once more
+with the network in CUDA graphs. Every side has a process of its own, and they take turns; a round of either is
+`--steps` steps (a share of them for wider networks) after three that are not timed. A CPU is measured twice: one
+thread, by the processor's time and without loader processes; and all cores, by the clock on the wall, with as many
+loader processes as cores. What share of one thread's time convolutions take is measured too: no loop can save that.
 Accuracy is on digits without flips, `--seeds` runs of either, paired by initialisation and mask; batches are drawn
 anew. On a GPU: `--device cuda --widths 1,4,8,16 --steps 200 --workers 8 --compile`, which also gives images per second
 and compares them with half of what the arithmetic would allow.
@@ -17,7 +20,13 @@ and compares them with half of what the arithmetic would allow.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,9 +35,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from benchmarks._arithmetic import ConvolutionShare
 from benchmarks._figures import Figure, now, options, ratios, record, spread
 from benchmarks._paper_training import accuracy, prune_, train_as_published
 from benchmarks.data_path import pil_loader, synthetic
+from rebasin_lt.host_memory import keep_freed_memory
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
@@ -59,6 +70,31 @@ COMPILED: dict[str, dict[str, Any]] = {
     "channels last, bf16, compiled, CUDA graphs": OURS[FASTEST] | {"compile": "reduce-overhead"},
 }
 """`compile: true`, and torch's mode that launches forward and backward pass as a graph each."""
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run has to itself: so many threads, and processes of the reference's loader."""
+
+    device: str
+    threads: int = 1
+    workers: int = 0
+
+    @property
+    def name(self) -> str:
+        return "" if self.device != "cpu" else ", one thread" if self.threads == 1 else ", all cores"
+
+    def now(self) -> float:
+        """Seconds of the processor for one thread, else on the wall."""
+        return time.perf_counter() if self.threads > 1 else now(self.device)
+
+
+def choices(device: str, compiled: bool = False) -> dict[str, dict[str, Any]]:
+    """Ours that are measured on a device. Without instructions for it, bf16 takes a CPU ten times as long."""
+    slow = device == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"
+    found = OURS | (COMPILED if compiled else {})
+    return {name: how for name, how in found.items() if not (slow and how["precision"] == "bf16-mixed")}
 
 
 class Pixels(ImageData):
@@ -149,13 +185,13 @@ class Clock:
     In between, a GPU is not waited for.
     """
 
-    def __init__(self, device: str, steps: int) -> None:
-        self.device, self.steps = device, steps
+    def __init__(self, place: Place, steps: int) -> None:
+        self.place, self.steps = place, steps
         self.calls, self.times = 0, list[float]()
 
     def __call__(self) -> None:
         if self.begins or self.ends:
-            self.times.append(now(self.device))
+            self.times.append(self.place.now())
         self.calls += 1
 
     @property
@@ -177,57 +213,108 @@ class Clock:
         return (ended - begun) / self.steps
 
 
-def speed(given: argparse.Namespace, width: float) -> list[Figure]:
-    """Images per second, sides by turns."""
-    steps = max(1, round(given.steps / max(1, width)))
-    pixels, labels = synthetic(given.batch * Clock(given.device, steps).batches)
-    choices = OURS | COMPILED if given.compile else OURS
-    seconds: dict[str, list[float]] = {name: [] for name in ("reference", *choices)}
-    for _ in range(given.rounds):
-        for name in seconds:
-            clock, data = Clock(given.device, steps), Pixels(pixels, labels, given.batch)
-            if name == "reference":
-                train_theirs(data, 0, width, 1, given.device, given.workers, clock)
-            else:
-                train_ours(data, 0, width, 1, given.device, choices[name], clock)
-            seconds[name].append(clock.seconds())
-    return speed_figures(seconds, width, given.batch, given.device)
+def step_seconds(how: Mapping[str, Any] | None, width: float, batch: int, steps: int, place: Place) -> float:
+    """Seconds of a step of ours, or of the reference where `how` is None, in this process.
+
+    The reference's loader has more images than are trained on in that time, so that its processes never idle.
+    """
+    torch.set_num_threads(place.threads)
+    clock = Clock(place, steps)
+    ahead = 2 * place.workers if how is None else 0
+    data = Pixels(*synthetic(batch * (clock.batches + ahead)), batch)
+    if how is None:
+        train_theirs(data, 0, width, 1, place.device, place.workers, clock)
+    else:
+        train_ours(data, 0, width, 1, place.device, how, clock)
+    return clock.seconds()
 
 
-def speed_figures(seconds: dict[str, list[float]], width: float, batch: int, device: str) -> list[Figure]:
+@contextmanager
+def processes(sides: Mapping[str, Any]) -> Iterator[dict[str, Executor]]:
+    """A process for every side; ours keep their memory, as those of the command line do."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(
+                ProcessPoolExecutor(1, get_context("spawn"), None if name == REFERENCE else keep_freed_memory)
+            )
+            for name in sides
+        }
+
+
+def speed(given: argparse.Namespace) -> list[Figure]:
+    """Images per second, sides by turns, at every width and place."""
+    places = [Place(given.device, 1, given.workers)]
+    if given.device == "cpu" and (cores := os.cpu_count() or 1) > 1:
+        places.append(Place("cpu", cores, cores))
+    sides = {REFERENCE: None, **choices(given.device, given.compile)}
+    figures = []
+    with processes(sides) as run:
+        for width in map(float, given.widths.split(",")):
+            for place in places:
+                settings = (width, given.batch, max(1, round(given.steps / max(1, width))), place)
+                seconds: dict[str, list[float]] = {name: [] for name in sides}
+                for _ in range(given.rounds):
+                    for name, how in sides.items():
+                        seconds[name].append(run[name].submit(step_seconds, how, *settings).result())
+                figures += speed_figures(seconds, width, given.batch, place)
+    return figures
+
+
+def speed_figures(seconds: Mapping[str, Sequence[float]], width: float, batch: int, place: Place) -> list[Figure]:
     """Seconds of a step, by side, as figures: the quickest of ours has the limit, on a GPU in images per second too."""
-    reference, subject = seconds["reference"], f"training images per second, ResNet20×{width:g}"
-    ours = {name: values for name, values in seconds.items() if name != "reference"}
+    reference, subject = seconds[REFERENCE], f"training images per second, ResNet20×{width:g}{place.name}"
+    ours = {name: values for name, values in seconds.items() if name != REFERENCE}
     quickest = min(ours, key=lambda name: median(ours[name]))
-    limit = "≥ 1.5" if device == "cpu" else "≥ 5" if width == 1 else ""
+    limit = "≥ 1.5" if place.device == "cpu" else "≥ 5" if width == 1 else ""
     figures = [
         Figure(subject, name, "the paper's loop", ratios(reference, values), limit if name == quickest else "")
         for name, values in ours.items()
     ]
-    if device != "cpu":
+    if place.device != "cpu":
         least = f"≥ {HALF_ROOFLINE[int(width)]:,}" if width in HALF_ROOFLINE else ""
         rates = spread([batch / value for value in ours[quickest]])
         figures.append(Figure(subject, quickest, "", rates, least, "images/s"))
     return figures
 
 
+def arithmetic(given: argparse.Namespace) -> list[Figure]:
+    """Convolutions' share of ours on one thread of a CPU."""
+    if given.device != "cpu":
+        return []
+    name, how = list(choices("cpu").items())[-1]
+    width, shares = float(given.widths.split(",")[0]), []
+    with processes({name: how}) as run:
+        for _ in range(given.rounds):
+            shares.append(run[name].submit(convolution_share, how, width, given.batch, given.steps).result())
+    return [Figure(f"convolutions' share of a step, ResNet20×{width:g}, one thread", name, "", spread(shares), "", "%")]
+
+
+def convolution_share(how: Mapping[str, Any], width: float, batch: int, steps: int) -> float:
+    """Percentage of ours, in this process."""
+    torch.set_num_threads(1)
+    share = ConvolutionShare(WARM_UP, WARM_UP + steps)
+    train_ours(Pixels(*synthetic(batch * (WARM_UP + steps + 1)), batch), 0, width, 1, "cpu", how, share)
+    return share.percent()
+
+
 def parity(given: argparse.Namespace) -> list[Figure]:
     """Test accuracy less the reference's in percentage points, over seeds."""
     train, test = digits()
+    name, how = list(choices(given.device).items())[-1]
     plain = list(test.test_dataloader())
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
     for seed in range(given.seeds):
         arguments = (seed, 0.5, given.epochs, given.device)
         theirs = train_theirs(train, *arguments, 0, lambda: None)
         train.seed = seed
-        ours = train_ours(train, *arguments, OURS[FASTEST], lambda: None)
+        ours = train_ours(train, *arguments, how, lambda: None)
         found["theirs"].append(accuracy(theirs.net.cpu(), plain))
         found["ours"].append(accuracy(ours.net.cpu(), plain))
     differences = [a - b for a, b in zip(found["ours"], found["theirs"], strict=True)]
     return [
-        Figure("test accuracy on digits", FASTEST, "", spread(found["ours"]), "", "%"),
+        Figure("test accuracy on digits", name, "", spread(found["ours"]), "", "%"),
         Figure("test accuracy on digits", "", "the paper's loop", spread(found["theirs"]), "", "%"),
-        Figure("their difference, by seed", FASTEST, "the paper's loop", spread(differences), "", "points"),
+        Figure("their difference, by seed", name, "the paper's loop", spread(differences), "", "points"),
     ]
 
 
@@ -257,9 +344,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of those")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    figures = [figure for width in given.widths.split(",") for figure in speed(given, float(width))]
+    figures = speed(given)
     settings = ("batch", "steps", "rounds", "workers", "compile", "seeds", "epochs")
-    record("end_to_end", given, [*figures, *parity(given)], **{name: getattr(given, name) for name in settings})
+    record(
+        "end_to_end",
+        given,
+        [*figures, *arithmetic(given), *parity(given)],
+        **{name: getattr(given, name) for name in settings},
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks._figures import Figure, options, ratios, record, spread
 from benchmarks.data_path import synthetic
-from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, train_ours, train_theirs
+from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, Place, train_ours, train_theirs
 
 CHOICES = OURS | dict(list(COMPILED.items())[:1])  # ResNet50's launches take no time beside its arithmetic
 ROUNDS = 3
@@ -37,7 +37,7 @@ def runs_at_once(given: argparse.Namespace) -> list[Figure]:
     seconds: dict[int, list[float]] = {int(runs): [] for runs in given.runs.split(",")}
     batch = batch_size("resnet20", given.device)
     for _ in range(ROUNDS):
-        clock = Clock(given.device, given.steps)
+        clock = Clock(Place(given.device), given.steps)
         data = Pixels(*synthetic(batch * clock.batches), batch)
         train_theirs(data, 0, given.width, 1, given.device, given.workers, clock)
         theirs.append(clock.seconds())
@@ -80,7 +80,7 @@ def at_once(runs: int, given: argparse.Namespace) -> float:
 
 def one_run(given: argparse.Namespace) -> None:
     """What each of several processes does."""
-    batch, clock = batch_size("resnet20", given.device), Meeting(given.device, given.steps)
+    batch, clock = batch_size("resnet20", given.device), Meeting(Place(given.device), given.steps)
     data = Pixels(*synthetic(batch * clock.batches), batch)
     train_ours(data, 0, given.width, 1, given.device, OURS[FASTEST], clock)
 
@@ -102,10 +102,10 @@ def resnet50(given: argparse.Namespace) -> list[Figure]:
     """Every choice against none, and images per second of the quickest in bf16."""
     batch, steps = batch_size("resnet50", given.device), max(1, given.steps // 10)
     seconds: dict[str, list[float]] = {name: [] for name in CHOICES}
-    pixels, labels = synthetic(batch * Clock(given.device, steps).batches, given.size)
+    pixels, labels = synthetic(batch * Clock(Place(given.device), steps).batches, given.size)
     for _ in range(ROUNDS):
         for name, how in CHOICES.items():
-            clock = Clock(given.device, steps)
+            clock = Clock(Place(given.device), steps)
             train_ours(Pixels(pixels, labels, batch, given.size // 8), 0, 1, 1, given.device, how, clock, "resnet50")
             seconds[name].append(clock.seconds())
     subject, base, *others = f"training images per second, ResNet50, {given.size}×{given.size}", *CHOICES

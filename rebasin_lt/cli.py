@@ -28,6 +28,7 @@ from rebasin_lt.commands.symmetry import symmetry
 from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.folder_lock import release_all
+from rebasin_lt.host_memory import keep_freed_memory
 from rebasin_lt.stop_request import stop_request
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 75 terminated, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    keep_freed_memory()
     arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
     try:
         arguments = with_configs_found(arguments)

@@ -33,6 +33,7 @@ TIERS = {
     "status_table": 0,
     "files": 0,
     "folder_lock": 0,
+    "host_memory": 0,
     "config_files": 0,
     "moment": 0,
     "progress_line": 0,

@@ -16,6 +16,7 @@ from typing import Any
 
 from rebasin_lt.errors import Preempted
 from rebasin_lt.files import write_json
+from rebasin_lt.host_memory import keep_freed_memory
 from rebasin_lt.stop_request import stop_request
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.plan import Stage, plan
@@ -26,6 +27,7 @@ TRAINING = ("dense", "imp", "sparse")
 
 def main(folder: Path, tasks: Path, index: int) -> int:
     """Do every stage of the task that is not done; returns the exit code."""
+    keep_freed_memory()
     stages = plan(read_study(folder))
     rank, code = int(os.environ.get("SLURM_PROCID", "0")), 0
     with stop_request:

@@ -18,6 +18,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from rebasin_lt.host_memory import keep_freed_memory
+
 ANSWERS = "REBASIN_LT_ANSWERS"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Sums are rounded in another order by another number of threads, so whoever launches says how many."""
@@ -30,6 +32,7 @@ def log_file(folder: Path, stage: str) -> Path:
 
 def main(folder: Path) -> None:
     """Do what is asked for until the input ends."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's business
     queue: SimpleQueue[str | None] = SimpleQueue()
     busy = threading.Event()

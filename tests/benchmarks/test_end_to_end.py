@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -11,9 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from benchmarks import end_to_end
+from benchmarks._arithmetic import ConvolutionShare
 from benchmarks._host_reads import HostReads
 from benchmarks._paper_training import check_sparse_gradients, prune_, train_as_published
-from benchmarks.end_to_end import LEARNING_RATE, main, new_classifier
+from benchmarks.end_to_end import LEARNING_RATE, Place, main, new_classifier
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
@@ -56,29 +58,67 @@ def test_the_published_check_reads_every_gradient_and_compares_nothing() -> None
     assert reads.names == {"_local_scalar_dense": 2}
 
 
+GPU = Place("cuda")
 MEASURED = {"reference": [8.0, 6.0], "float32": [4.0, 2.0], "channels last, bf16": [1.0, 2.0]}
 
 
 def test_the_quickest_has_the_limit_and_on_a_gpu_its_images_per_second() -> None:
-    *ratios, rate = end_to_end.speed_figures(MEASURED, 1, 128, "cuda")
+    *ratios, rate = end_to_end.speed_figures(MEASURED, 1, 128, GPU)
     assert [(figure.ours, figure.limit) for figure in ratios] == [("float32", ""), ("channels last, bf16", "≥ 5")]
     assert ratios[1].measured == [5.5, 3.0, 8.0]
     assert (rate.ours, rate.measured, rate.limit, rate.unit) == ("channels last, bf16", [96, 64, 128], "", "images/s")
     for width, least in ((4.0, "≥ 49,000"), (8.0, "≥ 12,250"), (16.0, "≥ 3,050")):
-        *ratios, rate = end_to_end.speed_figures(MEASURED, width, 128, "cuda")
+        *ratios, rate = end_to_end.speed_figures(MEASURED, width, 128, GPU)
         assert [figure.limit for figure in ratios] == ["", ""]
         assert rate.limit == least
-    assert [figure.limit for figure in end_to_end.speed_figures(MEASURED, 1, 128, "cpu")] == ["", "≥ 1.5"]
+    assert [figure.limit for figure in end_to_end.speed_figures(MEASURED, 1, 128, Place("cpu"))] == ["", "≥ 1.5"]
 
 
-def test_main_compares_every_side(tmp_path, monkeypatch) -> None:
+def test_main_compares_every_side_on_one_thread_and_on_all_cores(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(end_to_end, "digits", lambda: [end_to_end.Pixels(*small, 4, 1) for small in [toy()] * 2])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     settings = ["--rounds", "1", "--steps", "1", "--batch", "2", "--widths", "0.25", "--seeds", "1", "--epochs", "1"]
     main([*settings, "--out", str(tmp_path)])
     figures = json.loads((tmp_path / "end_to_end.json").read_text())["figures"]
-    assert [figure["ours"] for figure in figures[: len(end_to_end.OURS)]] == list(end_to_end.OURS)
-    assert all(figure["measured"][0] > 0 for figure in figures[: len(end_to_end.OURS)])
+    ours = list(end_to_end.choices("cpu"))
+    speeds = figures[: 2 * len(ours)]
+    assert [figure["ours"] for figure in speeds] == ours * 2
+    assert [figure["figure"].rpartition(", ")[2] for figure in speeds] == [
+        *["one thread"] * len(ours),
+        *["all cores"] * len(ours),
+    ]
+    assert all(figure["measured"][0] > 0 for figure in speeds)
+    assert 0 < figures[2 * len(ours)]["measured"][0] < 100  # convolutions
     assert all(abs(figure["measured"][0]) <= 100 for figure in figures)
+
+
+def test_a_cpu_without_instructions_for_bf16_is_not_asked_to_use_it(monkeypatch) -> None:
+    for capability, bf16 in (("AVX2", False), ("AVX512", True)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        assert any("bf16" in name for name in end_to_end.choices("cpu", compiled=True)) is bf16
+    assert list(end_to_end.choices("cuda", compiled=True)) == [*end_to_end.OURS, *end_to_end.COMPILED]
+
+
+def test_the_reference_has_more_images_than_it_trains_on_so_that_its_loader_never_idles(monkeypatch) -> None:
+    seen = {}
+    monkeypatch.setattr(end_to_end, "train_theirs", lambda data, *rest: seen.update(theirs=len(data.pixels), rest=rest))
+    monkeypatch.setattr(end_to_end, "train_ours", lambda data, *rest: seen.update(ours=len(data.pixels)))
+    monkeypatch.setattr(end_to_end.Clock, "seconds", lambda clock: float(clock.batches))
+    place = end_to_end.Place("cpu", torch.get_num_threads(), 3)
+    assert end_to_end.step_seconds(None, 0.5, 4, 2, place) == end_to_end.WARM_UP + 2 + 1
+    end_to_end.step_seconds(end_to_end.OURS["float32"], 0.5, 4, 2, place)
+    assert seen["theirs"] - seen["ours"] == 4 * 2 * 3
+    assert seen["rest"][4] == 3  # processes of the loader
+
+
+def test_convolutions_take_a_share_of_the_profiled_steps() -> None:
+    share, layer = ConvolutionShare(1, 3), nn.Conv2d(3, 8, 3)
+    images = torch.ones(2, 3, 16, 16)
+    for _ in range(4):
+        share()
+        layer(images).sum().backward()
+    assert 0 < share.percent() < 100
+    assert {event.count for event in share.profile.key_averages() if event.key == "aten::convolution"} == {2}
 
 
 @pytest.mark.slow

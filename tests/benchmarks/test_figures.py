@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from benchmarks import data_path, trainer
 from benchmarks._figures import Figure, by_turns, options, ratios, record, spread
@@ -49,6 +50,19 @@ def test_the_page_holds_the_figures_of_every_benchmark_that_has_results(tmp_path
     assert (tmp_path / "step.md").read_text().count("\n| ") == 2
     about = json.loads((tmp_path / "step.json").read_text())["about"]
     assert {"cpu", "load", "threads", "torch", "device"} < about.keys()
+    assert about["cpu"].endswith(torch.backends.cpu.get_cpu_capability())
+
+
+def test_the_page_names_results_of_other_machines(tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    given = options("step", "Doc.").parse_args(["--out", str(tmp_path), "--page", str(page)])
+    record("step", given, [Figure("step", "masked", "dense", (1.5, 1, 2))])
+    (tmp_path / "step.json").rename(tmp_path / "step-other.json")
+    record("step", given, [Figure("step", "masked", "dense", (2.5, 2, 3))])
+    names = [line.split(" | ")[-1] for line in page.read_text().splitlines() if line.startswith("| step")]
+    assert names == ["step |", "step-other |"]
+    assert "\n- step-other, by `python -m benchmarks.step`: cpu " in page.read_text()
 
 
 def test_both_ways_to_prepare_images_run_and_have_the_same_normalisation(tmp_path) -> None:

@@ -8,11 +8,11 @@ import json
 import pytest
 
 from benchmarks import training_device
-from benchmarks.end_to_end import OURS, WARM_UP, Clock
+from benchmarks.end_to_end import OURS, WARM_UP, Clock, Place
 
 
 def test_the_clock_reads_two_moments_and_leaves_out_the_steps_that_warm_up(monkeypatch) -> None:
-    clock, step = Clock("cpu", 3), 0
+    clock, step = Clock(Place("cpu"), 3), 0
     monkeypatch.setattr("benchmarks.end_to_end.now", lambda device: 10.0 * step)
     for step in range(clock.batches):  # noqa: B007 - read by the clock
         clock()

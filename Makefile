@@ -25,7 +25,8 @@ check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## measure speed on the CPU, with ratios taken side by side in one run, in minutes
-	$(BIN)/python -m benchmarks data_path step trainer end_to_end startup matching
+	$(BIN)/python -m benchmarks data_path step trainer startup matching
+	$(BIN)/python -m benchmarks.end_to_end $(if $(shell command -v c++),--compile)
 
 bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
 	$(BIN)/python -m benchmarks.data_path --device cuda

@@ -82,6 +82,7 @@ def options(module: str, documentation: str) -> argparse.ArgumentParser:
     """A parser with what every one of these benchmarks takes: where to write."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=documentation.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--machine", default="", help="a name, if results of another machine are to stay beside these")
     parser.add_argument("--page", type=Path, default=None, help=f"page to fill, such as {DOCS / 'performance.md'}")
     return parser
 
@@ -89,11 +90,12 @@ def options(module: str, documentation: str) -> argparse.ArgumentParser:
 def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **about: Any) -> None:
     """Print the figures; write them as `out/MODULE.json` and `.md`, with the machine, and fill the page if asked.
 
-    Those of a GPU go into `MODULE-cuda.json`, beside those of the CPU.
+    Those of a GPU go into `MODULE-cuda.json`, beside those of the CPU; those of a machine with a name have it there.
     """
     described = {**machine(str(getattr(given, "device", "cpu"))), **about}
     content: dict[str, Any] = {"made_by": f"python -m benchmarks.{module}", "about": described}
-    name = module if described["device"] == "cpu" else f"{module}-cuda"
+    parts = [module, "" if described["device"] == "cpu" else "cuda", given.machine]
+    name = "-".join(filter(None, parts))
     write_json(given.out / f"{name}.json", {**content, "figures": [asdict(figure) for figure in figures]})
     text = f"{table([(name, figure) for figure in figures])}\n\n{_sentence(name, content)}\n"
     write_text(given.out / f"{name}.md", text)
@@ -138,8 +140,9 @@ def table(rows: Sequence[tuple[str, Figure]]) -> str:
 
 def machine(device: str) -> dict[str, Any]:
     """What the figures were measured on."""
+    bf16 = " with bf16" if multiplies_in_bf16() else ""
     return {
-        "cpu": f"{_cpu()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}{bf16}",
         "load": round(os.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
@@ -155,6 +158,12 @@ def _measured(figure: Figure) -> str:
 def _sentence(name: str, content: Mapping[str, Any]) -> str:
     about = "; ".join(f"{key} {value}" for key, value in content["about"].items())
     return f"{name}, by `{content['made_by']}`: {about}."
+
+
+def multiplies_in_bf16() -> bool:
+    """Whether the CPU has instructions for it, by Linux's list of them."""
+    words = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def _cpu() -> str:

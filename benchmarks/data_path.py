@@ -48,9 +48,12 @@ class PILImages(Dataset):
 def pil_loader(
     pixels: Tensor, labels: Tensor, batch: int, padding: int = 4, flip: bool = True, workers: int = 0
 ) -> DataLoader:
-    """The paper's loader: shuffled, what does not fill a batch left out."""
-    images = PILImages(pixels, labels, padding, flip)
-    return DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=workers)
+    """The paper's loader: shuffled, what does not fill a batch left out.
+
+    Its processes are forked, as everywhere on Linux, in a process that was not, too.
+    """
+    images, context = PILImages(pixels, labels, padding, flip), "fork" if workers else None
+    return DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=workers, multiprocessing_context=context)
 
 
 def resident_loader(

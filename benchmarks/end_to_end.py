@@ -7,26 +7,26 @@
 ResNet20 under a mask of 90 % sparsity on synthetic images of CIFAR's size. The reference is `_paper_training.py`:
 torchvision's pipeline (`--workers` processes), `.item()` in every step, torch's pruning hooks, the published check of
 gradients. Ours is the Trainer with data in memory, the callbacks of a study's run, and what a YAML may choose:
-channels_last, bf16 (on CPUs that have instructions for it) and, with `--compile`, compiling (minutes); that once more
+channels_last, bf16 (on CPUs that have instructions for it) and, with `--compile`, compiling; on a GPU that once more
 with the network in CUDA graphs. Every side has a process of its own, and they take turns; a round of either is
-`--steps` steps (a share of them for wider networks) after three that are not timed. A CPU is measured twice: one
-thread, by the processor's time and without loader processes; and all cores, by the clock on the wall, with as many
-loader processes as cores. What share of one thread's time convolutions take is measured too: no loop can save that.
-Accuracy is on digits without flips, `--seeds` runs of either, paired by initialisation and mask; batches are drawn
-anew. On a GPU: `--device cuda --widths 1,4,8,16 --steps 200 --workers 8 --compile`, which also gives images per second
-and compares them with half of what the arithmetic would allow.
+`--steps` steps (a share of them for wider networks) after three that are not timed. Ours keep the memory that they
+free, as the command line does. A CPU is measured twice: one thread, by the processor's time and without loader
+processes; and all cores, by the clock on the wall, with a loader process per core, at most 8. What share of the
+quickest's time convolutions take is measured too: no loop can save that. Accuracy is that of the quickest, on digits
+without flips, `--seeds` runs of either, paired by initialisation and mask; batches are drawn anew. On a GPU: `--device
+cuda --widths 1,4,8,16 --steps 200 --workers 8 --compile`, which also gives images per second and compares them with
+half of what the arithmetic would allow.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,10 +36,10 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from benchmarks._arithmetic import ConvolutionShare
-from benchmarks._figures import Figure, now, options, ratios, record, spread
+from benchmarks._figures import Figure, multiplies_in_bf16, now, options, ratios, record, spread
 from benchmarks._paper_training import accuracy, prune_, train_as_published
+from benchmarks._processes import processes
 from benchmarks.data_path import pil_loader, synthetic
-from rebasin_lt.host_memory import keep_freed_memory
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
@@ -91,10 +91,12 @@ class Place:
 
 
 def choices(device: str, compiled: bool = False) -> dict[str, dict[str, Any]]:
-    """Ours that are measured on a device. Without instructions for it, bf16 takes a CPU ten times as long."""
-    slow = device == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"
-    found = OURS | (COMPILED if compiled else {})
-    return {name: how for name, how in found.items() if not (slow and how["precision"] == "bf16-mixed")}
+    """Ours that are measured on a device: on a CPU without instructions for bf16, those in float32."""
+    if device != "cpu" or multiplies_in_bf16():
+        return OURS | (COMPILED if compiled else {})
+    plain = {name: how for name, how in OURS.items() if how["precision"] == "32-true"}
+    last = list(plain)[-1]
+    return plain | ({f"{last}, compiled": plain[last] | {"compile": "default"}} if compiled else {})
 
 
 class Pixels(ImageData):
@@ -216,7 +218,7 @@ class Clock:
 def step_seconds(how: Mapping[str, Any] | None, width: float, batch: int, steps: int, place: Place) -> float:
     """Seconds of a step of ours, or of the reference where `how` is None, in this process.
 
-    The reference's loader has more images than are trained on in that time, so that its processes never idle.
+    The reference's loader has more images than that takes, so that its processes are at work while the clock runs.
     """
     torch.set_num_threads(place.threads)
     clock = Clock(place, steps)
@@ -229,34 +231,25 @@ def step_seconds(how: Mapping[str, Any] | None, width: float, batch: int, steps:
     return clock.seconds()
 
 
-@contextmanager
-def processes(sides: Mapping[str, Any]) -> Iterator[dict[str, Executor]]:
-    """A process for every side; ours keep their memory, as those of the command line do."""
-    with ExitStack() as stack:
-        yield {
-            name: stack.enter_context(
-                ProcessPoolExecutor(1, get_context("spawn"), None if name == REFERENCE else keep_freed_memory)
-            )
-            for name in sides
-        }
+def places(given: argparse.Namespace) -> list[Place]:
+    """Where speed is measured."""
+    if given.device != "cpu":
+        return [Place(given.device, 1, given.workers)]
+    cores = len(os.sched_getaffinity(0))
+    return [Place("cpu"), *([Place("cpu", cores, min(cores, 8))] if cores > 1 else [])]
 
 
-def speed(given: argparse.Namespace) -> list[Figure]:
+def speed(given: argparse.Namespace, run: Mapping[str, Executor]) -> list[Figure]:
     """Images per second, sides by turns, at every width and place."""
-    places = [Place(given.device, 1, given.workers)]
-    if given.device == "cpu" and (cores := os.cpu_count() or 1) > 1:
-        places.append(Place("cpu", cores, cores))
-    sides = {REFERENCE: None, **choices(given.device, given.compile)}
-    figures = []
-    with processes(sides) as run:
-        for width in map(float, given.widths.split(",")):
-            for place in places:
-                settings = (width, given.batch, max(1, round(given.steps / max(1, width))), place)
-                seconds: dict[str, list[float]] = {name: [] for name in sides}
-                for _ in range(given.rounds):
-                    for name, how in sides.items():
-                        seconds[name].append(run[name].submit(step_seconds, how, *settings).result())
-                figures += speed_figures(seconds, width, given.batch, place)
+    ours, figures = choices(given.device, given.compile), []
+    for width in map(float, given.widths.split(",")):
+        for place in places(given):
+            settings = (width, given.batch, max(1, round(given.steps / max(1, width))), place)
+            seconds: dict[str, list[float]] = {name: [] for name in run}
+            for _ in range(given.rounds):
+                for name, process in run.items():
+                    seconds[name].append(process.submit(step_seconds, ours.get(name), *settings).result())
+            figures += speed_figures(seconds, width, given.batch, place)
     return figures
 
 
@@ -277,15 +270,13 @@ def speed_figures(seconds: Mapping[str, Sequence[float]], width: float, batch: i
     return figures
 
 
-def arithmetic(given: argparse.Namespace) -> list[Figure]:
-    """Convolutions' share of ours on one thread of a CPU."""
+def arithmetic(given: argparse.Namespace, name: str, process: Executor) -> list[Figure]:
+    """Convolutions' share of one of ours on one thread of a CPU."""
     if given.device != "cpu":
         return []
-    name, how = list(choices("cpu").items())[-1]
-    width, shares = float(given.widths.split(",")[0]), []
-    with processes({name: how}) as run:
-        for _ in range(given.rounds):
-            shares.append(run[name].submit(convolution_share, how, width, given.batch, given.steps).result())
+    width = float(given.widths.split(",")[0])
+    settings = (choices("cpu", given.compile)[name], width, given.batch, given.steps)
+    shares = [process.submit(convolution_share, *settings).result() for _ in range(given.rounds)]
     return [Figure(f"convolutions' share of a step, ResNet20×{width:g}, one thread", name, "", spread(shares), "", "%")]
 
 
@@ -297,10 +288,10 @@ def convolution_share(how: Mapping[str, Any], width: float, batch: int, steps: i
     return share.percent()
 
 
-def parity(given: argparse.Namespace) -> list[Figure]:
-    """Test accuracy less the reference's in percentage points, over seeds."""
+def parity(given: argparse.Namespace, name: str) -> list[Figure]:
+    """Test accuracy of one of ours, and of it less the reference's in percentage points, over seeds."""
     train, test = digits()
-    name, how = list(choices(given.device).items())[-1]
+    how = choices(given.device, given.compile)[name]
     plain = list(test.test_dataloader())
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
     for seed in range(given.seeds):
@@ -338,20 +329,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
     parser.add_argument("--widths", default="1", help="of ResNet20, separated by commas")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--workers", type=int, default=0, help="processes of the reference's loader")
+    parser.add_argument("--workers", type=int, default=0, help="processes of the reference's loader, on a GPU")
     parser.add_argument("--compile", action="store_true", help="compiled networks too")
     parser.add_argument("--seeds", type=int, default=3, help="pairs of runs whose accuracies are compared")
     parser.add_argument("--epochs", type=int, default=10, help="of those")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    figures = speed(given)
-    settings = ("batch", "steps", "rounds", "workers", "compile", "seeds", "epochs")
-    record(
-        "end_to_end",
-        given,
-        [*figures, *arithmetic(given), *parity(given)],
-        **{name: getattr(given, name) for name in settings},
-    )
+    if given.compile and given.device == "cpu" and not shutil.which("c++"):
+        parser.error("--compile needs a C++ compiler, c++, for a CPU")
+    with processes([REFERENCE, *choices(given.device, given.compile)], plain=REFERENCE) as run:
+        figures = speed(given, run)
+        quickest = next(figure.ours for figure in figures if figure.limit)
+        figures += arithmetic(given, quickest, run[quickest])
+    settings = ("batch", "steps", "rounds", "compile", "seeds", "epochs")
+    about = {name: getattr(given, name) for name in settings} | {
+        "threads": ", ".join(str(place.threads) for place in places(given))
+    }
+    record("end_to_end", given, [*figures, *parity(given, quickest)], **about)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             steps.append(first_step_seconds(Path(folder)))
     figures = [
         Figure("`import rebasin_lt`", "a new interpreter", "", spread(imports), "≤ 50", "ms"),
-        Figure("first step of `fit` on digits", "a new process", "", spread(steps), "≤ 6", "s"),
+        Figure("processor's time to the first step of `fit` on digits", "a new process", "", spread(steps), "≤ 6", "s"),
     ]
-    record("startup", given, figures, repeats=given.repeats)
+    record("startup", given, figures, repeats=given.repeats, threads=1)
 
 
 def _last_number(code: str, folder: Path) -> float:

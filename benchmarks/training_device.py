@@ -24,11 +24,13 @@ import torch
 
 from benchmarks._figures import Figure, options, ratios, record, spread
 from benchmarks.data_path import synthetic
-from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, Place, train_ours, train_theirs
+from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, Place, step_seconds, train_ours
+from rebasin_lt.host_memory import keep_freed_memory
 
 CHOICES = OURS | dict(list(COMPILED.items())[:1])  # ResNet50's launches take no time beside its arithmetic
 ROUNDS = 3
 READY, DONE = "ready\n", "done\n"
+ABOUT = ("width", "runs", "steps", "workers", "size")
 
 
 def runs_at_once(given: argparse.Namespace) -> list[Figure]:
@@ -36,11 +38,9 @@ def runs_at_once(given: argparse.Namespace) -> list[Figure]:
     theirs: list[float] = []
     seconds: dict[int, list[float]] = {int(runs): [] for runs in given.runs.split(",")}
     batch = batch_size("resnet20", given.device)
+    place = Place(given.device, 1, given.workers)
     for _ in range(ROUNDS):
-        clock = Clock(Place(given.device), given.steps)
-        data = Pixels(*synthetic(batch * clock.batches), batch)
-        train_theirs(data, 0, given.width, 1, given.device, given.workers, clock)
-        theirs.append(clock.seconds())
+        theirs.append(step_seconds(None, given.width, batch, given.steps, place))
         for runs, values in seconds.items():
             values.append(at_once(runs, given))
     best = min(seconds, key=lambda runs: median(seconds[runs]))
@@ -63,23 +63,29 @@ def at_once(runs: int, given: argparse.Namespace) -> float:
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(runs)]
     for process in processes:
-        while process.stdout.readline() not in {READY, ""}:
-            pass
+        _read_until(READY, process)
     begun = time.perf_counter()
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        while process.stdout.readline() not in {DONE, ""}:
-            pass
+        _read_until(DONE, process)
     seconds = time.perf_counter() - begun
-    if any(process.wait() for process in processes):
-        raise RuntimeError("a run among several failed: what it wrote stands above")
+    for process in processes:
+        process.wait()
     return seconds / (runs * given.steps)
+
+
+def _read_until(word: str, process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) != word:
+        if not line:
+            raise RuntimeError("a run among several failed: what it wrote stands above")
 
 
 def one_run(given: argparse.Namespace) -> None:
     """What each of several processes does."""
+    keep_freed_memory()
     batch, clock = batch_size("resnet20", given.device), Meeting(Place(given.device), given.steps)
     data = Pixels(*synthetic(batch * clock.batches), batch)
     train_ours(data, 0, given.width, 1, given.device, OURS[FASTEST], clock)
@@ -137,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one_run(given)
         return
     figures = [*runs_at_once(given), *resnet50(given)]
-    record("training_device", given, figures, steps=given.steps, workers=given.workers)
+    record("training_device", given, figures, **{name: getattr(given, name) for name in ABOUT})
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 75 terminated, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    keep_freed_memory()
+    if argv is None:  # the process is ours
+        keep_freed_memory()
     arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
     try:
         arguments = with_configs_found(arguments)

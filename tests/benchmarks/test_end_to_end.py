@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -76,7 +77,7 @@ def test_the_quickest_has_the_limit_and_on_a_gpu_its_images_per_second() -> None
 
 def test_main_compares_every_side_on_one_thread_and_on_all_cores(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(end_to_end, "digits", lambda: [end_to_end.Pixels(*small, 4, 1) for small in [toy()] * 2])
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     settings = ["--rounds", "1", "--steps", "1", "--batch", "2", "--widths", "0.25", "--seeds", "1", "--epochs", "1"]
     main([*settings, "--out", str(tmp_path)])
     figures = json.loads((tmp_path / "end_to_end.json").read_text())["figures"]
@@ -88,15 +89,37 @@ def test_main_compares_every_side_on_one_thread_and_on_all_cores(tmp_path, monke
         *["all cores"] * len(ours),
     ]
     assert all(figure["measured"][0] > 0 for figure in speeds)
-    assert 0 < figures[2 * len(ours)]["measured"][0] < 100  # convolutions
+    quickest = next(figure["ours"] for figure in speeds if figure["limit"])
+    others = figures[2 * len(ours) :]
+    assert 0 < others[0]["measured"][0] < 100  # convolutions
+    assert [figure["ours"] for figure in others] == [quickest, quickest, "", quickest]
     assert all(abs(figure["measured"][0]) <= 100 for figure in figures)
 
 
 def test_a_cpu_without_instructions_for_bf16_is_not_asked_to_use_it(monkeypatch) -> None:
-    for capability, bf16 in (("AVX2", False), ("AVX512", True)):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
-        assert any("bf16" in name for name in end_to_end.choices("cpu", compiled=True)) is bf16
-    assert list(end_to_end.choices("cuda", compiled=True)) == [*end_to_end.OURS, *end_to_end.COMPILED]
+    for bf16, compiled in ((False, ["channels last, compiled"]), (True, list(end_to_end.COMPILED))):
+        monkeypatch.setattr(end_to_end, "multiplies_in_bf16", lambda bf16=bf16: bf16)
+        plain = list(end_to_end.OURS)[: 3 if bf16 else 2]
+        assert list(end_to_end.choices("cpu")) == plain
+        assert list(end_to_end.choices("cpu", compiled=True)) == [*plain, *compiled]
+        assert list(end_to_end.choices("cuda", compiled=True)) == [*end_to_end.OURS, *end_to_end.COMPILED]
+    assert end_to_end.choices("cuda")["channels last, bf16"]["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "expected"), [("cpu", 1, [(1, 0)]), ("cpu", 64, [(1, 0), (64, 8)]), ("cuda", 64, [(1, 5)])]
+)
+def test_a_cpu_is_measured_on_one_thread_and_on_the_cores_that_it_may_use(monkeypatch, device, cores, expected) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    found = end_to_end.places(argparse.Namespace(device=device, workers=5))
+    assert [(place.threads, place.workers) for place in found] == expected
+
+
+def test_compiling_for_a_cpu_needs_a_compiler(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit):
+        main(["--compile"])
+    assert "--compile needs a C++ compiler, c++, for a CPU" in capsys.readouterr().err
 
 
 def test_the_reference_has_more_images_than_it_trains_on_so_that_its_loader_never_idles(monkeypatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import data_path, trainer
-from benchmarks._figures import Figure, by_turns, options, ratios, record, spread
+from benchmarks._figures import Figure, by_turns, multiplies_in_bf16, options, ratios, record, spread
 
 PAGE = "before\n<!-- performance table -->\nold\n<!-- end of performance table -->\nafter\n"
 
@@ -50,7 +51,8 @@ def test_the_page_holds_the_figures_of_every_benchmark_that_has_results(tmp_path
     assert (tmp_path / "step.md").read_text().count("\n| ") == 2
     about = json.loads((tmp_path / "step.json").read_text())["about"]
     assert {"cpu", "load", "threads", "torch", "device"} < about.keys()
-    assert about["cpu"].endswith(torch.backends.cpu.get_cpu_capability())
+    assert torch.backends.cpu.get_cpu_capability() in about["cpu"]
+    assert ("with bf16" in about["cpu"]) is multiplies_in_bf16()
 
 
 def test_the_page_names_results_of_other_machines(tmp_path) -> None:
@@ -58,11 +60,25 @@ def test_the_page_names_results_of_other_machines(tmp_path) -> None:
     page.write_text(PAGE)
     given = options("step", "Doc.").parse_args(["--out", str(tmp_path), "--page", str(page)])
     record("step", given, [Figure("step", "masked", "dense", (1.5, 1, 2))])
-    (tmp_path / "step.json").rename(tmp_path / "step-other.json")
+    given.machine = "other"
     record("step", given, [Figure("step", "masked", "dense", (2.5, 2, 3))])
     names = [line.split(" | ")[-1] for line in page.read_text().splitlines() if line.startswith("| step")]
     assert names == ["step |", "step-other |"]
     assert "\n- step-other, by `python -m benchmarks.step`: cpu " in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"), [("fpu avx512_bf16", True), ("amx_bf16", True), ("asimd bf16", True), ("avx512f avx2", False)]
+)
+def test_bf16_is_an_instruction_that_the_kernel_lists(monkeypatch, flags, has) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: f"model name: any\nflags\t: {flags}\n")
+    assert multiplies_in_bf16() is has
+
+
+def test_loader_processes_are_forked_so_that_they_are_there_at_once() -> None:
+    pixels, labels = data_path.synthetic(8)
+    assert data_path.pil_loader(pixels, labels, 4, workers=1).multiprocessing_context.get_start_method() == "fork"
+    assert data_path.pil_loader(pixels, labels, 4).multiprocessing_context is None
 
 
 def test_both_ways_to_prepare_images_run_and_have_the_same_normalisation(tmp_path) -> None:

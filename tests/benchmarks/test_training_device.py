@@ -37,3 +37,9 @@ def test_runs_at_once_and_resnet50_are_figures(tmp_path, monkeypatch) -> None:
 @pytest.mark.slow
 def test_runs_at_once_wait_for_each_other_and_end() -> None:
     assert training_device.at_once(2, argparse.Namespace(device="cpu", steps=2, width=0.25)) > 0
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_among_several_is_told(capfd) -> None:
+    with pytest.raises(RuntimeError, match="a run among several failed: what it wrote stands above"):
+        training_device.at_once(2, argparse.Namespace(device="nonsense", steps=2, width=0.25))

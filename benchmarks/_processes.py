@@ -1,0 +1,36 @@
+"""Processes of their own for sides that are compared, which end with the one that asks them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context, parent_process
+
+from rebasin_lt.host_memory import keep_freed_memory
+
+
+@contextmanager
+def processes(names: Iterable[str], plain: str = "") -> Iterator[dict[str, Executor]]:
+    """A process by name; all but the `plain` one keep the memory that they free, as those of the command line do."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"), _begin, [name != plain]))
+            for name in names
+        }
+
+
+def _begin(keeps_memory: bool) -> None:
+    if keeps_memory:
+        keep_freed_memory()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's process waits for work for ever if its parent is killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

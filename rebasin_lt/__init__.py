@@ -28,6 +28,7 @@ _EXPORTS = {
     "Classifier": "lit.classifier",
     "MaskedClassifier": "lit.classifier",
     "DynamicSparseTraining": "lit.callbacks.dynamic_sparse_training",
+    "InitFrom": "lit.callbacks.init_from",
     "IterativeMagnitudePruning": "lit.callbacks.iterative_magnitude_pruning",
     "MaskGuard": "lit.callbacks.mask_guard",
     "RewindCheckpoint": "lit.callbacks.rewind_checkpoint",

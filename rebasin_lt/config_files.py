@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from rebasin_lt.errors import InputError
@@ -21,7 +22,11 @@ def find_config(name: str) -> str:
     for folder in _PLACES:
         if (folder / name).is_file():
             return str(folder / name)
-    raise InputError(f"--config {name}: no such file here, and none is shipped; shipped are {', '.join(shipped())}")
+    close = get_close_matches(name, shipped(), n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise InputError(
+        f"--config {name}: no such file here, and none is shipped{hint}; shipped are {', '.join(shipped())}"
+    )
 
 
 def shipped() -> list[str]:

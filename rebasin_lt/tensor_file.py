@@ -25,7 +25,8 @@ def read_tensors(path: Path | str) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist")
+        what = f"is a folder: give a file, such as {path / 'last.ckpt'}" if path.is_dir() else "does not exist"
+        raise InputError(f"checkpoint {path} {what}")
     try:
         archive = _check_archive(path)
         with warnings.catch_warnings():
@@ -41,7 +42,7 @@ def read_tensors(path: Path | str) -> Any:
             ) from error
         raise BrokenFileError(f"{path} is not a readable checkpoint: nothing that torch.save writes") from error
     except Exception as error:  # a damaged file can bring its reader to raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = "cut short" if isinstance(error, OSError) else (str(error) or type(error).__name__).splitlines()[0]
         raise BrokenFileError(f"{path} is not a readable checkpoint: {reason}") from error
     _check_sizes(content, path)
     return content

@@ -85,6 +85,11 @@ CASES = [
     (f"{DENSE} --trainer.max_epoch 3", 2, "--trainer.max_epoch"),
     (f"{DENSE} --trainer.max_epochs 3", 2, "rewind moment 5ep is step 100, after the end of training at step 60"),
     (f"{DENSE} --trainer.callbacks.init_args.at [soon]", 2, "moment 'soon' is not understood"),
+    (
+        f"{DENSE} --trainer.devices 0",
+        2,
+        "error: `Trainer(devices='0')` value is not a valid input using cpu accelerator",
+    ),
     (f"{DENSE} --model.num_classes 7", 2, "model.num_classes is 7, the data has 10 classes"),
     (f"{DENSE} --model.init_from wide.ckpt", 2, "wide.ckpt has width 2, this network has 1"),
     (f"{DENSE} --model.init_from conv.ckpt", 2, "conv.ckpt has arch resnet20, this network has mlp"),

@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
+import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data  # noqa: F401
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
@@ -78,7 +79,7 @@ class RunCLI(ConfigWinsCLI):
         if needed not in content:
             raise InputError(
                 f"checkpoint {path} has no {needed}, which {self.subcommand} needs: it is a network alone; "
-                "start from its weights with fit --model.init_from"
+                "start from its weights with fit --model.init_from or, for a module of yours, the callback InitFrom"
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -57,6 +57,7 @@ def study(
     """
     from pathlib import Path
 
+    from rebasin_lt.study.checks import check_names_and_types
     from rebasin_lt.study.folder import check_study_folder, claim_study
     from rebasin_lt.study.grid import Study
     from rebasin_lt.study.launch import Launcher, run_study
@@ -75,6 +76,7 @@ def study(
         diversity=diversity,
     )
     folder = Path(out)
+    check_names_and_types(grid)
     check_study_folder(folder, grid)
     state = State.of(plan(grid), folder)
     if dry_run:
@@ -94,9 +96,7 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.ledger import ledger_table
     from rebasin_lt.study import ledger
-    from rebasin_lt.study.checks import check_names_and_types
 
-    check_names_and_types(grid)
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
         print(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")

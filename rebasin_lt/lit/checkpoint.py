@@ -19,7 +19,7 @@ from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
 from rebasin_lt.lit.checkpoint_content import check_content, check_tensors
 from rebasin_lt.lit.network_module import NetworkModule, network_of
-from rebasin_lt.models.registry import build_network
+from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.tensor_file import read_tensors
@@ -32,10 +32,20 @@ class LoadedNetwork(NamedTuple):
     metadata: dict[str, Any]
     mask: Mask | None
 
+    def image_shape(self, model: str | None = None) -> tuple[int, ...]:
+        """Channels, height and width of the images that it takes: its own, else those that it was trained on.
+
+        Where the file says neither, what a network of its architecture, or else `model`, is meant for.
+        """
+        about = self.metadata
+        known = about.get("input_shape") or about.get("image_shape")
+        return tuple(known or default_input_shape(about.get("arch") or str(model)))
+
 
 def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """What a checkpoint says of itself, in primitives: format, architecture, progress, data, versions."""
     data: Any = getattr(trainer, "datamodule", None)
+    shape = getattr(data, "input_shape", None)
     return {
         "format_version": FORMAT_VERSION,
         "module": type(module).__name__,
@@ -43,6 +53,7 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "data": data.settings() if hasattr(data, "settings") else None,
+        "image_shape": None if shape is None else list(shape),
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),
     }

@@ -24,6 +24,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "width": (int, float),
     "num_classes": (int,),
     "input_shape": (list, tuple, NoneType),
+    "image_shape": (list, tuple, NoneType),
     "data": (dict, NoneType),
     "epoch": (int,),
     "global_step": (int,),
@@ -57,9 +58,10 @@ def _check_metadata(metadata: Mapping[str, Any], path: Path | str) -> None:
     missing = [name for name in _ARCHITECTURE if "arch" in metadata and name not in metadata]
     if missing:
         raise BrokenFileError(f"{path} says its arch but not its {missing[0]}: it is damaged")
-    shape = metadata.get("input_shape")
-    if shape is not None and not (len(shape) == 3 and all(isinstance(size, int) for size in shape)):
-        raise BrokenFileError(f"{path} has input_shape {shape!r:.100}, expected channels, height and width")
+    for name in ("input_shape", "image_shape"):
+        shape = metadata.get(name)
+        if shape is not None and not (len(shape) == 3 and all(isinstance(size, int) for size in shape)):
+            raise BrokenFileError(f"{path} has {name} {shape!r:.100}, expected channels, height and width")
 
 
 def _check_mask(tensors: Any, digest: str | None, path: Path | str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -179,7 +180,8 @@ class Mask(Mapping[str, Tensor]):
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, OSError) as error:
-            raise BrokenFileError(f"{path} is not a readable safetensors file: {error}") from error
+            reason = "it is a checkpoint; masks end in .mask.safetensors" if is_zipfile(path) else error
+            raise BrokenFileError(f"{path} is not a readable safetensors file: {reason}") from error
         return cls._checked(tensors, about, path), about
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +102,12 @@ def planes_figure(result: Mapping[str, Any]) -> Figure:
         across, up = np.ptp(result["x"]), np.ptp(result["y"])
         height = _SIDE * 0.9 * up / across + 1.0
         figure = Figure(figsize=(width, height))
-        for index, (correction, losses) in enumerate(panels.items()):
+        for index, (correction, values) in enumerate(panels.items()):
+            losses = np.asarray(values)
+            levels = _levels(losses, 1.5 * _largest_between(result, losses))
             left = (0.45 + _SIDE * index) / width
             axes = figure.add_axes((left, 0.5 / height, 0.9 * _SIDE / width, (height - 1) / height))
-            _contours(axes, result["x"], result["y"], np.asarray(losses), _levels(np.asarray(losses)))
+            _contours(axes, result["x"], result["y"], losses, levels)
             _draw_corners(axes, result["corners"])
             axes.set_title(f"{CORRECTIONS[correction]}: test loss (nats)", loc="left", x=0)
             axes.set_xlabel("distance in weight space")
@@ -119,10 +122,23 @@ def _draw_corners(axes: Axes, corners: Mapping[str, Sequence[float]]) -> None:
         _mark(axes, corners[name], label)
 
 
-def _levels(losses: np.ndarray) -> list[float]:
-    """Round levels within the range of the losses, at least some five of them: 1, 2, 5, or finer where they are few."""
+def _largest_between(result: Mapping[str, Any], losses: np.ndarray) -> float:
+    """The largest finite loss in the triangle of the three networks; infinite where the grid has none there, or only 0.
+
+    Beyond it, where weights and variances are extrapolated, losses may be millions.
+    """
+    b = np.asarray(result["corners"]["b"])
+    edges = np.stack([np.asarray(result["corners"][name]) - b for name in ("a", "permuted")], axis=1)
+    points = np.stack(np.meshgrid(result["x"], result["y"]), axis=-1) - b  # shape: (rows, columns, 2)
+    shares = np.linalg.solve(edges, points.reshape(-1, 2).T).reshape(2, *losses.shape)
+    inside = (shares >= -1e-9).all(axis=0) & (shares.sum(axis=0) <= 1 + 1e-9) & np.isfinite(losses)
+    return float(losses[inside].max(initial=0)) or math.inf
+
+
+def _levels(losses: np.ndarray, most: float = math.inf) -> list[float]:
+    """Round levels within the losses and up to `most`, some five at least: 1, 2, 5, or finer where they are few."""
     finite = losses[np.isfinite(losses)]
-    low, high = float(finite.min()), float(np.quantile(finite, 0.98))
+    low, high = float(finite.min()), min(most, float(np.quantile(finite, 0.98)))
     for digits in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(np.arange(1, 10, 0.5)), tuple(np.arange(1, 10, 0.1))):
         levels = [float(f"{digit}e{power}") for power in range(-4, 5) for digit in np.round(digits, 1)]
         inside = [level for level in levels if low < level < high]

@@ -20,7 +20,6 @@ from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetw
 from rebasin_lt.lit.data.loader import Batch, ImageLoader
 from rebasin_lt.matching.activation import MatchResult
 from rebasin_lt.matching.batches import device_of
-from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
@@ -167,9 +166,7 @@ def _example(settings: Alignment, given: _Subjects) -> Tensor:
     """Two images to trace the network with; their values do not matter."""
     if given.images is not None:
         return next(iter(given.images.train))[0][:2]
-    about = given.source.metadata
-    shape = about.get("input_shape") or default_input_shape(about.get("arch") or str(settings.model))
-    return torch.zeros(2, *shape)
+    return torch.zeros(2, *given.source.image_shape(settings.model))
 
 
 def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -> dict[str, float]:

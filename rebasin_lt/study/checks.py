@@ -15,6 +15,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import DATASETS, build_data
+from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.study.alignment import Alignment
 from rebasin_lt.study.barrier import Barrier, check_barrier
 from rebasin_lt.study.grid import Study
@@ -36,6 +37,7 @@ def check_names_and_types(study: Study) -> None:
     check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
     _check_places(recipe.trainer)
     check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])
+    default_input_shape(recipe.network.get("arch", "mlp"))  # refuses a name that is not known
     for stage in TRAININGS:
         check_settings(
             f"recipe.{stage}", Classifier, getattr(recipe, stage), taken=[*recipe.network, "width", "init_from"]
@@ -47,7 +49,7 @@ def _check_analyses(study: Study) -> None:
     for name, settings in study.matchers.items():
         own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
         images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
-        check_settings(f"matchers.{name}", Matcher, own)
+        check_settings(f"matchers.{name}", Matcher, own, also=OF_IMAGES)
         check_settings(f"matchers.{name}", Alignment, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings)

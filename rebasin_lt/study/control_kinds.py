@@ -14,7 +14,6 @@ from torch import nn
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.pruning.allocation import random_erk, random_uniform
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask
@@ -93,10 +92,7 @@ class Sources:
     @property
     def input_shape(self) -> tuple[int, ...]:
         assert self.loaded is not None
-        about = self.loaded.metadata
-        arch = about.get("arch") or self.settings.model
-        assert arch is not None  # or it could not have been loaded
-        return tuple(about.get("input_shape") or default_input_shape(arch))
+        return self.loaded.image_shape(self.settings.model)
 
     @property
     def generator(self) -> torch.Generator:

@@ -14,7 +14,6 @@ from torch import nn
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import LoadedNetwork
-from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.pruning.dead_units import find_dead_units
 from rebasin_lt.pruning.degrees import degree_report
 from rebasin_lt.pruning.mask import Mask
@@ -112,8 +111,8 @@ def _describe(mask: Mask, others: Mapping[str, Mask]) -> dict[str, Any]:
 
 def _dead_units(loaded: LoadedNetwork, model: str | None, mask: Mask) -> dict[str, Any]:
     """Dead units by group, and what the mask keeps beside their weights."""
-    shape = loaded.metadata.get("input_shape") or default_input_shape(loaded.metadata.get("arch") or str(model))
-    found = find_dead_units(loaded.network, trace_symmetry(loaded.network, torch.randn(2, *shape)), mask)
+    images = torch.randn(2, *loaded.image_shape(model))
+    found = find_dead_units(loaded.network, trace_symmetry(loaded.network, images), mask)
     return {
         "groups": found.report(),
         "effective_kept": found.effective.num_kept,

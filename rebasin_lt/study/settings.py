@@ -12,10 +12,13 @@ from jsonargparse import ArgumentError, ArgumentParser
 from rebasin_lt.errors import InputError
 
 
-def check_settings(where: str, what: type, settings: Mapping[str, Any], taken: Collection[str] = ()) -> None:
+def check_settings(
+    where: str, what: type, settings: Mapping[str, Any], taken: Collection[str] = (), also: Collection[str] = ()
+) -> None:
     """Refuse settings that `what` does not take, by the names and types of its constructor's arguments.
 
-    `where` names them in the error, `taken` are arguments that it is given otherwise. Raises InputError.
+    `where` names them in the error, `taken` are arguments that it is given otherwise, `also` are settings there that
+    something else takes. Raises InputError.
     """
     arguments = inspect.signature(what).parameters
     known = {name: argument for name, argument in arguments.items() if name not in taken}
@@ -25,9 +28,10 @@ def check_settings(where: str, what: type, settings: Mapping[str, Any], taken: C
         if name in taken and name in arguments:
             raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
+            expected = [*known, *also]
+            close = difflib.get_close_matches(str(name), expected, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(known)}")
+            raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
         if not _fits(parser, known[name], value):
             hint = get_type_hints(what.__init__)[name]  # type: ignore[misc]
             kind = inspect.formatannotation(hint).replace("typing.", "")

@@ -178,7 +178,7 @@ CASES: list[tuple[str, int, str]] = [
     ("flip_directory.ckpt", 1, "is "),
     ("flip_magic.ckpt", 1, "is "),
     ("text.ckpt", 1, ""),
-    ("folder.ckpt", 2, "checkpoint folder.ckpt does not exist"),
+    ("folder.ckpt", 2, "checkpoint folder.ckpt is a folder: give a file, such as folder.ckpt/last.ckpt"),
     ("zeros.ckpt", 1, ""),
     ("evil.ckpt", 1, PICKLED),
     ("evil_callback.ckpt", 1, PICKLED),

@@ -1,7 +1,9 @@
 """A LightningModule that is not ours: own loss, own names, two parameter groups. Used through Python and YAML."""
 
+from pathlib import Path
+
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import Callback, LightningDataModule, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -58,3 +60,14 @@ class Restless(torch.optim.SGD):
 class RestlessModule(ForeignModule):
     def configure_optimizers(self):
         return Restless(self.parameters(), lr=0.05)
+
+
+class StopAfter(Callback):
+    """Fails after so many steps, unless there is a file `stopped` by now."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.steps and not Path("stopped").exists():
+            raise RuntimeError("stopped")

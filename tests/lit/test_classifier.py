@@ -4,12 +4,14 @@ import math
 import pytest
 import torch
 from lightning import Callback
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.resume_point import ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
-from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
+from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network, read_checkpoint
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data import Digits
 from rebasin_lt.lit.metrics_file import MetricsFile, read_rows
@@ -271,3 +273,21 @@ def test_load_network_refuses_broken_hostile_and_newer_files(tmp_path, monkeypat
     torch.save({"state_dict": {}, "rebasin_lt": arch}, path)
     with pytest.raises(InputError, match=r"holds a network of os:getcwd, code that it may not choose"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"arch": "mlp", "input_shape": (3, 4, 4), "image_shape": (1, 8, 8)}, (3, 4, 4)),
+        ({"arch": "resnet20", "input_shape": None, "image_shape": [1, 8, 8]}, (1, 8, 8)),
+        ({"arch": "resnet20", "input_shape": None}, (3, 32, 32)),
+        ({}, (1, 8, 8)),
+    ],
+)
+def test_the_images_of_a_network_are_its_own_or_those_of_its_data(about, expected):
+    assert LoadedNetwork(nn.Identity(), about, None).image_shape("mlp") == expected
+
+
+def test_a_checkpoint_says_what_images_it_was_trained_on(trainer, tmp_path):
+    trainer(1, [ResumePoint()], enable_checkpointing=True).fit(Classifier(), data())
+    assert read_checkpoint(tmp_path / "last.ckpt")["rebasin_lt"]["image_shape"] == [1, 8, 8]

@@ -8,6 +8,7 @@ from foreign import ForeignModule
 from rebasin_lt.cli import main
 from rebasin_lt.commands.lightning_verbs import run
 from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 
 TARGETS = [0.3, 0.5, 0.8]
@@ -88,3 +89,70 @@ def test_a_mask_file_holds_to_the_end(written, tmp_path):
 def test_data_is_given_the_seed_if_it_takes_one(written, kind, seed):
     cli = run(["fit", "--config", written({}, data=kind, max_epochs=1)])
     assert getattr(cli.datamodule, "seed", None) == seed
+
+
+def test_a_network_starts_from_a_rewind_point_under_a_mask(written, tmp_path):
+    dense = written({"RewindCheckpoint": {"at": ["1ep"]}}, max_epochs=2)
+    assert main(["fit", "--config", dense, "--debug"]) == 0
+    rewound = tmp_path / "run" / "rewind" / "1ep.ckpt"
+    state = read_checkpoint(rewound)["state_dict"]
+    mask = magnitude_prune(state, Mask.ones_like(state), 0.5)
+    mask.save(tmp_path / "given.mask.safetensors")
+    callbacks = {
+        "MaskGuard": {"mask": "given.mask.safetensors"},
+        "RewindCheckpoint": {"at": ["0it"]},
+        "InitFrom": {"checkpoint": str(rewound)},
+    }
+    sparse = written(callbacks, max_epochs=1, default_root_dir="sparse")
+    assert main(["fit", "--config", sparse, "--debug"]) == 0
+    began = read_checkpoint(tmp_path / "sparse" / "rewind" / "0it.ckpt")["state_dict"]
+    for name, tensor in state.items():
+        expected = tensor * mask[name] if name in mask else tensor
+        torch.testing.assert_close(began[name], expected, rtol=0, atol=0)
+    assert read_checkpoint(tmp_path / "sparse" / "last.ckpt")["global_step"] == 4
+
+
+def test_a_resumed_run_does_not_start_again(written, tmp_path):
+    torch.save(ForeignModule(hidden=10).state_dict(), tmp_path / "start.pt")
+    callbacks = {"InitFrom": {"checkpoint": "start.pt"}, "foreign.StopAfter": {"steps": 6}}
+    file = written(callbacks, max_epochs=2)
+    assert main(["fit", "--config", file]) == 1
+    (tmp_path / "stopped").touch()
+    assert main(["fit", "--config", file, "--debug"]) == 0
+    last = read_checkpoint(tmp_path / "run" / "last.ckpt")
+    alone = written({**callbacks, "foreign.StopAfter": {"steps": 100}}, max_epochs=2, default_root_dir="alone")
+    assert main(["fit", "--config", alone, "--debug"]) == 0
+    for name, tensor in read_checkpoint(tmp_path / "alone" / "last.ckpt")["state_dict"].items():
+        torch.testing.assert_close(last["state_dict"][name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        (lambda path: None, 2, "checkpoint start.pt does not exist"),
+        (lambda path: torch.save(ForeignModule(hidden=11).state_dict(), path), 2, "checkpoint start.pt has encoder.0."),
+        (lambda path: path.write_bytes(b"no"), 1, "start.pt is not a readable checkpoint"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_training(written, tmp_path, capsys, make, code, message):
+    make(tmp_path / "start.pt")
+    assert main(["fit", "--config", written({"InitFrom": {"checkpoint": "start.pt"}}, max_epochs=1)]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_without_training_state_is_refused_with_what_to_do(written, tmp_path, capsys):
+    torch.save(ForeignModule(hidden=10).state_dict(), tmp_path / "start.pt")
+    assert main(["fit", "--config", written({}, max_epochs=1), "--ckpt_path", "start.pt"]) == 2
+    assert "init_from or, for a module of yours, the callback InitFrom" in capsys.readouterr().err
+
+
+def test_last_says_what_a_rewind_point_says(written, tmp_path):
+    file = written({"RewindCheckpoint": {"at": ["1ep"]}}, max_epochs=1)
+    assert main(["fit", "--config", file, "--debug"]) == 0
+    rewound, last = (
+        read_checkpoint(tmp_path / "run" / name)["rebasin_lt"] for name in ("rewind/1ep.ckpt", "last.ckpt")
+    )
+    assert last.items() <= rewound.items() | {("epoch", last["epoch"])}
+    assert last["format_version"] == 1
+    assert last["module"] == "ForeignModule"

@@ -48,6 +48,20 @@ def test_contours_have_levels_within_the_losses(factor: float) -> None:
     assert np.min(losses) < min(lines.levels) <= max(lines.levels) < np.max(losses)
 
 
+def test_losses_far_outside_of_the_three_networks_have_no_contours_of_their_own() -> None:
+    losses = np.asarray(LOSSES)
+    losses[:, :2] += 1e5  # two columns to the left of π(A), where variances would be negative
+    inside = losses[1:6, 2:8]
+    axes = planes_figure({**PLANE, "loss": {"none": losses.tolist()}}).axes[0]
+    (lines,) = (each for each in axes.collections if not each.filled)
+    assert len(lines.levels) >= 4
+    assert max(lines.levels) < 1.5 * inside.max()
+
+
+def test_losses_of_nothing_but_zero_between_the_three_do_not_stop_the_figure() -> None:
+    assert planes_figure({**PLANE, "loss": {"none": np.where(np.asarray(LOSSES) > 9, 5.0, 0.0).tolist()}}).axes
+
+
 def test_infinite_losses_do_not_stop_the_figure() -> None:
     losses = [[*row[:-1], float("nan")] for row in LOSSES]
     assert planes_figure({**PLANE, "loss": {"none": losses}}).axes

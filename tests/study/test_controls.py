@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import own_network
 
 from rebasin_lt.cli import main
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask, prunable_names
@@ -89,3 +90,18 @@ def test_the_command_shows_each_layer_and_the_overlap(files, monkeypatch, capsys
     made, own = Mask.load(NAME), Mask.load("own.mask.safetensors")
     assert lines[-2].split()[-1] == f"{made.overlap(own):.4f}"
     assert [line.split()[2] for line in lines[3:-2]] == [str(row["kept"]) for row in made.report()]
+
+
+def test_a_network_of_the_users_own_is_traced_on_images_like_those_it_was_trained_on(tmp_path):
+    network = own_network(width=1, num_classes=10)
+    mask = Mask.ones_like(network.state_dict(), prunable_names(network))
+    mask.save(tmp_path / "own.mask.safetensors")
+    settings = {"mask": str(tmp_path / "own.mask.safetensors"), "model": "tiny:own_network"}
+    for name, about in (("knows", {"format_version": 1, "image_shape": [1, 8, 8]}), ("not", {"format_version": 1})):
+        torch.save({"state_dict": network.state_dict(), "rebasin_lt": about}, tmp_path / f"{name}.ckpt")
+    made, _ = write_control(
+        Control("random_permutation", ckpt=str(tmp_path / "knows.ckpt"), **settings), tmp_path / NAME
+    )
+    assert made.num_kept == mask.num_kept
+    with pytest.raises(SymmetryError, match=r"cannot be traced: .*3072"):
+        write_control(Control("random_permutation", ckpt=str(tmp_path / "not.ckpt"), **settings), tmp_path / f"x{NAME}")

@@ -167,3 +167,11 @@ def test_a_changed_yaml_over_a_folder_is_refused_by_the_command(folder, tmp_path
             "rebasin-lt: error: output folder study holds another study: seeds has 1 there and not here; add to it, or "
             "choose another folder\n"
         )
+
+
+def test_a_misspelt_setting_over_a_folder_is_no_other_study(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = {**STUDY.primitives(), "matchers": {"permuted": {"metod": "activations"}}, "out": "study"}
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["study", "--config", "changed.yaml"]) == 2
+    assert "matchers.permuted has no setting 'metod' (did you mean method?)" in capsys.readouterr().err

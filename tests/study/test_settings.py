@@ -54,3 +54,10 @@ def test_what_does_not_fit_is_refused(settings, message) -> None:
     with pytest.raises(InputError) as error:
         check_settings("r", Recording, settings, taken=["path"])
     assert str(error.value).startswith(message)
+
+
+def test_what_something_else_takes_is_offered_too() -> None:
+    with pytest.raises(
+        InputError, match=r"no setting 'batch_siz' \(did you mean batch_size\?\): .*, loud, batch_size$"
+    ):
+        check_settings("r", Recording, {"batch_siz": 3}, taken=["path"], also=["batch_size"])

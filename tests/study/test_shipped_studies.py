@@ -192,6 +192,16 @@ def test_a_dry_run_refuses_what_no_stage_takes(tmp_path, monkeypatch, capsys):
     assert "recipe.trainer.precision is 'bf61-mixed', expected " in capsys.readouterr().err
 
 
+def test_a_dry_run_refuses_a_network_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    digits = Path(find_config("studies/digits.yaml")).read_text(encoding="utf-8")
+    Path("study.yaml").write_text(digits.replace("arch: mlp", "arch: nowhere.nets:Net"), encoding="utf-8")
+    assert main(["study", "--config", "study.yaml", "--dry-run", "--probe", "false"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "model is 'nowhere.nets:Net', which cannot be imported" in captured.err
+
+
 def test_devices_are_those_of_the_cluster_where_stages_run_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     there = replace(read("studies/digits.yaml").recipe, trainer={"accelerator": "gpu", "devices": 8, "num_nodes": 2})

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import step_is_complete
+from rebasin_lt.lit.checkpoint import METADATA, describe
 from rebasin_lt.stop_request import stop_request
 
 LAST = "last.ckpt"
@@ -56,6 +57,9 @@ class ResumePoint(Checkpoint):
             or some_rank(trainer, self._is_late() or stop_request.signal is not None)
         ):
             self.write(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint.setdefault(METADATA, {}).update(describe(trainer, pl_module))
 
     def write(self, trainer: Trainer) -> None:
         """Write the checkpoint, whole or not at all; on every rank."""

@@ -1,0 +1,28 @@
+"""Start any LightningModule from the weights of a checkpoint."""
+
+from __future__ import annotations
+
+from lightning import Callback, LightningModule, Trainer
+
+from rebasin_lt.lit.checkpoint import load_weights_
+
+
+class InitFrom(Callback):
+    """Copies weights and buffers into the module when `fit` begins; a resumed run goes on from its own.
+
+    What `--model.init_from` does for our classifiers, for a LightningModule of yours: B from its rewind point, under a
+    mask by `MaskGuard`; or a trained A to be pruned by `IterativeMagnitudePruning`. The order of callbacks does not
+    matter. Epochs and steps count from 0, and optimisers and schedules are the module's own.
+
+    Args:
+        checkpoint: a checkpoint of the same module, or a state dict with its parameter names
+
+    Raises InputError where names or shapes differ, BrokenFileError for a file that is damaged; before training.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":  # before a resumed run gets its own back
+            load_weights_(pl_module, self.checkpoint)

@@ -91,9 +91,11 @@ class Place:
 
 
 def choices(device: str, compiled: bool = False) -> dict[str, dict[str, Any]]:
-    """Ours that are measured on a device: on a CPU without instructions for bf16, those in float32."""
-    if device != "cpu" or multiplies_in_bf16():
+    """Ours that are measured on a device: CUDA graphs on a GPU; in float32 alone where a CPU has no bf16."""
+    if device != "cpu":
         return OURS | (COMPILED if compiled else {})
+    if multiplies_in_bf16():
+        return OURS | (dict(list(COMPILED.items())[:1]) if compiled else {})
     plain = {name: how for name, how in OURS.items() if how["precision"] == "32-true"}
     last = list(plain)[-1]
     return plain | ({f"{last}, compiled": plain[last] | {"compile": "default"}} if compiled else {})

@@ -30,6 +30,7 @@ from rebasin_lt.host_memory import keep_freed_memory
 CHOICES = OURS | dict(list(COMPILED.items())[:1])  # ResNet50's launches take no time beside its arithmetic
 ROUNDS = 3
 READY, DONE = "ready\n", "done\n"
+FAILED = "a run among several failed: what it wrote stands above"
 ABOUT = ("width", "runs", "steps", "workers", "size")
 
 
@@ -71,8 +72,8 @@ def at_once(runs: int, given: argparse.Namespace) -> float:
     for process in processes:
         _read_until(DONE, process)
     seconds = time.perf_counter() - begun
-    for process in processes:
-        process.wait()
+    if any([process.wait() for process in processes]):
+        raise RuntimeError(FAILED)
     return seconds / (runs * given.steps)
 
 
@@ -80,7 +81,7 @@ def _read_until(word: str, process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     while (line := process.stdout.readline()) != word:
         if not line:
-            raise RuntimeError("a run among several failed: what it wrote stands above")
+            raise RuntimeError(FAILED)
 
 
 def one_run(given: argparse.Namespace) -> None:

@@ -139,7 +139,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         where = ".".join(keys) + ": " if keys else ""
         return where + _plain(one_line(str(causes[-1]))), WRONG_USAGE
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, of trainer settings and modules
-        return one_line(str(error)), WRONG_USAGE
+        return f"{one_line(str(error))} (--debug shows where)", WRONG_USAGE
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
         return one_line(f"{error.filename or 'file'}: {error.strerror or error}"), FAILED
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED

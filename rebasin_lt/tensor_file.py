@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import warnings
 import zipfile
@@ -42,7 +43,9 @@ def read_tensors(path: Path | str) -> Any:
             ) from error
         raise BrokenFileError(f"{path} is not a readable checkpoint: nothing that torch.save writes") from error
     except Exception as error:  # a damaged file can bring its reader to raise anything
-        reason = "cut short" if isinstance(error, OSError) else (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:  # looked for its end before its beginning
+            reason = "it is cut short"
         raise BrokenFileError(f"{path} is not a readable checkpoint: {reason}") from error
     _check_sizes(content, path)
     return content

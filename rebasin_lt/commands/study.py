@@ -96,6 +96,10 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.ledger import ledger_table
     from rebasin_lt.study import ledger
+    from rebasin_lt.study.checks import check_network_name
+
+    if len(state.done) < len(state.plan):
+        check_network_name(grid)
 
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""

@@ -18,6 +18,7 @@ from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
 from rebasin_lt.lit.checkpoint_content import check_content, check_tensors
+from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
@@ -45,15 +46,15 @@ class LoadedNetwork(NamedTuple):
 def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """What a checkpoint says of itself, in primitives: format, architecture, progress, data, versions."""
     data: Any = getattr(trainer, "datamodule", None)
-    shape = getattr(data, "input_shape", None)
+    ours = isinstance(data, ImageData)  # what the attributes of others hold is their business
     return {
         "format_version": FORMAT_VERSION,
         "module": type(module).__name__,
         **(module.architecture() if isinstance(module, NetworkModule) else {}),
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
-        "data": data.settings() if hasattr(data, "settings") else None,
-        "image_shape": None if shape is None else list(shape),
+        "data": data.settings() if ours else None,
+        "image_shape": list(data.input_shape) if ours else None,
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),
     }
@@ -160,10 +161,12 @@ def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -
     """The state under the network's own names, and the mask; of foreign files, what `import_state` makes of them."""
     state = network_state(content)
     check_tensors(state, "state dict", path)
-    if METADATA in content:
-        return state, Mask(content[MASK]) if MASK in content else None
+    mask = Mask(content[MASK]) if MASK in content else None
+    if "arch" in content.get(METADATA, {}):
+        return state, mask
     try:
-        return import_state(state, network.state_dict().keys())
+        state, imported = import_state(state, network.state_dict().keys())
+        return state, imported if mask is None else mask
     except BrokenFileError as error:
         raise BrokenFileError(f"{path}: {error}") from error
 

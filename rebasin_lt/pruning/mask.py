@@ -180,7 +180,9 @@ class Mask(Mapping[str, Tensor]):
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, OSError) as error:
-            reason = "it is a checkpoint; masks end in .mask.safetensors" if is_zipfile(path) else error
+            reason = (
+                "it is an archive, as checkpoints are; masks end in .mask.safetensors" if is_zipfile(path) else error
+            )
             raise BrokenFileError(f"{path} is not a readable safetensors file: {reason}") from error
         return cls._checked(tensors, about, path), about
 

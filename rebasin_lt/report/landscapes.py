@@ -104,7 +104,7 @@ def planes_figure(result: Mapping[str, Any]) -> Figure:
         figure = Figure(figsize=(width, height))
         for index, (correction, values) in enumerate(panels.items()):
             losses = np.asarray(values)
-            levels = _levels(losses, 1.5 * _largest_between(result, losses))
+            levels = _levels(losses, 1.5 * _largest_between(result, losses)) or _levels(losses)
             left = (0.45 + _SIDE * index) / width
             axes = figure.add_axes((left, 0.5 / height, 0.9 * _SIDE / width, (height - 1) / height))
             _contours(axes, result["x"], result["y"], losses, levels)
@@ -151,10 +151,11 @@ def _contours(axes: Axes, x: Sequence[float], y: Sequence[float], losses: np.nda
     """Lines with their values, over one colour whose opacity grows with the loss."""
     from matplotlib.colors import to_rgba
 
-    shades = [to_rgba(COLOURS["muted"][0], 0.36 * index / len(levels)) for index in range(len(levels) + 1)]
-    axes.contourf(x, y, losses, [-np.inf, *levels, np.inf], colors=shades)
-    lines = axes.contour(x, y, losses, levels, colors=COLOURS["muted"][0], linewidths=0.8)
-    axes.clabel(lines, fontsize=8, fmt="%g", colors=COLOURS["ink"][0])
+    if levels:  # a plane of one loss has none
+        shades = [to_rgba(COLOURS["muted"][0], 0.36 * index / len(levels)) for index in range(len(levels) + 1)]
+        axes.contourf(x, y, losses, [-np.inf, *levels, np.inf], colors=shades)
+        lines = axes.contour(x, y, losses, levels, colors=COLOURS["muted"][0], linewidths=0.8)
+        axes.clabel(lines, fontsize=8, fmt="%g", colors=COLOURS["ink"][0])
     axes.set_aspect("equal")
     axes.grid(False)
     axes.tick_params(length=0)

@@ -37,12 +37,17 @@ def check_names_and_types(study: Study) -> None:
     check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
     _check_places(recipe.trainer)
     check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])
-    default_input_shape(recipe.network.get("arch", "mlp"))  # refuses a name that is not known
     for stage in TRAININGS:
         check_settings(
             f"recipe.{stage}", Classifier, getattr(recipe, stage), taken=[*recipe.network, "width", "init_from"]
         )
     _check_analyses(study)
+
+
+def check_network_name(study: Study) -> None:
+    """Refuse a network that is not known, or code of one's own that is not there. Raises InputError."""
+    with _named("recipe.network"):
+        default_input_shape(study.recipe.network.get("arch", "mlp"))
 
 
 def _check_analyses(study: Study) -> None:

@@ -87,7 +87,7 @@ MASK_CASES: list[tuple[str, int, str]] = [
     ("other.mask.safetensors", 2, "mask names other.weight, which the network does not have"),
     ("escape.mask.safetensors", 2, "mask names ../../escape, which the network does not have"),
     ("shape.mask.safetensors", 2, "has shape (2, 2), the network has (64, 64)"),
-    ("a.ckpt", 1, "a.ckpt is not a readable safetensors file: it is a checkpoint; masks end in .mask.safetensors"),
+    ("a.ckpt", 1, "a.ckpt is not a readable safetensors file: it is an archive, as checkpoints are"),
     ("folder.ckpt", 2, "mask file folder.ckpt does not exist"),
 ]
 UNFIT_FOR_ALL = [case for case in MASK_CASES if "network" not in case[2]]  # also where there is no network

@@ -4,10 +4,17 @@ import pytest
 import torch
 import yaml
 from foreign import ForeignModule
+from lightning import LightningModule
+from torch import nn
+from torch.nn.utils import prune
 
 from rebasin_lt.cli import main
 from rebasin_lt.commands.lightning_verbs import run
-from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.lit.callbacks.init_from import InitFrom
+from rebasin_lt.lit.callbacks.resume_point import ResumePoint
+from rebasin_lt.lit.checkpoint import load_weights_, read_checkpoint
+from rebasin_lt.lit.data import Digits
+from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 
@@ -156,3 +163,67 @@ def test_last_says_what_a_rewind_point_says(written, tmp_path):
     assert last.items() <= rewound.items() | {("epoch", last["epoch"])}
     assert last["format_version"] == 1
     assert last["module"] == "ForeignModule"
+
+
+@pytest.mark.parametrize("shape", ["pair", "number", "settings"])
+def test_attributes_of_somebodys_data_are_left_alone(written, tmp_path, monkeypatch, shape):
+    monkeypatch.setattr("foreign.ForeignData.input_shape", (64,) if shape == "pair" else 64, raising=False)
+    if shape == "settings":
+        monkeypatch.setattr("foreign.ForeignData.settings", {"batch": 3}, raising=False)
+    for epochs in (1, 2):
+        assert (
+            main(["fit", "--config", written({}, max_epochs=epochs, default_root_dir=f"run{epochs}"), "--debug"]) == 0
+        )
+    assert main(["fit", "--config", "x.yaml", "--debug"]) == 0
+    about = read_checkpoint(tmp_path / "run2" / "last.ckpt")["rebasin_lt"]
+    assert (about["data"], about["image_shape"]) == (None, None)
+
+
+def test_the_last_checkpoint_of_somebodys_module_knows_our_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = OnDigits()
+    quiet_trainer(tmp_path, 1, [ResumePoint()], accelerator="cpu", enable_checkpointing=True).fit(
+        module, Digits(val_size=0)
+    )
+    about = read_checkpoint(tmp_path / "last.ckpt")["rebasin_lt"]
+    assert about["image_shape"] == [1, 8, 8]
+    assert about["data"]["name"] == "digits"
+    assert "arch" not in about
+
+
+def test_a_pruned_module_of_somebody_is_read_as_its_weights_and_mask(tmp_path):
+    pruned, plain = OnDigits(), OnDigits()
+    prune.l1_unstructured(pruned.layer, "weight", 0.5)
+    quiet_trainer(tmp_path, 1, [ResumePoint()], accelerator="cpu", enable_checkpointing=True).fit(
+        pruned, Digits(val_size=0)
+    )
+    load_weights_(plain, tmp_path / "last.ckpt")
+    expected = pruned.layer.weight_orig * pruned.layer.weight_mask  # the attribute is that of the last forward pass
+    torch.testing.assert_close(plain.layer.weight.data, expected.data, rtol=0, atol=0)
+    assert int((plain.layer.weight == 0).sum()) == plain.layer.weight.numel() // 2
+
+
+def test_a_second_fit_of_one_trainer_goes_on(tmp_path):
+    module = OnDigits()
+    torch.save(module.state_dict(), tmp_path / "start.pt")
+    trainer = quiet_trainer(tmp_path, 1, [InitFrom(str(tmp_path / "start.pt"))], accelerator="cpu")
+    trainer.fit(module, Digits(val_size=0))
+    trained = module.layer.weight.detach().clone()
+    trainer.fit(module, Digits(val_size=0))  # nothing is left to do
+    torch.testing.assert_close(module.layer.weight, trained, rtol=0, atol=0)
+
+
+class OnDigits(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        return nn.functional.cross_entropy(self.layer(images.flatten(1)), labels)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -11,8 +11,10 @@ class InitFrom(Callback):
     """Copies weights and buffers into the module when `fit` begins; a resumed run goes on from its own.
 
     What `--model.init_from` does for our classifiers, for a LightningModule of yours: B from its rewind point, under a
-    mask by `MaskGuard`; or a trained A to be pruned by `IterativeMagnitudePruning`. The order of callbacks does not
-    matter. Epochs and steps count from 0, and optimisers and schedules are the module's own.
+    mask by `MaskGuard`; or a trained A to be pruned by `IterativeMagnitudePruning`. Epochs and steps count from 0, and
+    optimisers and schedules are the module's own. Its place among the callbacks does not matter. The module must have
+    its weights when it is constructed: what it makes or draws in `configure_model` or `setup` comes later. The file is
+    read when a run is resumed, too.
 
     Args:
         checkpoint: a checkpoint of the same module, or a state dict with its parameter names
@@ -24,5 +26,5 @@ class InitFrom(Callback):
         self.checkpoint = checkpoint
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":  # before a resumed run gets its own back
+        if stage == "fit" and trainer.global_step == 0:  # a resumed run gets its own back after this
             load_weights_(pl_module, self.checkpoint)

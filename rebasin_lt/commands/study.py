@@ -57,7 +57,7 @@ def study(
     """
     from pathlib import Path
 
-    from rebasin_lt.study.checks import check_names_and_types
+    from rebasin_lt.errors import InputError
     from rebasin_lt.study.folder import check_study_folder, claim_study
     from rebasin_lt.study.grid import Study
     from rebasin_lt.study.launch import Launcher, run_study
@@ -76,8 +76,13 @@ def study(
         diversity=diversity,
     )
     folder = Path(out)
-    check_names_and_types(grid)
-    check_study_folder(folder, grid)
+    try:
+        check_study_folder(folder, grid)
+    except InputError:
+        from rebasin_lt.study.checks import check_names_and_types  # seconds, which a complete study need not wait
+
+        check_names_and_types(grid)  # a misspelt setting makes no other study
+        raise
     state = State.of(plan(grid), folder)
     if dry_run:
         _print_plan(grid, state, probe)
@@ -96,11 +101,11 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.ledger import ledger_table
     from rebasin_lt.study import ledger
-    from rebasin_lt.study.checks import check_network_name
+    from rebasin_lt.study.checks import check_names_and_types, check_network_name
 
+    check_names_and_types(grid)
     if len(state.done) < len(state.plan):
         check_network_name(grid)
-
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
         print(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")

@@ -96,13 +96,19 @@ def test_main_compares_every_side_on_one_thread_and_on_all_cores(tmp_path, monke
     assert all(abs(figure["measured"][0]) <= 100 for figure in figures)
 
 
+def test_the_quickest_is_known_where_no_line_has_a_limit() -> None:
+    assert [figure.limit for figure in end_to_end.speed_figures(MEASURED, 2.0, 128, GPU)] == ["", "", ""]
+    assert end_to_end.quickest_of(MEASURED) == "channels last, bf16"
+
+
 def test_a_cpu_without_instructions_for_bf16_is_not_asked_to_use_it(monkeypatch) -> None:
     for bf16, compiled in ((False, ["channels last, compiled"]), (True, ["channels last, bf16, compiled"])):
         monkeypatch.setattr(end_to_end, "multiplies_in_bf16", lambda bf16=bf16: bf16)
         plain = list(end_to_end.OURS)[: 3 if bf16 else 2]
         assert list(end_to_end.choices("cpu")) == plain
         assert list(end_to_end.choices("cpu", compiled=True)) == [*plain, *compiled]
-        assert list(end_to_end.choices("cuda", compiled=True)) == [*end_to_end.OURS, *end_to_end.COMPILED]
+        graphs = ["channels last, bf16, compiled", "channels last, bf16, compiled, CUDA graphs"]
+        assert list(end_to_end.choices("cuda", compiled=True)) == [*end_to_end.OURS, *graphs]
     assert end_to_end.choices("cuda")["channels last, bf16"]["precision"] == "bf16-mixed"
 
 
@@ -150,8 +156,8 @@ def test_a_compiled_side_trains_to_the_same_weights_up_to_rounding() -> None:
     data = end_to_end.Pixels(*toy(), 4, 1)
     how = {"precision": "32-true", "channels_last": True}
     plain = end_to_end.train_ours(data, 0, 0.25, 1, "cpu", how, lambda: None)
-    for choice in end_to_end.COMPILED.values():
-        compiled = end_to_end.train_ours(data, 0, 0.25, 1, "cpu", how | {"compile": choice["compile"]}, lambda: None)
+    for mode in (end_to_end.COMPILED, end_to_end.GRAPHS):
+        compiled = end_to_end.train_ours(data, 0, 0.25, 1, "cpu", how | mode, lambda: None)
         assert compiled.net._compiled_call_impl is not None
         for name, value in compiled.net.state_dict().items():
             torch.testing.assert_close(value, plain.net.state_dict()[name], rtol=1e-3, atol=1e-4)

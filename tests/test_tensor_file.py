@@ -28,3 +28,12 @@ def test_more_tensors_than_the_file_has_are_refused(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(torch, "load", lambda *_, **__: {"x": torch.zeros(100_000)})
     with pytest.raises(BrokenFileError, match="declares 400000 bytes of tensors, more than it has: refused"):
         read_tensors(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_file_that_is_cut_short_says_so(tmp_path, share) -> None:
+    torch.save({"x": torch.zeros(10_000)}, tmp_path / "x.pt")
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BrokenFileError, match="x.pt is not a readable checkpoint: it is cut short"):
+        read_tensors(tmp_path / "x.pt")

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 
+from benchmarks import _processes
 from benchmarks._processes import processes
 
 WAITS = """
@@ -30,6 +32,19 @@ def test_every_name_has_a_process_and_an_error_in_one_comes_back() -> None:
         with pytest.raises(ZeroDivisionError):
             run["a"].submit(divmod, 1, 0).result()
     assert not any(is_alive(process) for process in first)
+
+
+def test_all_but_the_plain_one_keep_their_memory(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(_processes, "ProcessPoolExecutor", lambda *rest: seen.append(rest[-1]) or nullcontext())
+    with processes("ab", plain="b"):
+        pass
+    assert seen == [[True], [False]]
+    monkeypatch.setattr(_processes, "keep_freed_memory", lambda: seen.append("kept"))
+    monkeypatch.setattr(_processes, "_end_with_parent", lambda: None)
+    for arguments in seen[:2]:
+        _processes._begin(*arguments)
+    assert seen[2:] == ["kept"]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])

@@ -61,7 +61,8 @@ def test_losses_far_outside_of_the_three_networks_have_no_contours_of_their_own(
 @pytest.mark.parametrize(("inside", "outside"), [(2e-6, 1e4), (0.0, 0.0), (0.3, 0.3)])
 def test_losses_without_a_level_between_them_do_not_stop_the_figure(inside: float, outside: float) -> None:
     losses = np.where(np.asarray(LOSSES) > 9, outside, inside)
-    assert planes_figure({**PLANE, "loss": {"none": losses.tolist()}}).axes
+    (axes,) = planes_figure({**PLANE, "loss": {"none": losses.tolist()}}).axes
+    assert bool(axes.collections) is (inside != outside)
 
 
 def test_losses_of_nothing_but_zero_between_the_three_do_not_stop_the_figure() -> None:

@@ -169,9 +169,10 @@ def test_a_changed_yaml_over_a_folder_is_refused_by_the_command(folder, tmp_path
         )
 
 
-def test_a_misspelt_setting_over_a_folder_is_no_other_study(folder, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("wrong", "right"), [("metod", "method"), ("batch_siz", "batch_size")])
+def test_a_misspelt_setting_over_a_folder_is_no_other_study(folder, tmp_path, monkeypatch, capsys, wrong, right):
     monkeypatch.chdir(tmp_path)
-    settings = {**STUDY.primitives(), "matchers": {"permuted": {"metod": "activations"}}, "out": "study"}
+    settings = {**STUDY.primitives(), "matchers": {"permuted": {wrong: 5}}, "out": "study"}
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(settings))
     assert main(["study", "--config", "changed.yaml"]) == 2
-    assert "matchers.permuted has no setting 'metod' (did you mean method?)" in capsys.readouterr().err
+    assert f"matchers.permuted has no setting '{wrong}' (did you mean {right}?)" in capsys.readouterr().err

@@ -7,12 +7,14 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import STUDY, report_bytes, start, write_config
+from tiny import STUDY, command, report_bytes, start, write_config
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import hash_tensors
@@ -207,6 +209,11 @@ def test_workers_leave_the_same_report_after_five_kills(report, tmp_path) -> Non
     count = len(plan(STUDY))
     assert printed == f"{count} of {count} stages are complete; rebasin-lt report {out} shows them\n"
     assert report_bytes(out, tmp_path / "report") == report
+    again = (
+        f"import sys; from rebasin_lt.cli import main; print(main({command(config, out)[3:]}), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", again], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == printed + "0 False\n"  # what is complete waits for no import
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])

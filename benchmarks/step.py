@@ -1,6 +1,6 @@
 """A training step under a mask against one without, several runs stacked in one process, and waits of the host.
 
-    python -m benchmarks.step [--rounds 21] [--batch 128] [--device cpu] [--out benchmarks/results]
+    python -m benchmarks.step [--rounds 101] [--batch 128] [--device cpu] [--out benchmarks/results]
                               [--page docs/performance.md]
 
 ResNet20 at width 1. Sides take turns, step by step; with the gradients, masks and optimisers of training, without the
@@ -62,7 +62,7 @@ class Side:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, count, print, write."""
     parser = options("step", __doc__)
-    parser.add_argument("--rounds", type=int, default=21, help="steps of either side; several runs take a quarter")
+    parser.add_argument("--rounds", type=int, default=101, help="steps of either side; several runs take a quarter")
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args(arguments)

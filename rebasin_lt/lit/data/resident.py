@@ -1,4 +1,4 @@
-"""Small datasets: all images as one tensor on the training device, batches cut out of it in one operation."""
+"""Small datasets: all images as one tensor on the training device, batches cut out of it in one gather."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class ResidentImages:
         self, pixels: Tensor, labels: Tensor, normalise: Normalisation, padding: int = 0, flip: bool = False
     ) -> None:
         self.height, self.width = pixels.shape[2:]
-        self.pixels = pad(pixels, [padding] * 4) if padding else pixels  # shape: (n, C, H + 2·padding, W + 2·padding)
+        padded = pad(pixels, [padding] * 4) if padding else pixels
+        self.pixels = padded.contiguous()  # shape: (n, C, H + 2·padding, W + 2·padding)
         self.labels, self.normalise = labels, normalise
         self.padding, self.flip = padding, flip
         self._copies: dict[torch.device, ResidentImages] = {}
@@ -55,39 +56,45 @@ class ResidentImages:
         return self._copies[device]
 
     def random_views(self, generator: torch.Generator) -> Tensor:  # shape: (n, 3), on the images' device
-        """For every image, at random: its first row, its first column, and ±1, the direction of its columns.
+        """For every image, at random: its first row, its first column, and 1 if it is mirrored, else 0.
 
         Uniform over the (2 · padding + 1)² shifts, and the mirrored ones if images are flipped: the distribution of
         torchvision's RandomCrop with padding and RandomHorizontalFlip.
         """
         top, left = torch.randint(2 * self.padding + 1, (2, len(self)), generator=generator)
         mirrored = torch.randint(1 + int(self.flip), (len(self),), generator=generator)
-        views = torch.stack([top, left + mirrored * (self.width - 1), 1 - 2 * mirrored], dim=1)
-        return views.to(self.device)
+        return torch.stack([top, left, mirrored], dim=1).to(self.device)
 
     def plain(self, indices: Tensor) -> Batch:
         """The images as they are; indices of shape (batch,)."""
         rows, columns = (slice(self.padding, self.padding + size) for size in (self.height, self.width))
-        return self.normalise(self.pixels[:, :, rows, columns][indices]), self.labels[indices]
+        return self._batch(self.pixels.index_select(0, indices)[:, :, rows, columns], indices)
 
-    def augmented(self, indices: Tensor, views: Tensor, grid: tuple[Tensor, Tensor, Tensor]) -> Batch:
-        """The images as `random_views` has them, in one gather; `grid` is `self.grid()`."""
-        channels, rows, columns = grid
-        top, left, step = views[indices].unbind(1)
-        pixels = self.pixels[
-            indices[:, None, None, None],
-            channels[None, :, None, None],
-            (top[:, None] + rows)[:, None, :, None],
-            (left[:, None] + step[:, None] * columns)[:, None, None, :],
-        ]
-        return self.normalise(pixels), self.labels[indices]
+    def augmented(self, indices: Tensor, views: Tensor, rows: Tensor) -> Batch:
+        """The images as `random_views` has them; `rows` is `self.rows()`.
 
-    def grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Numbers of channels, rows and columns, each a vector on the images' device."""
-        channels, rows, columns = (
-            torch.arange(size, device=self.device) for size in (self.pixels.shape[1], self.height, self.width)
-        )
-        return channels, rows, columns
+        Rows are gathered whole, from wherever in memory a view has their first pixel: that is an order of magnitude
+        faster than to index pixels by image, channel, row and column.
+        """
+        count, (channels, height, width) = len(indices), self.pixels.shape[1:]
+        top, left, mirrored = views.index_select(0, indices).unbind(1)
+        first = (indices * (channels * height) + top) * width + left
+        everywhere = self.pixels.view(-1).unfold(0, self.width, 1)  # rows that begin at any pixel; a view
+        gathered = everywhere.index_select(0, (first[:, None] + rows).view(-1))
+        pixels = gathered.view(count, channels, self.height, self.width)
+        if self.flip:
+            numbers = torch.arange(count, device=self.device)
+            pixels = torch.cat([pixels, pixels.flip(3)]).index_select(0, numbers + count * mirrored)
+        return self._batch(pixels, indices)
+
+    def rows(self) -> Tensor:
+        """Where in memory a view's rows begin, from its first pixel on: shape (C · H,), on the images' device."""
+        channels, height, width = self.pixels.shape[1:]
+        starts = [torch.arange(size, device=self.device) for size in (channels, self.height)]
+        return ((starts[0][:, None] * height + starts[1]) * width).view(-1)
+
+    def _batch(self, pixels: Tensor, indices: Tensor) -> Batch:
+        return self.normalise(pixels), self.labels.index_select(0, indices)
 
 
 class ResidentLoader(ImageLoader):
@@ -104,7 +111,7 @@ class ResidentLoader(ImageLoader):
         if not self.augment:
             yield from map(images.plain, batches)
             return
-        grid = images.grid()
+        rows = images.rows()
         views = images.random_views(seeded(AUGMENTATION, sampler.seed, sampler.epoch))
         for indices in batches:
-            yield images.augmented(indices, views, grid)
+            yield images.augmented(indices, views, rows)

@@ -73,6 +73,15 @@ def test_smaller_images_are_means_of_the_pixels_that_each_covers(cifar10: Path) 
     assert torch.equal(labels, same)
 
 
+@pytest.mark.parametrize("resident", [False, True])
+def test_images_lie_on_the_training_device_or_in_the_hosts_memory(cifar10: Path, resident: bool) -> None:
+    data = build_data("cifar10", root=str(cifar10), val_size=0, resident=resident)
+    assert data.settings()["resident"] is resident
+    loader = data.sweep("test", device="meta")
+    assert loader.images.device.type == ("meta" if resident else "cpu")
+    assert next(iter(loader))[0].device.type == "meta"
+
+
 def test_smaller_images_are_shifted_less(cifar10: Path) -> None:
     paddings = [
         build_data("cifar10", root=str(cifar10), val_size=0, image_size=size)._open("train").padding

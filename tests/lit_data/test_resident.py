@@ -138,13 +138,30 @@ def test_a_device_gets_its_copy_once() -> None:
     meta = torch.device("meta")
     assert images.on(CPU) is images
     assert images.on(meta) is images.on(meta)
-    assert images.on(meta).labels.device == images.on(meta).normalise.mean.device == meta
+    assert images.on(meta).labels.device == meta
+    loader = images.loader(EpochBatches(torch.arange(20), 6), True, meta)
+    assert loader.images is images.on(meta)
+    assert loader.normalise.mean.device == meta
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_images_can_stay_where_they_are_and_batches_move(augment: bool) -> None:
+    meta = torch.device("meta")
+    images = images_of(padding=1, on_device=False)
+    loader = images.loader(EpochBatches(torch.arange(20), 6), augment, meta)
+    assert loader.images is images
+    assert images.device == CPU
+    for x, labels in loader:
+        assert x.device == labels.device == meta
+        assert x.shape == (len(labels), 3, 6, 5)
+        assert x.dtype == torch.float32
 
 
 @pytest.mark.gpu
-def test_batches_on_the_gpu_are_those_on_the_cpu() -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_batches_on_the_gpu_are_those_on_the_cpu(on_device: bool) -> None:
     for augment in (False, True):
-        images = images_of(padding=2, flip=True)
+        images = images_of(padding=2, flip=True, on_device=on_device)
         loaders = [
             images.loader(EpochBatches(torch.arange(20), 6, shuffle=True), augment, torch.device(device))
             for device in ("cpu", "cuda:0")

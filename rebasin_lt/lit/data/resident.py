@@ -1,8 +1,8 @@
-"""Small datasets: all images as one tensor on the training device, batches cut out of it in one gather."""
+"""Small datasets: all images as one tensor in memory, the training device's at best, batches cut out in one gather."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,23 +21,30 @@ class ResidentImages:
         normalise: applied to every batch
         padding: black pixels around every image, in which augmentation shifts it: RandomCrop((H, W), padding)
         flip: whether augmentation mirrors every second image
+        on_device: else images stay where they are, and batches are copied to the loader's device
     """
 
     def __init__(
-        self, pixels: Tensor, labels: Tensor, normalise: Normalisation, padding: int = 0, flip: bool = False
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        normalise: Normalisation,
+        padding: int = 0,
+        flip: bool = False,
+        on_device: bool = True,
     ) -> None:
         self.height, self.width = pixels.shape[2:]
         padded = pad(pixels, [padding] * 4) if padding else pixels
         self.pixels = padded.contiguous()  # shape: (n, C, H + 2·padding, W + 2·padding)
         self.labels, self.normalise = labels, normalise
-        self.padding, self.flip = padding, flip
+        self.padding, self.flip, self.on_device = padding, flip, on_device
         self._copies: dict[torch.device, ResidentImages] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def loader(self, sampler: EpochBatches, augment: bool, device: torch.device) -> ResidentLoader:
-        return ResidentLoader(self.on(device), sampler, augment)
+        return ResidentLoader(self.on(device) if self.on_device else self, sampler, augment, device)
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +58,6 @@ class ResidentImages:
             copy = object.__new__(ResidentImages)
             copy.__dict__.update(self.__dict__, _copies={})
             copy.pixels, copy.labels = self.pixels.to(device), self.labels.to(device)
-            copy.normalise = self.normalise.to(device)
             self._copies[device] = copy
         return self._copies[device]
 
@@ -65,12 +71,12 @@ class ResidentImages:
         mirrored = torch.randint(1 + int(self.flip), (len(self),), generator=generator)
         return torch.stack([top, left, mirrored], dim=1).to(self.device)
 
-    def plain(self, indices: Tensor) -> Batch:
+    def plain(self, indices: Tensor) -> Tensor:  # shape: (batch, C, H, W), uint8
         """The images as they are; indices of shape (batch,)."""
         rows, columns = (slice(self.padding, self.padding + size) for size in (self.height, self.width))
-        return self._batch(self.pixels.index_select(0, indices)[:, :, rows, columns], indices)
+        return self.pixels.index_select(0, indices)[:, :, rows, columns]
 
-    def augmented(self, indices: Tensor, views: Tensor, rows: Tensor) -> Batch:
+    def augmented(self, indices: Tensor, views: Tensor, rows: Tensor) -> Tensor:  # shape: (batch, C, H, W), uint8
         """The images as `random_views` has them; `rows` is `self.rows()`.
 
         Rows are gathered whole, from wherever in memory a view has their first pixel: that is an order of magnitude
@@ -82,10 +88,10 @@ class ResidentImages:
         everywhere = self.pixels.view(-1).unfold(0, self.width, 1)  # rows that begin at any pixel; a view
         gathered = everywhere.index_select(0, (first[:, None] + rows).view(-1))
         pixels = gathered.view(count, channels, self.height, self.width)
-        if self.flip:
-            numbers = torch.arange(count, device=self.device)
-            pixels = torch.cat([pixels, pixels.flip(3)]).index_select(0, numbers + count * mirrored)
-        return self._batch(pixels, indices)
+        if not self.flip:
+            return pixels
+        numbers = torch.arange(count, device=self.device)
+        return torch.cat([pixels, pixels.flip(3)]).index_select(0, numbers + count * mirrored)
 
     def rows(self) -> Tensor:
         """Where in memory a view's rows begin, from its first pixel on: shape (C · H,), on the images' device."""
@@ -93,21 +99,25 @@ class ResidentImages:
         starts = [torch.arange(size, device=self.device) for size in (channels, self.height)]
         return ((starts[0][:, None] * height + starts[1]) * width).view(-1)
 
-    def _batch(self, pixels: Tensor, indices: Tensor) -> Batch:
-        return self.normalise(pixels), self.labels.index_select(0, indices)
-
 
 class ResidentLoader(ImageLoader):
-    """Batches out of `ResidentImages`. All that is random in an epoch moves to the device once, at its start."""
+    """Batches out of `ResidentImages`, on `device`. All that is random in an epoch moves to the images at its start."""
 
-    def __init__(self, images: ResidentImages, sampler: EpochBatches, augment: bool) -> None:
+    def __init__(self, images: ResidentImages, sampler: EpochBatches, augment: bool, device: torch.device) -> None:
         super().__init__(sampler)
-        self.images = images
+        self.images, self.device = images, device
+        self.normalise = images.normalise.to(device)
         self.augment = augment and (images.padding > 0 or images.flip)
 
     def _epoch(self) -> Iterator[Batch]:
+        images = self.images
+        batches = self.sampler.begin(images.device)
+        for indices, pixels in zip(batches, self._pixels(batches), strict=True):
+            labels = images.labels.index_select(0, indices)
+            yield self.normalise(pixels.to(self.device)), labels.to(self.device)
+
+    def _pixels(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         images, sampler = self.images, self.sampler
-        batches = sampler.begin(images.device)
         if not self.augment:
             yield from map(images.plain, batches)
             return

@@ -19,7 +19,7 @@ _AT_ONCE = 1000  # images made smaller in one operation, as float32
 
 
 class TorchvisionData(ImageData):
-    """A dataset below `root`, where torchvision puts it; held in memory.
+    """A dataset below `root`, where torchvision puts it; held in memory, at most 240 MB.
 
     Args:
         root: folder of the dataset
@@ -29,6 +29,7 @@ class TorchvisionData(ImageData):
         augment: whether training images are augmented
         seed: of the order of training images, and of augmentation
         image_size: side of the images for the network, each pixel a mean of those it covers; as they are if not given
+        resident: keep the images in the training device's memory; else in the host's, from where batches are copied
         download: fetch what is missing
     """
 
@@ -41,10 +42,11 @@ class TorchvisionData(ImageData):
         augment: bool = True,
         seed: int = 0,
         image_size: int | None = None,
+        resident: bool = True,
         download: bool = False,
     ) -> None:
         super().__init__(root, batch_size, val_size, train_size, augment, seed)
-        self.image_size, self.download = image_size, download
+        self.image_size, self.resident, self.download = image_size, resident, download
         channels, self._side, _ = type(self).input_shape
         if image_size is not None and not 0 < image_size <= self._side:
             raise InputError(
@@ -76,7 +78,7 @@ class TorchvisionData(ImageData):
         if self.image_size not in {None, self._side}:
             pixels = _smaller(pixels, self.input_shape[1])
         padding = round(self.padding * self.input_shape[1] / self._side)
-        return ResidentImages(pixels, labels, self._normalisation(), padding, self.flip)
+        return ResidentImages(pixels, labels, self._normalisation(), padding, self.flip, self.resident)
 
     def _missing(self, what: str, *places: Path) -> InputError:
         folders = " or ".join(str(place) for place in places)

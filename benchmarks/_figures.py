@@ -108,7 +108,7 @@ def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **
 def page_text(folder: Path) -> str:
     """The table of all benchmarks that have results in the folder, and a line on how each was measured.
 
-    Beside `MODULE.json`, those of other machines that were given a name: `MODULE-cuda.json`, `MODULE-bf16.json`.
+    Beside `MODULE.json`, those of other machines that were given a name: `MODULE-cuda.json`, `MODULE-avx2.json`.
     """
     rows, sentences = [], []
     for module in ORDER:

@@ -102,7 +102,6 @@ def choices(device: str, compiled: bool = False) -> dict[str, dict[str, Any]]:
 class Pixels(ImageData):
     """Images and labels that are in memory already, augmented as CIFAR-10, or without flips."""
 
-    name = "pixels"
     num_classes = 10
     mean, std = CIFAR10.mean, CIFAR10.std
 
@@ -111,8 +110,8 @@ class Pixels(ImageData):
         self.pixels, self.labels, self.crop, self.mirror = pixels, labels, padding, flip
         self.input_shape = tuple(pixels.shape[1:])  # type: ignore[assignment]
 
-    def _open(self, part: Split) -> ResidentImages:
-        return ResidentImages(self.pixels, self.labels, self._normalisation(), self.crop, self.mirror)
+    def open_part(self, part: Split) -> ResidentImages:
+        return ResidentImages(self.pixels, self.labels, self.normalisation(), self.crop, self.mirror)
 
 
 class Steps(Callback):

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.data.registry import DATASETS, build_data
+from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.study.alignment import Alignment
 from rebasin_lt.study.barrier import Barrier, check_barrier
@@ -30,10 +30,9 @@ _OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", 
 def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
     recipe, data = study.recipe, dict(study.recipe.data)
-    name = data.pop("name", None)
-    if name in list(DATASETS):  # else `build_data` says so
-        check_settings("recipe.data", DATASETS[name], data, taken=["seed"])
-    build_data(str(name), **data)
+    name = str(data.pop("name", None))
+    check_settings("recipe.data", data_class(name), data, taken=["seed"])
+    build_data(name, **data)
     check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
     _check_places(recipe.trainer)
     check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])

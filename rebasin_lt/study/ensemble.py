@@ -151,8 +151,8 @@ def _imp(folder: Path, recipe: Recipe, network: Path, seed: int) -> Stage:
 
 def _match(settings: Ensembles, network: Path, folder: Path) -> None:
     ckpt_a, ckpt_b = (str(stages.trained_file(dense)) for dense in (settings.network_a, network))
-    masks, model = (str(settings.mask_a),), settings.recipe.own_code
-    align(Alignment(ckpt_a=ckpt_a, ckpt_b=ckpt_b, masks=masks, model=model, num_alphas=0), folder)
+    masks, model, data = (str(settings.mask_a),), settings.recipe.own_code, settings.recipe.own_data
+    align(Alignment(ckpt_a=ckpt_a, ckpt_b=ckpt_b, masks=masks, model=model, data=data, num_alphas=0), folder)
 
 
 def _seed(index: int) -> int:

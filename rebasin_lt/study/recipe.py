@@ -50,6 +50,12 @@ class Recipe:
         arch = str(self.network.get("arch", ""))
         return arch if ":" in arch and not arch.startswith("torchvision:") else None
 
+    @property
+    def own_data(self) -> str | None:
+        """The user's own dataset, `package.module:Class`; None for one of the registry. As `own_code`, to be named."""
+        name = str(self.data.get("name", ""))
+        return name if ":" in name else None
+
     def epochs_after(self, rewind: str) -> int:
         """Epochs of a sparse run from a rewind moment.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Collection, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.signatures import arguments
 
 
 def check_settings(
@@ -20,12 +21,13 @@ def check_settings(
     `where` names them in the error, `taken` are arguments that it is given otherwise, `also` are settings there that
     something else takes. Raises InputError.
     """
-    arguments = inspect.signature(what).parameters
-    known = {name: argument for name, argument in arguments.items() if name not in taken}
+    takes = arguments(what)
+    known = {name: argument for name, argument in takes.items() if name not in taken}
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(what, as_group=False, skip={name for name in arguments if name not in settings})
+    others = {name for name in takes if name not in settings}
+    parser.add_class_arguments(what, as_group=False, skip=others, fail_untyped=False)
     for name, value in settings.items():
-        if name in taken and name in arguments:
+        if name in taken and name in takes:
             raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
         if name not in known:
             expected = [*known, *also]
@@ -33,9 +35,7 @@ def check_settings(
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
         if not _fits(parser, known[name], value):
-            hint = get_type_hints(what.__init__)[name]  # type: ignore[misc]
-            kind = inspect.formatannotation(hint).replace("typing.", "")
-            raise InputError(f"{where}.{name} is {value!r}, expected {kind}")
+            raise InputError(f"{where}.{name} is {value!r}, expected {_kind(known[name].annotation)}")
 
 
 def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bool:
@@ -46,3 +46,7 @@ def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bo
     except ArgumentError:
         return False
     return isinstance(value, bool) or not isinstance(parsed, bool)  # the text "no" would be true
+
+
+def _kind(annotation: object) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation).replace("typing.", "")

@@ -11,7 +11,7 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.data.registry import build_data, is_own_data
 
 
 class Images(NamedTuple):
@@ -52,7 +52,8 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
     """The dataset that a network was trained on, or `data` in `root` for a checkpoint that does not say it.
 
     `root` alone says where the dataset lies here. Raises InputError where the checkpoint names another dataset than
-    `data`, with both, and where neither names one; BrokenFileError for a checkpoint whose dataset cannot be.
+    `data`, with both, where neither names one, and where the checkpoint alone names code to import; BrokenFileError
+    for a checkpoint whose dataset cannot be.
     """
     known = network.metadata.get("data")
     if known is not None and not _is_plain(known):
@@ -65,6 +66,11 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
             "would be compared"
         )
     settings = dict(known or {"name": data})
+    if data is None and is_own_data(settings["name"]):
+        raise InputError(
+            f"{argument} was trained on {settings['name']}, code that it may not choose: name it too "
+            f"(--data {settings['name']})"
+        )
     settings.pop("download", None)  # a file says what to read; it may not have anything fetched or written
     if root is not None:
         settings["root"] = root

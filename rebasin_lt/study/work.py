@@ -83,6 +83,7 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
         ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
         model=study.recipe.own_code,
+        data=study.recipe.own_data,
         matcher=matcher_of(settings),
         root=study.recipe.data.get("root"),
         num_images=settings.get("num_images"),
@@ -99,6 +100,7 @@ def _barrier(study: Study, stage: Stage, folder: Path) -> None:
         ckpt_b=str(folder / stage.settings["b"] / FINAL),
         permutation=str(folder / stage.settings["match"] / "permutation.perm.safetensors"),
         model=study.recipe.own_code,
+        data=study.recipe.own_data,
         root=study.recipe.data.get("root"),
     )
     measure_barriers(settings, folder / stage.path)
@@ -114,6 +116,8 @@ def _control(study: Study, stage: Stage, folder: Path) -> None:
         options["ckpt"] = str(weights)
         if study.recipe.own_code:
             options["model"] = study.recipe.own_code
+    if "root" in kind.uses and study.recipe.own_data:
+        options["data"] = study.recipe.own_data
     if "root" in kind.uses and study.recipe.data.get("root"):
         options["root"] = study.recipe.data["root"]
     sources = {target: stages.mask_file(folder / settings["imp"], target) for target in study.recipe.targets}

@@ -17,16 +17,15 @@ from rebasin_lt.lit.data.resident import ResidentImages
 class Noise(ImageData):
     """101 random images to train on and 1,003 to test, in 7 classes: odd numbers, for two processes."""
 
-    name = "noise"
     num_classes = 7
     input_shape = (3, 6, 6)
     mean, std = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
     default_val_size = 0
 
-    def _open(self, part):
+    def open_part(self, part):
         count, generator = (1003 if part == "test" else 101), torch.Generator().manual_seed(len(part))
         pixels = torch.randint(256, (count, *self.input_shape), generator=generator, dtype=torch.uint8)
-        return ResidentImages(pixels, torch.randint(7, (count,), generator=generator), self._normalisation())
+        return ResidentImages(pixels, torch.randint(7, (count,), generator=generator), self.normalisation())
 
 
 class Ranks(Callback):

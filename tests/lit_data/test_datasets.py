@@ -22,7 +22,7 @@ from rebasin_lt.lit.data.registry import build_data
 def everything(data, split: str) -> tuple[Tensor, Tensor]:
     """All images of a split as they lie on disk (0 to 255), and labels."""
     batches = list(data.sweep(split))
-    normalise = data._normalisation()
+    normalise = data.normalisation()
     pixels = torch.cat([images for images, _ in batches]) * normalise.std + normalise.mean
     return pixels.round().to(torch.uint8), torch.cat([labels for _, labels in batches])
 
@@ -84,7 +84,7 @@ def test_images_lie_on_the_training_device_or_in_the_hosts_memory(cifar10: Path,
 
 def test_smaller_images_are_shifted_less(cifar10: Path) -> None:
     paddings = [
-        build_data("cifar10", root=str(cifar10), val_size=0, image_size=size)._open("train").padding
+        build_data("cifar10", root=str(cifar10), val_size=0, image_size=size).open_part("train").padding
         for size in (None, 32, 16, 8)
     ]
     assert paddings == [4, 4, 2, 1]

@@ -41,9 +41,11 @@ def test_every_setting_is_measured_on_all_test_images(trained) -> None:
     assert finished(settings.out) == result
 
 
-def test_a_network_of_the_users_own_has_ensembles(tmp_path) -> None:
+def test_a_network_and_data_of_the_users_own_have_ensembles(tmp_path) -> None:
     network = {"arch": "tiny:own_network", "num_classes": 10, "input_shape": [1, 8, 8]}
-    result = run_ensembles(Ensembles(out=tmp_path / "out", recipe=replace(TINY, network=network), members=2))
+    own = replace(TINY, network=network, data={"name": "tiny:Faint"})
+    result = run_ensembles(Ensembles(out=tmp_path / "out", recipe=own, members=2))
+    assert result["data"] == "tiny:Faint"
     assert list(result["settings"]) == ["dense", "imp", *SPARSE]
 
 

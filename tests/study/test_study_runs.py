@@ -67,9 +67,10 @@ def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
     assert all(0 <= run["top1"] <= 1 for run in outcome.sparse)
 
 
-def test_every_kind_of_stage_takes_a_network_of_the_users_own(tmp_path) -> None:
+def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path) -> None:
     network = {"arch": "tiny:own_network", "num_classes": 10, "input_shape": [1, 8, 8]}
-    study = replace(STUDY, recipe=replace(STUDY.recipe, network=network), widths=[0.5])
+    data = {"name": "tiny:Faint", "contrast": 0.25, "train_size": 600}
+    study = replace(STUDY, recipe=replace(STUDY.recipe, network=network, data=data), widths=[0.5])
     with claim_study(tmp_path / "own", study):
         for stage in plan(study).values():
             run_stage(study, stage, tmp_path / "own")

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torch import nn
 
+from rebasin_lt.lit.data import Digits
+from rebasin_lt.lit.data.loader import Normalisation
 from rebasin_lt.report.study import write_study_report
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
@@ -40,6 +43,17 @@ def own_network(width: float, num_classes: int) -> nn.Module:
     """A network of the user's own, as `tiny:own_network`."""
     units = round(8 * width)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, units), nn.ReLU(), nn.Linear(units, num_classes))
+
+
+class Faint(Digits):
+    """A dataset of the user's own, as `tiny:Faint`: digits with less contrast."""
+
+    def __init__(self, contrast: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.contrast = contrast
+
+    def normalisation(self) -> Normalisation:
+        return Normalisation(self.mean, (self.std[0] / self.contrast,), white=16)
 
 
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:

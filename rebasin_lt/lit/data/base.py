@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
+from rebasin_lt.signatures import arguments
 
 Split = Literal["train", "val", "test"]
 _SPLIT_SEED = 0
@@ -25,6 +25,10 @@ class ImageData(LightningDataModule):
     run of every seed trains on the same images. Batches and augmentation are a function of `seed` and epoch alone.
     Training leaves out the images that do not fill a last batch, as the paper's code.
 
+    A dataset of your own is a subclass that has `num_classes`, `input_shape`, `mean` and `std`, and `open_part`. Where
+    a configuration or a command asks for a dataset's name, its is `package.module:Class`. Checkpoints say how it was
+    made if each argument of its constructor is an attribute of the same name, and a text, a number or None.
+
     Args:
         root: folder of the dataset
         batch_size: images per batch and process
@@ -36,7 +40,7 @@ class ImageData(LightningDataModule):
     Raises InputError for numbers that cannot be; and in `setup`, for files that are not there.
     """
 
-    name: str
+    name: str  # in the registry; of a class that is not of this package `package.module:Class`
     num_classes: int
     input_shape: tuple[int, int, int]
     mean: ClassVar[tuple[float, ...]]  # of pixels in [0, 1], by channel
@@ -67,14 +71,34 @@ class ImageData(LightningDataModule):
                 raise InputError(f"{argument} is {value}, expected at least {least}")
         self._opened: dict[Split, Images] = {}
 
-    @abstractmethod
-    def _open(self, part: Split) -> Images:
-        """Read `train` (with the images to hold out) or `test`. Raises InputError where the files are not there."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
 
-    def settings(self) -> dict[str, Any]:
-        """What `build_data` needs to make this again, in primitives; not whether to download."""
-        arguments = [argument for argument in inspect.signature(type(self)).parameters if argument != "download"]
-        return {"name": self.name, **{argument: getattr(self, argument) for argument in arguments}}
+    @abstractmethod
+    def open_part(self, part: Split) -> Images:
+        """Read `train` (with the images to hold out) or `test`. Raises InputError where the files are not there.
+
+        `ResidentImages(pixels, labels, self.normalisation(), padding, flip)` is what images in memory become.
+        """
+
+    def normalisation(self) -> Normalisation:
+        """By `mean` and `std`, for pixels from 0 to 255."""
+        return Normalisation(self.mean, self.std)
+
+    def settings(self) -> dict[str, Any] | None:
+        """What `build_data` needs to make this again, in primitives; not whether to download.
+
+        None where it cannot be said: for a class of a script or a function, and for arguments that are kept under
+        another name or are no primitives.
+        """
+        names = [name for name in arguments(type(self)) if name != "download"]
+        if self.name.startswith("__main__:") or "<locals>" in self.name or not all(hasattr(self, n) for n in names):
+            return None
+        values = {name: getattr(self, name) for name in names}
+        plain = all(value is None or isinstance(value, str | int | float) for value in values.values())
+        return {"name": self.name, **values} if plain else None
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test, predict, or None for all) needs; later calls cost nothing."""
@@ -165,9 +189,6 @@ class ImageData(LightningDataModule):
         if not self._has_val():
             raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
 
-    def _normalisation(self) -> Normalisation:
-        return Normalisation(self.mean, self.std)
-
     def _evaluation(self, split: Split) -> ImageLoader:
         device, rank, world_size = self._place()
         images, indices = self._images(split)
@@ -185,7 +206,7 @@ class ImageData(LightningDataModule):
 
     def _part(self, part: Split) -> Images:
         if part not in self._opened:
-            self._opened[part] = self._open(part)
+            self._opened[part] = self.open_part(part)
         return self._opened[part]
 
     def _hold_out(self, count: int) -> tuple[Tensor, Tensor]:

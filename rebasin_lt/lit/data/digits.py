@@ -30,13 +30,13 @@ class Digits(ImageData):
     default_val_size = 297
     published_size = 1297
 
-    def _open(self, part: Split) -> ResidentImages:
+    def open_part(self, part: Split) -> ResidentImages:
         pixels, targets = _read()
         order = torch.randperm(len(targets), generator=seeded(SPLIT, _SPLIT_SEED))
         chosen = order[:_NUM_TEST] if part == "test" else order[_NUM_TEST:]
-        return ResidentImages(pixels[chosen, None], targets[chosen], self._normalisation())
+        return ResidentImages(pixels[chosen, None], targets[chosen], self.normalisation())
 
-    def _normalisation(self) -> Normalisation:
+    def normalisation(self) -> Normalisation:
         return Normalisation(self.mean, self.std, white=16)
 
 

@@ -94,12 +94,12 @@ class ImageFolder(ImageData):
         images = self._part("val")
         return images, torch.arange(len(images))
 
-    def _open(self, part: Split) -> Images:
+    def open_part(self, part: Split) -> Images:
         root = Path(self.root)
         folder = root / part
         if part == "test" and not folder.is_dir() and (root / "val").is_dir():
             folder = root / "val"
-        images = FolderImages(folder, *self.transforms(), self._normalisation(), self.num_workers)
+        images = FolderImages(folder, *self.transforms(), self.normalisation(), self.num_workers)
         if part != "train" and images.classes != class_names(root / "train"):
             raise InputError(
                 f"root is {self.root!r}, but the class folders of {folder} are not those of {root / 'train'}"
@@ -108,4 +108,4 @@ class ImageFolder(ImageData):
         small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
         if not (small if self.resident is None else self.resident):
             return images
-        return ResidentImages(*images.all(), self._normalisation(), padding, self.flip)
+        return ResidentImages(*images.all(), self.normalisation(), padding, self.flip)

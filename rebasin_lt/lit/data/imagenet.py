@@ -60,9 +60,9 @@ class ImageNet(ImageData):
         fit = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)])
         return fit, v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()])
 
-    def _open(self, part: Split) -> Images:
+    def open_part(self, part: Split) -> Images:
         folder = Path(self.root) / ("val" if part == "test" else part)
         found = len(class_names(folder))
         if found != self.num_classes:
             raise InputError(f"root has {found} class folders in {folder}, ImageNet has 1000: use image_folder")
-        return FolderImages(folder, *self.transforms(), self._normalisation(), self.num_workers)
+        return FolderImages(folder, *self.transforms(), self.normalisation(), self.num_workers)

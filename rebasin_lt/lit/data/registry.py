@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import inspect
+import importlib
 from typing import Any
 
 from rebasin_lt.errors import InputError
@@ -14,6 +14,7 @@ from rebasin_lt.lit.data.fashion_mnist import FashionMNIST
 from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
 from rebasin_lt.lit.data.svhn import SVHN
+from rebasin_lt.signatures import arguments
 
 DATASETS: dict[str, type[ImageData]] = {
     kind.name: kind for kind in (Digits, FashionMNIST, CIFAR10, CIFAR100, SVHN, ImageFolder, ImageNet)
@@ -23,17 +24,38 @@ DATASETS: dict[str, type[ImageData]] = {
 def build_data(name: str, **settings: Any) -> ImageData:
     """The dataset called `name`, with its constructor's arguments; `build_data(**data.settings())` makes `data` again.
 
-    Raises InputError for a name or an argument that is not known.
+    `name` is that of a dataset here, or `package.module:Class`, a subclass of `ImageData` of your own. Raises
+    InputError for a name or an argument that is not known.
     """
-    if name not in DATASETS:
+    kind = data_class(name)
+    known = arguments(kind)
+    for argument in settings:
+        if argument not in known:
+            raise InputError(f"data {name} has no argument {argument!r}: expected {', '.join(known)}")
+    return kind(**settings)
+
+
+def data_class(name: str) -> type[ImageData]:
+    """The class that `name` stands for. Raises InputError for a name that is not known."""
+    if name in DATASETS:
+        return DATASETS[name]
+    if not is_own_data(name):
         close = difflib.get_close_matches(name, DATASETS, n=1)
         raise InputError(
             f"data is {name!r}, which is not known"
             + (f" (did you mean {close[0]}?)" if close else "")
-            + f": expected {', '.join(DATASETS)}"
+            + f": expected {', '.join(DATASETS)} or package.module:Class"
         )
-    known = inspect.signature(DATASETS[name]).parameters
-    for argument in settings:
-        if argument not in known:
-            raise InputError(f"data {name} has no argument {argument!r}: expected {', '.join(known)}")
-    return DATASETS[name](**settings)
+    module, _, attribute = name.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"data is {name!r}, which cannot be imported: {error}; is it on PYTHONPATH?") from error
+    if not (isinstance(kind, type) and issubclass(kind, ImageData)):
+        raise InputError(f"data is {name!r}, expected a subclass of rebasin_lt.lit.data.ImageData")
+    return kind
+
+
+def is_own_data(name: str) -> bool:
+    """Whether a name is that of a user's class, `package.module:Class`: code to import, which no file may choose."""
+    return all(name.partition(":"))

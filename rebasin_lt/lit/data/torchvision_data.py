@@ -73,12 +73,12 @@ class TorchvisionData(ImageData):
                 f"download of {self.name} to {self.root} failed: {str(error).splitlines()[0]}"
             ) from error
 
-    def _open(self, part: Split) -> ResidentImages:
+    def open_part(self, part: Split) -> ResidentImages:
         pixels, labels = self._read(part)
         if self.image_size not in {None, self._side}:
             pixels = _smaller(pixels, self.input_shape[1])
         padding = round(self.padding * self.input_shape[1] / self._side)
-        return ResidentImages(pixels, labels, self._normalisation(), padding, self.flip, self.resident)
+        return ResidentImages(pixels, labels, self.normalisation(), padding, self.flip, self.resident)
 
     def _missing(self, what: str, *places: Path) -> InputError:
         folders = " or ".join(str(place) for place in places)

@@ -41,4 +41,14 @@ class Drawn(Stripes):
         self.weights = torch.ones(4) if weights is None else weights
 
 
+class Needy(Stripes):
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+class Empty(ImageData):
+    num_classes, input_shape, mean, std = 2, (1, 2, 2), (0.5,), (0.5,)
+
+
 NOT_DATA = 3

@@ -82,6 +82,14 @@ def test_names_that_stand_for_no_dataset_are_refused(name: str, message: str) ->
         build_data(name)
 
 
+def test_a_class_that_lacks_something_says_what() -> None:
+    with pytest.raises(InputError, match="data own_data:Needy needs its argument 'rows': set it"):
+        build_data("own_data:Needy")
+    assert build_data("own_data:Needy", rows=3).settings()["rows"] == 3
+    with pytest.raises(NotImplementedError, match=r"Empty has no method open_part\(self, part\)"):
+        build_data("own_data:Empty").setup("fit")
+
+
 def test_it_is_trained_on_and_matched_on_by_command(tmp_path: Path, capsys) -> None:
     for seed in (0, 1):
         settings = {

@@ -32,6 +32,9 @@ def build_data(name: str, **settings: Any) -> ImageData:
     for argument in settings:
         if argument not in known:
             raise InputError(f"data {name} has no argument {argument!r}: expected {', '.join(known)}")
+    for argument, parameter in known.items():
+        if parameter.default is parameter.empty and argument not in settings:
+            raise InputError(f"data {name} needs its argument {argument!r}: set it")
     return kind(**settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import json
 import re
@@ -79,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
         message, code = explained(error)
-        print(f"rebasin-lt: error: {message}", file=sys.stderr)
+        hint = near_miss(message, arguments[0]) if isinstance(error, ArgumentError) else ""
+        print(f"rebasin-lt: error: {message}{hint}", file=sys.stderr)
         return code
     finally:
         release_all()
@@ -143,6 +145,23 @@ def explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
         return one_line(f"{error.filename or 'file'}: {error.strerror or error}"), FAILED
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
+
+
+def near_miss(message: str, command: str) -> str:
+    """` (did you mean …?)` for a parser's finding that an option is not known, if the command has a similar one."""
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)|Option '(\w+)' is not accepted", message)
+    if unknown is None:
+        return ""
+    if command in COMMANDS:
+        known = list(inspect.signature(COMMANDS[command]).parameters)
+    else:
+        from rebasin_lt.commands.lightning_verbs import option_names
+
+        known = option_names(of_classes=unknown[1] is None)
+    name = unknown[1] or unknown[2]
+    close = difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
+    dashed = close and command in COMMANDS and close[0].replace("_", "-")
+    return f" (did you mean {'--' if unknown[1] else ''}{dashed or close[0]}?)" if close else ""
 
 
 def _stopped(error: BaseException) -> str:

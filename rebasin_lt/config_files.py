@@ -23,10 +23,8 @@ def find_config(name: str) -> str:
         if (folder / name).is_file():
             return str(folder / name)
     close = get_close_matches(name, shipped(), n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise InputError(
-        f"--config {name}: no such file here, and none is shipped{hint}; shipped are {', '.join(shipped())}"
-    )
+    hint = f" (did you mean {close[0]}?)" if close else f"; shipped are {', '.join(shipped())}"
+    raise InputError(f"--config {name}: no such file here, and none is shipped{hint}")
 
 
 def shipped() -> list[str]:

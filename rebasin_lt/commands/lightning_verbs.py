@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import yaml
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -37,6 +37,7 @@ from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
+from rebasin_lt.signatures import arguments as arguments_of
 
 
 class RunCLI(ConfigWinsCLI):
@@ -200,6 +201,17 @@ def run(arguments: Sequence[str]) -> RunCLI:
     if cli.subcommand == "predict":
         _write_predictions(cli.trainer)
     return cli
+
+
+def option_names(of_classes: bool) -> list[str]:
+    """Names to compare a misspelt one with: of the command's own options, or of what classes in a YAML take."""
+    if not of_classes:
+        trainer = [f"trainer.{name}" for name in arguments_of(Trainer)]
+        return ["model", "data", "trainer", "resume", "config", "seed_everything", "ckpt_path", *trainer]
+    kinds: list[type] = [LightningModule, LightningDataModule, Callback]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return sorted({name for kind in kinds for name in arguments_of(kind)})
 
 
 def _write_predictions(trainer: Trainer) -> None:

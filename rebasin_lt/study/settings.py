@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -35,7 +35,7 @@ def check_settings(
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
         if not _fits(parser, known[name], value):
-            raise InputError(f"{where}.{name} is {value!r}, expected {_kind(known[name].annotation)}")
+            raise InputError(f"{where}.{name} is {value!r}, expected {_kind(what, name)}")
 
 
 def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bool:
@@ -48,5 +48,9 @@ def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bo
     return isinstance(value, bool) or not isinstance(parsed, bool)  # the text "no" would be true
 
 
-def _kind(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation).replace("typing.", "")
+def _kind(what: type, name: str) -> str:
+    """The type of an argument, aliases resolved, as text."""
+    hints = (get_type_hints(vars(base)["__init__"]) for base in what.__mro__ if "__init__" in vars(base))
+    return inspect.formatannotation(next((found[name] for found in hints if name in found), object)).replace(
+        "typing.", ""
+    )

@@ -86,7 +86,7 @@ def test_a_class_that_lacks_something_says_what() -> None:
     with pytest.raises(InputError, match="data own_data:Needy needs its argument 'rows': set it"):
         build_data("own_data:Needy")
     assert build_data("own_data:Needy", rows=3).settings()["rows"] == 3
-    with pytest.raises(NotImplementedError, match=r"Empty has no method open_part\(self, part\)"):
+    with pytest.raises(InputError, match=r"data own_data:Empty has no method open_part\(self, part\), which reads"):
         build_data("own_data:Empty").setup("fit")
 
 

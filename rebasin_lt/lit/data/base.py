@@ -82,7 +82,7 @@ class ImageData(LightningDataModule):
 
         `ResidentImages(pixels, labels, self.normalisation(), padding, flip)` is what images in memory become.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method open_part(self, part)")
+        raise InputError(f"data {self.name} has no method open_part(self, part), which reads its images: write it")
 
     def normalisation(self) -> Normalisation:
         """By `mean` and `std`, for pixels from 0 to 255."""

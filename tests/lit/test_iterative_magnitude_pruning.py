@@ -136,6 +136,20 @@ def test_rewinding_from_a_file_equals_rewinding_from_the_moment(trainer, tmp_pat
     assert all(torch.equal(tensor, copy.state_dict()[name]) for name, tensor in module.state_dict().items())
 
 
+def test_the_order_of_the_callbacks_does_not_matter_to_rewinding(trainer, tmp_path):
+    state, ends = ForeignModule().state_dict(), []
+    for folder, forwards in (("a", True), ("b", False)):
+        module = ForeignModule()
+        module.load_state_dict(state)
+        imp = IterativeMagnitudePruning(
+            [0.2], 2, after_prune="rewind_weights", rewind_from="1ep", dense_epochs=2, dirpath=tmp_path / folder / "imp"
+        )
+        callbacks = [RewindCheckpoint(["1ep"]), imp]
+        trainer(-1, callbacks if forwards else callbacks[::-1]).fit(module, ForeignData())
+        ends.append(module.state_dict())
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_run_stopped_between_epochs_ends_with_the_same_bits(trainer, tmp_path, epochs):
     settings = {"targets": [0.2, 0.36], "epochs_per_round": 2}

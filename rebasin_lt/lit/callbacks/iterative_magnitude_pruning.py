@@ -113,7 +113,7 @@ class IterativeMagnitudePruning(MaskGuard):
         if self.dirpath is None:
             self.dirpath = Path(trainer.default_root_dir) / "imp"
         if self.after_prune != "finetune":
-            self._rewind_path(trainer)
+            self._check_rewind(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         own = {"epochs_per_round": self.epochs_per_round, "targets": self.targets}
@@ -177,21 +177,23 @@ class IterativeMagnitudePruning(MaskGuard):
             raise InputError("IterativeMagnitudePruning has no folder before a fit has begun: give dirpath")
         return self.dirpath / f"sparsity-{target:g}.{suffix}"
 
-    def _rewind_path(self, trainer: Trainer) -> Path:
-        """The file to rewind to. Raises InputError if there is none and no callback here will write it."""
-        name = str(self.rewind_from)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, RewindCheckpoint) and callback.writes(name):
-                return callback.path(name)
-        if not Path(name).is_file():
+    def _writer(self, trainer: Trainer) -> RewindCheckpoint | None:
+        """The callback that writes the moment to rewind to, if it is not a file."""
+        callbacks = [callback for callback in trainer.callbacks if isinstance(callback, RewindCheckpoint)]  # type: ignore[attr-defined]
+        return next((callback for callback in callbacks if callback.writes(str(self.rewind_from))), None)
+
+    def _check_rewind(self, trainer: Trainer) -> None:
+        """Raise InputError if there is no file to rewind to and no callback here will write it."""
+        if self._writer(trainer) is None and not Path(str(self.rewind_from)).is_file():
             raise InputError(
-                f"imp rewind_from is {name!r}: neither a file nor a moment that a RewindCheckpoint of this fit writes"
+                f"imp rewind_from is {self.rewind_from!r}: neither a file nor a moment that a RewindCheckpoint of "
+                "this fit writes"
             )
-        return Path(name)
 
     def _rewind(self, trainer: Trainer, module: LightningModule) -> None:
         """Learn where in training the rewind point lies; for `rewind_weights` also go back to its weights."""
-        path = self._rewind_path(trainer)
+        writer, name = self._writer(trainer), str(self.rewind_from)
+        path = Path(name) if writer is None else writer.path(name)
         metadata = read_checkpoint(path).get(METADATA, {})
         if self.after_prune == "rewind_weights":
             load_weights_(module, path)

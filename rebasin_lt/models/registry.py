@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from rebasin_lt.models.mlp import MLP
 from rebasin_lt.models.resnet_cifar import ResNetCifar
 from rebasin_lt.models.sizes import ImageShape, check_sizes
 from rebasin_lt.models.vgg_cifar import VGG11Cifar
+from rebasin_lt.user_code import import_named, is_user_code
 
 
 class _Entry(NamedTuple):
@@ -79,21 +79,17 @@ def default_input_shape(name: str) -> ImageShape:
 
 def _factory(name: str) -> Callable[..., object]:
     """What `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
+    if not is_user_code(name):
         close = difflib.get_close_matches(name, _NETWORKS, n=1)
         raise InputError(
             f"model is {name!r}, which is not known"
             + (f" (did you mean {close[0]}?)" if close else "")
             + f": expected {', '.join(_NETWORKS)}, torchvision:NAME or package.module:factory"
         )
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"model is {name!r}, which cannot be imported: {error}; is it on PYTHONPATH?") from error
+    factory = import_named("model", name)
     if not callable(factory):
         raise InputError(f"model is {name!r}, which is a {type(factory).__name__}, expected a function or class")
-    return factory  # type: ignore[no-any-return]
+    return factory
 
 
 def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageShape | None) -> nn.Module:

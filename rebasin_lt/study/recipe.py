@@ -9,6 +9,7 @@ from typing import Any
 from rebasin_lt.errors import InputError
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
+from rebasin_lt.user_code import is_user_code
 
 TRAININGS = ("dense", "prune", "sparse")
 """Fields of a recipe with the settings of one kind of training each."""
@@ -54,7 +55,7 @@ class Recipe:
     def own_data(self) -> str | None:
         """The user's own dataset, `package.module:Class`; None for one of the registry. As `own_code`, to be named."""
         name = str(self.data.get("name", ""))
-        return name if ":" in name else None
+        return name if is_user_code(name) else None
 
     def epochs_after(self, rewind: str) -> int:
         """Epochs of a sparse run from a rewind moment.

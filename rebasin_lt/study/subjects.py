@@ -11,7 +11,8 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.registry import build_data, is_own_data
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.user_code import is_user_code
 
 
 class Images(NamedTuple):
@@ -66,7 +67,7 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
             "would be compared"
         )
     settings = dict(known or {"name": data})
-    if data is None and is_own_data(settings["name"]):
+    if data is None and is_user_code(settings["name"]):
         raise InputError(
             f"{argument} was trained on {settings['name']}, code that it may not choose: name it too "
             f"(--data {settings['name']})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from typing import Any
 
 from rebasin_lt.errors import InputError
@@ -15,6 +14,7 @@ from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
 from rebasin_lt.lit.data.svhn import SVHN
 from rebasin_lt.signatures import arguments
+from rebasin_lt.user_code import import_named, is_user_code
 
 DATASETS: dict[str, type[ImageData]] = {
     kind.name: kind for kind in (Digits, FashionMNIST, CIFAR10, CIFAR100, SVHN, ImageFolder, ImageNet)
@@ -42,23 +42,14 @@ def data_class(name: str) -> type[ImageData]:
     """The class that `name` stands for. Raises InputError for a name that is not known."""
     if name in DATASETS:
         return DATASETS[name]
-    if not is_own_data(name):
+    if not is_user_code(name):
         close = difflib.get_close_matches(name, DATASETS, n=1)
         raise InputError(
             f"data is {name!r}, which is not known"
             + (f" (did you mean {close[0]}?)" if close else "")
             + f": expected {', '.join(DATASETS)} or package.module:Class"
         )
-    module, _, attribute = name.partition(":")
-    try:
-        kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"data is {name!r}, which cannot be imported: {error}; is it on PYTHONPATH?") from error
+    kind = import_named("data", name)
     if not (isinstance(kind, type) and issubclass(kind, ImageData)):
         raise InputError(f"data is {name!r}, expected a subclass of rebasin_lt.lit.data.ImageData")
     return kind
-
-
-def is_own_data(name: str) -> bool:
-    """Whether a name is that of a user's class, `package.module:Class`: code to import, which no file may choose."""
-    return all(name.partition(":"))

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
         message, code = explained(error)
-        hint = near_miss(message, arguments[0]) if isinstance(error, ArgumentError) else ""
+        hint = near_miss(message, arguments[0]) if arguments and isinstance(error, ArgumentError) else ""
         print(f"rebasin-lt: error: {message}{hint}", file=sys.stderr)
         return code
     finally:

@@ -22,8 +22,9 @@ def find_config(name: str) -> str:
     for folder in _PLACES:
         if (folder / name).is_file():
             return str(folder / name)
-    close = get_close_matches(name, shipped(), n=1)
-    hint = f" (did you mean {close[0]}?)" if close else f"; shipped are {', '.join(shipped())}"
+    known = {Path(path).stem: path for path in reversed(shipped())}
+    close = get_close_matches(Path(name).stem, known, n=1, cutoff=0.75)
+    hint = f" (did you mean {known[close[0]]}?)" if close else f"; shipped are {', '.join(shipped())}"
     raise InputError(f"--config {name}: no such file here, and none is shipped{hint}")
 
 

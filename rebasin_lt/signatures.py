@@ -1,9 +1,10 @@
-"""What a class takes: its constructor's arguments, those that it hands on to its base classes included."""
+"""What a class takes, those arguments included that it hands on to its base classes; and what it was given."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -21,3 +22,39 @@ def arguments(kind: type) -> Mapping[str, inspect.Parameter]:
         if all(argument.kind is not argument.VAR_KEYWORD for argument in own):
             break
     return found
+
+
+def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments of a call of a class by name, primitive defaults filled in: equal ones make an equal object.
+
+    None where they cannot be said so: for a value that is no primitive, for one that has no name, and for a call that
+    the class does not take.
+    """
+    signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+    try:
+        bound = signature.bind(None, *positional, **named)
+    except TypeError:
+        return None
+    found: dict[str, Any] = {}
+    for name, argument in list(signature.parameters.items())[1:]:  # without `self`
+        value = bound.arguments.get(name, argument.default)
+        if argument.kind in {argument.VAR_POSITIONAL, argument.POSITIONAL_ONLY}:
+            if name in bound.arguments:
+                return None
+        elif argument.kind is argument.VAR_KEYWORD:
+            found |= bound.arguments.get(name, {})
+        elif name in bound.arguments or is_primitive(value):
+            found[name] = value
+    return found if is_primitive(found) else None
+
+
+def is_primitive(value: object) -> bool:
+    """Whether a value is None, a truth value, number or text, or a list, tuple or mapping by name of such.
+
+    By its very type: an enumeration's member or numpy's number would have to be unpickled.
+    """
+    if type(value) in (list, tuple):
+        return all(map(is_primitive, value))  # type: ignore[call-overload]
+    if type(value) is dict:
+        return all(type(name) is str and is_primitive(part) for name, part in value.items())
+    return value is None or type(value) in (bool, int, float, str)

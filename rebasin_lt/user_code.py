@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from operator import attrgetter
 
 from rebasin_lt.errors import InputError
 
@@ -16,6 +17,9 @@ def import_named(argument: str, name: str) -> object:
     """What `name` stands for, which the user gave as `argument`. Raises InputError if it cannot be imported."""
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{argument} is {name!r}, which cannot be imported: {error}; is it on PYTHONPATH?") from error
+        return attrgetter(attribute)(importlib.import_module(module))
+    except Exception as error:  # whatever the user's module raises
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        hint = "; is it on PYTHONPATH?" if missing else ""
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError | AttributeError) else error
+        raise InputError(f"{argument} is {name!r}, which cannot be imported: {reason}{hint}") from error

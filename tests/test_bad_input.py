@@ -84,6 +84,13 @@ CASES = [
     (f"{DENSE} --data.batchsize 3", 2, "Option 'batchsize' is not accepted (did you mean batch_size?)"),
     (f"{DENSE} --model.quux 3", 2, "Option 'quux' is not accepted\n"),
     (f"{DENSE} --modle Classifier", 2, "unrecognized arguments: --modle Classifier (did you mean --model?)"),
+    (f"{DENSE} --quux 3", 2, "unrecognized arguments: --quux 3\n"),
+    (f"{IMP}.epochs_per_rond 1", 2, "Option 'epochs_per_rond' is not accepted (did you mean epochs_per_round?)"),
+    (
+        f"{SPARSE} --model.mask good.mask.safetensors --model.arch mlp --data.mask 1",
+        2,
+        "Option 'mask' is not accepted\n",
+    ),
     (f"{MATCH} --out new --ckpt-aa a.ckpt", 2, "--ckpt_aa a.ckpt (did you mean --ckpt-a?)"),
     (f"{MATCH} --outt new", 2, "--outt new (did you mean --out?)"),
     (f"{DENSE} --model.learning_rate fast", 2, "model.learning_rate: Expected a float. Got value: fast"),

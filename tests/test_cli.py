@@ -22,6 +22,11 @@ def test_dashes_and_underscores_are_alike_in_names_only():
     ]
 
 
+def test_no_command_at_all_is_wrong_usage_in_one_line(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_lists_and_flags_are_written_as_people_do():
     def command(mask: list[str] | None = None, json: bool = False, out: str = "") -> None:
         """A command."""

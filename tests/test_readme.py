@@ -55,7 +55,12 @@ def test_every_python_block_of_the_readme_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        names = {}
+        exec(compile(block, "README.md", "exec"), names)
+        for kind in names.values():
+            if isinstance(kind, type) and kind.__module__ == "builtins":  # a dataset of the block's own
+                shapes = [images.shape[1:] for images, _ in kind().sweep("train", augment=True)]
+                assert set(shapes) == {kind.input_shape}
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))

@@ -230,6 +230,7 @@ def _write_predictions(trainer: Trainer) -> None:
 
 _MAY_DIFFER = (
     "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
+    "data.init_args.resident",
     "resume.every_steps",
     "resume.every_minutes",
     "resume.every_epoch",

@@ -54,7 +54,7 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "data": data.settings() if ours else None,
-        "image_shape": list(data.input_shape) if ours else None,
+        "image_shape": [int(size) for size in data.input_shape] if ours else None,
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),
     }

@@ -16,6 +16,7 @@ from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.models.registry import default_input_shape
+from rebasin_lt.signatures import arguments
 from rebasin_lt.study.alignment import Alignment
 from rebasin_lt.study.barrier import Barrier, check_barrier
 from rebasin_lt.study.grid import Study
@@ -31,8 +32,12 @@ def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
     recipe, data = study.recipe, dict(study.recipe.data)
     name = str(data.pop("name", None))
-    check_settings("recipe.data", data_class(name), data, taken=["seed"])
-    build_data(name, **data)
+    kind = data_class(name)
+    check_settings("recipe.data", kind, data, taken=["seed"])
+    if "seed" not in arguments(kind):
+        raise InputError(f"recipe.data.name is {name!r}, which takes no argument seed: a study sets it, hand it on")
+    if build_data(name, **data).settings() is None:
+        raise InputError(f"recipe.data is {data}, which checkpoints cannot say: expected numbers, texts, lists of them")
     check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
     _check_places(recipe.trainer)
     check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])

@@ -51,7 +51,7 @@ def collect(folder: Path) -> StudyOutcome:
     """
     study = read_study(folder)
     state = State.of(plan(study), folder)
-    images = images_per_epoch(study)
+    images = None if study.recipe.own_data else images_per_epoch(study)  # a folder may not choose code to import
     outcome = StudyOutcome(study.title, study.primitives(), ledger(state.plan, state.done, images))
     for path in state.plan:
         stage = state.plan[path]

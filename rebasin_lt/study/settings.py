@@ -25,7 +25,7 @@ def check_settings(
     known = {name: argument for name, argument in takes.items() if name not in taken}
     parser = ArgumentParser(exit_on_error=False)
     others = {name for name in takes if name not in settings}
-    parser.add_class_arguments(what, as_group=False, skip=others, fail_untyped=False)
+    typed = parser.add_class_arguments(what, as_group=False, skip=others, fail_untyped=False)
     for name, value in settings.items():
         if name in taken and name in takes:
             raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
@@ -34,7 +34,7 @@ def check_settings(
             close = difflib.get_close_matches(str(name), expected, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
-        if not _fits(parser, known[name], value):
+        if name in typed and not _fits(parser, known[name], value):  # what is handed on in other ways is not known
             raise InputError(f"{where}.{name} is {value!r}, expected {_kind(what, name)}")
 
 
@@ -49,8 +49,10 @@ def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bo
 
 
 def _kind(what: type, name: str) -> str:
-    """The type of an argument, aliases resolved, as text."""
-    hints = (get_type_hints(vars(base)["__init__"]) for base in what.__mro__ if "__init__" in vars(base))
-    return inspect.formatannotation(next((found[name] for found in hints if name in found), object)).replace(
-        "typing.", ""
-    )
+    """The type of an argument as text, aliases resolved where that can be done."""
+    owner = next(base for base in what.__mro__ if name in getattr(vars(base).get("__init__"), "__annotations__", {}))
+    try:
+        hint = get_type_hints(vars(owner)["__init__"])[name]
+    except NameError:  # imported for type checkers alone
+        return str(vars(owner)["__init__"].__annotations__[name])
+    return inspect.formatannotation(hint).replace("typing.", "")

@@ -11,7 +11,8 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.signatures import is_primitive
 from rebasin_lt.user_code import is_user_code
 
 
@@ -57,28 +58,31 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
     for a checkpoint whose dataset cannot be.
     """
     known = network.metadata.get("data")
-    if known is not None and not _is_plain(known):
+    where = {} if root is None else {"root": root}
+    if known is None:
+        if data is None:
+            raise InputError(f"{argument} does not say what it was trained on: give --data NAME")
+        return build_data(data, **where)
+    if not _is_plain(known):
         raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
-    if known is None and data is None:
-        raise InputError(f"{argument} does not say what it was trained on: give --data NAME")
-    if known is not None and data not in {None, known["name"]}:
+    name = known["name"]
+    if data is None and is_user_code(name):
+        raise InputError(f"{argument} was trained on {name}, code that it may not choose: name it too (--data {name})")
+    if data is not None and name not in {data, data_class(data).name}:
         raise InputError(
-            f"--data is {data}, but {argument} was trained on {known['name']}: other images, normalised otherwise, "
+            f"--data is {data}, but {argument} was trained on {name}: other images, normalised otherwise, "
             "would be compared"
         )
-    settings = dict(known or {"name": data})
-    if data is None and is_user_code(settings["name"]):
-        raise InputError(
-            f"{argument} was trained on {settings['name']}, code that it may not choose: name it too "
-            f"(--data {settings['name']})"
-        )
-    settings.pop("download", None)  # a file says what to read; it may not have anything fetched or written
-    if root is not None:
-        settings["root"] = root
+    # a file says what to read; it may not have anything fetched or written
+    settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
     try:
-        return build_data(**settings)
-    except TypeError as error:
-        raise BrokenFileError(f"{argument} was trained on {settings}, which no dataset takes: {error}") from error
+        return build_data(data or name, **{**settings, **where})
+    except InputError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        raise BrokenFileError(
+            f"{argument} was trained on {known}, which no dataset takes: {error.__cause__}"
+        ) from error
 
 
 def open_images(
@@ -112,11 +116,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _is_plain(settings: Mapping[str, Any]) -> bool:
-    """Whether they are a dataset's name, a folder and plain values."""
+    """Whether they are a dataset's name, a folder and primitives."""
     texts = [settings.get("name"), settings.get("root", "")]
-    return all(isinstance(text, str) for text in texts) and all(
-        value is None or isinstance(value, str | int | float) for value in settings.values()
-    )
+    return all(isinstance(text, str) for text in texts) and is_primitive(dict(settings))
 
 
 def _data_name(network: LoadedNetwork) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `own_data`
 
 
 def idx(array: np.ndarray) -> bytes:

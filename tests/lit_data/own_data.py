@@ -30,25 +30,42 @@ class Faint(Digits):
         self.contrast = contrast
 
 
-class Unkept(Stripes):
-    def __init__(self, rows: int = 4) -> None:
+class Free(Stripes):
+    """Whatever a constructor may look like."""
+
+    def __init__(self, rows: list[int], shift=0, *, kind: object = 1j, flip: bool = True, **kwargs) -> None:
+        kwargs.setdefault("batch_size", 3)
+        super().__init__(val_size=50, **kwargs)
+        self.shown = (rows, shift, kind, flip)
+
+
+class Unseeded(Stripes):
+    def __init__(self, batch_size: int = 5) -> None:
+        super().__init__(batch_size=batch_size)
+
+
+class Positional(Stripes):
+    def __init__(self, rows: int = 1, /, *more: int) -> None:
         super().__init__()
 
 
-class Drawn(Stripes):
-    def __init__(self, weights: torch.Tensor | None = None) -> None:
+class Named(Stripes):
+    def __init__(self, name: str = "cifar10") -> None:
         super().__init__()
-        self.weights = torch.ones(4) if weights is None else weights
+        self.name = name
 
 
-class Needy(Stripes):
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows = rows
+class Outer:
+    class Inner(Stripes):
+        pass
 
 
 class Empty(ImageData):
     num_classes, input_shape, mean, std = 2, (1, 2, 2), (0.5,), (0.5,)
+
+
+class NotData:
+    pass
 
 
 NOT_DATA = 3

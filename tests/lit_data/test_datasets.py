@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from rebasin_lt.cli import main
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit.data import digits
 from rebasin_lt.lit.data.registry import build_data
@@ -80,6 +81,14 @@ def test_images_lie_on_the_training_device_or_in_the_hosts_memory(cifar10: Path,
     loader = data.sweep("test", device="meta")
     assert loader.images.device.type == ("meta" if resident else "cpu")
     assert next(iter(loader))[0].device.type == "meta"
+
+
+def test_a_run_goes_on_wherever_its_images_lie(cifar10: Path, tmp_path: Path) -> None:
+    words = ["fit", "--model=Classifier", "--model.arch=mlp", "--model.input_shape=[3,32,32]", "--data=CIFAR10"]
+    words += [f"--data.root={cifar10}", "--data.val_size=0", "--data.batch_size=25", "--trainer.max_epochs=1"]
+    words += ["--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}"]
+    assert main(words) == 0
+    assert main([*words, "--data.resident=false"]) == 0
 
 
 def test_smaller_images_are_shifted_less(cifar10: Path) -> None:

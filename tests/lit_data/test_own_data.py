@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import copy
+from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
-from rebasin_lt.lit.data.registry import build_data
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    yield
-    sys.modules.pop("own_data", None)
+from rebasin_lt.lit.data.registry import build_data, data_class
 
 
 def test_a_class_is_found_by_its_import_path_and_made_again_from_its_settings() -> None:
@@ -26,13 +21,14 @@ def test_a_class_is_found_by_its_import_path_and_made_again_from_its_settings() 
         "name": "own_data:Stripes",
         "root": "data",
         "batch_size": 5,
-        "val_size": 2,
+        "val_size": None,
         "train_size": None,
         "augment": True,
         "seed": 3,
     }
     again = build_data(**data.settings())
     assert type(again) is type(data)
+    assert again.val_size == data.val_size == 2
     images, labels = next(iter(again.sweep("test")))
     assert images.shape == (5, 1, 4, 6)
     assert images.amax((1, 3)).argmax(1).tolist() == labels.tolist()
@@ -49,9 +45,37 @@ def test_arguments_that_are_handed_on_belong_to_the_settings() -> None:
         build_data("own_data:Faint", sharpness=1)
 
 
-@pytest.mark.parametrize("name", ["Unkept", "Drawn"])
-def test_what_could_not_be_made_again_says_nothing(name: str) -> None:
-    assert build_data(f"own_data:{name}").settings() is None
+def test_what_was_given_is_what_is_said_however_the_constructor_hands_it_on() -> None:
+    data = build_data("own_data:Free", rows=[2, 3], seed=4)
+    assert (data.batch_size, data.val_size, data.seed, data.flip) == (3, 50, 4, False)
+    assert data.settings() == {"name": "own_data:Free", "rows": [2, 3], "shift": 0, "flip": True, "seed": 4}
+    again = build_data(**data.settings())
+    assert again.shown == data.shown
+    assert again.settings() == data.settings()
+    with pytest.raises(InputError, match="data own_data:Free cannot be made with .*: .*multiple values .*'val_size'"):
+        build_data("own_data:Free", rows=[], val_size=3)
+
+
+@pytest.mark.parametrize("value", [np.float64(2), Path("x"), Enum("Colour", {"RED": "red"}, type=str).RED, {1: 2}, 1j])
+def test_what_would_have_to_be_unpickled_says_nothing(value: object) -> None:
+    assert build_data("own_data:Free", rows=[], kind=value).settings() is None
+    assert build_data("own_data:Free", rows=[value]).settings() is None
+    assert build_data("own_data:Free", rows=[], kind={"a": (1, None)}).settings()["kind"] == {"a": (1, None)}
+
+
+def test_arguments_without_a_name_and_one_called_name_say_nothing() -> None:
+    positional = data_class("own_data:Positional")
+    assert positional(3).settings() is None
+    assert positional(3, 4).settings() is None
+    assert positional().settings() == {"name": "own_data:Positional"}
+    assert data_class("own_data:Named")().settings() is None
+
+
+def test_a_class_within_a_class_and_a_copy_say_the_same() -> None:
+    data = build_data("own_data:Outer.Inner", seed=2)
+    assert data.name == "own_data:Outer.Inner"
+    assert type(build_data(**data.settings())) is type(data)
+    assert copy.deepcopy(data).settings() == data.settings()
 
 
 def test_a_class_of_a_function_or_a_script_says_nothing() -> None:
@@ -73,19 +97,26 @@ def test_a_class_of_a_function_or_a_script_says_nothing() -> None:
         ("own_date:Stripes", "data is 'own_date:Stripes', which cannot be imported: No module named 'own_date'; is it"),
         ("own_data:Strips", "data is 'own_data:Strips', which cannot be imported: module 'own_data' has no attribute"),
         ("own_data:NOT_DATA", r"data is 'own_data:NOT_DATA', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
+        ("own_data:NotData", r"data is 'own_data:NotData', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
         ("own_data:torch", r"data is 'own_data:torch', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
+        ("own_data.Stripes", r"data is 'own_data.Stripes', which is not known \(did you mean own_data:Stripes\?\)"),
+        ("own_broken:Data", "cannot be imported: ZeroDivisionError: division by zero$"),
+        ("own_needs:Data", "cannot be imported: No module named 'nowhere_to_be_found'$"),
+        (".own_data:Stripes", "cannot be imported: TypeError: "),
         ("own_data:", "data is 'own_data:', which is not known.*: expected digits, .* or package.module:Class"),
     ],
 )
-def test_names_that_stand_for_no_dataset_are_refused(name: str, message: str) -> None:
+def test_names_that_stand_for_no_dataset_are_refused(tmp_path: Path, monkeypatch, name: str, message: str) -> None:
+    (tmp_path / "own_broken.py").write_text("1 / 0")
+    (tmp_path / "own_needs.py").write_text("import nowhere_to_be_found")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=message):
         build_data(name)
 
 
 def test_a_class_that_lacks_something_says_what() -> None:
-    with pytest.raises(InputError, match="data own_data:Needy needs its argument 'rows': set it"):
-        build_data("own_data:Needy")
-    assert build_data("own_data:Needy", rows=3).settings()["rows"] == 3
+    with pytest.raises(InputError, match="data own_data:Free needs its argument 'rows': set it"):
+        build_data("own_data:Free")
     with pytest.raises(InputError, match=r"data own_data:Empty has no method open_part\(self, part\), which reads"):
         build_data("own_data:Empty").setup("fit")
 

@@ -8,7 +8,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms import v2
 
-from rebasin_lt.lit.data.epoch_batches import EpochBatches, seeded
+from rebasin_lt.files import hash_tensors
+from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import Normalisation
 from rebasin_lt.lit.data.resident import ResidentImages
 
@@ -87,6 +88,29 @@ def test_plain_batches_are_the_images_normalised_as_torchvision_does(padding: in
     assert produced.is_contiguous()
     assert torch.cat([labels for _, labels in batches]).tolist() == [2, 11, 5]
     assert [len(labels) for _, labels in batches] == [2, 1]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_views_of_colour_images_are_what_is_drawn_for_each(flip: bool) -> None:
+    images = images_of(padding=2, flip=flip, normalise=IDENTITY)
+    pixels = images_of().pixels
+    loader = images.loader(EpochBatches(torch.arange(20), 7, shuffle=True, seed=5), True, CPU)
+    views = images.random_views(seeded(AUGMENTATION, 5)).tolist()
+    for batch, labels in loader:
+        for produced, n in zip(batch, labels.tolist(), strict=True):
+            top, left, mirrored = views[n]
+            cut = v2.functional.pad(pixels[n], [2])[:, top : top + 6, left : left + 5]
+            assert torch.equal(produced, (cut.flip(-1) if mirrored else cut).float())
+
+
+def test_a_seed_gives_the_images_that_it_always_gave() -> None:
+    """Runs are told apart by their seed, and go on after an update: what is drawn from it may not change."""
+    images = images_of(padding=2, flip=True, normalise=IDENTITY)
+    sampler = EpochBatches(torch.arange(20), 7, shuffle=True, seed=5)
+    sampler.set_epoch(3)
+    batches = list(images.loader(sampler, True, CPU))
+    assert hash_tensors({str(n): x for n, (x, _) in enumerate(batches)}).startswith("deba0657c8fcdff6")
+    assert hash_tensors({str(n): labels for n, (_, labels) in enumerate(batches)}).startswith("8c7a30ceac892abb")
 
 
 @pytest.mark.parametrize("padding", [0, 2])

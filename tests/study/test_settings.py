@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.settings import check_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass
@@ -61,3 +64,26 @@ def test_what_something_else_takes_is_offered_too() -> None:
         InputError, match=r"no setting 'batch_siz' \(did you mean batch_size\?\): .*, loud, batch_size$"
     ):
         check_settings("r", Recording, {"batch_siz": 3}, taken=["path"], also=["batch_size"])
+
+
+class Handing(Recording):
+    """As a user's class may hand on what it does not look at."""
+
+    def __init__(self, place: Path | None = None, pitch=0, **kwargs) -> None:
+        kwargs["rate"] = 2.0
+        super().__init__("", **kwargs)
+
+
+def test_what_is_handed_on_is_taken_and_refused_as_the_base_class_s() -> None:
+    check_settings("r", Handing, {"format": "mp3", "pitch": "anything"})
+    with pytest.raises(InputError, match=r"r has no setting 'formt' \(did you mean format\?\)"):
+        check_settings("r", Handing, {"formt": "mp3"})
+
+
+class Checked:
+    def __init__(self, size: int = 0, place: Path | None = None) -> None: ...
+
+
+def test_types_that_only_a_type_checker_knows_are_named_as_they_are_written() -> None:
+    with pytest.raises(InputError, match="r.size is 'big', expected int"):
+        check_settings("r", Checked, {"size": "big"})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 
 from rebasin_lt.errors import InputError
@@ -53,13 +56,17 @@ def test_data_is_that_of_training_or_named(tmp_path: Path) -> None:
         open_data(unknown, "--ckpt-b b.ckpt")
 
 
-def test_a_checkpoint_may_not_choose_which_code_is_imported(tmp_path: Path) -> None:
+def test_a_checkpoint_may_not_choose_which_code_is_imported(tmp_path: Path, monkeypatch) -> None:
     (known,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt", data="tiny:Faint")})
     with pytest.raises(InputError, match=r"may not choose: name it too \(--data tiny:Faint\)"):
         open_data(known, "--ckpt-a a.ckpt")
     with pytest.raises(InputError, match="--data is digits, but --ckpt-a a.ckpt was trained on tiny:Faint"):
         open_data(known, "--ckpt-a a.ckpt", "digits")
     assert open_data(known, "--ckpt-a a.ckpt", "tiny:Faint").name == "tiny:Faint"
+    package = types.ModuleType("exporting")
+    package.Faint = tiny.Faint
+    monkeypatch.setitem(sys.modules, "exporting", package)
+    assert type(open_data(known, "--ckpt-a a.ckpt", "exporting:Faint")) is tiny.Faint
 
 
 def test_another_dataset_than_that_of_training_is_refused_with_both(tmp_path: Path) -> None:

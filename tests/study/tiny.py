@@ -48,12 +48,19 @@ def own_network(width: float, num_classes: int) -> nn.Module:
 class Faint(Digits):
     """A dataset of the user's own, as `tiny:Faint`: digits with less contrast."""
 
-    def __init__(self, contrast: float = 0.5, **kwargs: Any) -> None:
+    def __init__(self, contrast: float = 0.5, since: object = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.contrast = contrast
+        self._contrast = contrast
 
     def normalisation(self) -> Normalisation:
-        return Normalisation(self.mean, (self.std[0] / self.contrast,), white=16)
+        return Normalisation(self.mean, (self.std[0] / self._contrast,), white=16)
+
+
+class Unseeded(Digits):
+    """One that does not hand on the seed."""
+
+    def __init__(self, batch_size: int = 128) -> None:
+        super().__init__(batch_size=batch_size)
 
 
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:

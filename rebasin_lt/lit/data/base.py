@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,10 +14,22 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
-from rebasin_lt.signatures import arguments
+from rebasin_lt.signatures import given
 
 Split = Literal["train", "val", "test"]
 _SPLIT_SEED = 0
+
+
+def _recording(constructor: Callable[..., None]) -> Callable[..., None]:
+    """The constructor of a dataset, which also keeps what it was given, if it is not one of a base class."""
+
+    @wraps(constructor)
+    def recorded(self: ImageData, *args: Any, **kwargs: Any) -> None:
+        if type(self).__init__ is recorded:
+            self._given = given(type(self), args, kwargs)
+        constructor(self, *args, **kwargs)
+
+    return recorded
 
 
 class ImageData(LightningDataModule):
@@ -27,7 +41,7 @@ class ImageData(LightningDataModule):
 
     A dataset of your own is a subclass that has `num_classes`, `input_shape`, `mean` and `std`, and `open_part`. Where
     a configuration or a command asks for a dataset's name, its is `package.module:Class`. Checkpoints say how it was
-    made if each argument of its constructor is an attribute of the same name, and a text, a number or None.
+    made if its constructor was given primitives only.
 
     Args:
         root: folder of the dataset
@@ -52,6 +66,7 @@ class ImageData(LightningDataModule):
         None  # training images, those to hold out included, where every copy has them
     )
 
+    @_recording
     def __init__(
         self,
         root: str = "data",
@@ -71,10 +86,15 @@ class ImageData(LightningDataModule):
                 raise InputError(f"{argument} is {value}, expected at least {least}")
         self._opened: dict[Split, Images] = {}
 
+    _given: dict[str, Any] | None = None  # what the constructor was given
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             cls.name = f"{cls.__module__}:{cls.__qualname__}"
+            cls.published_size = vars(cls).get("published_size")  # of a base class's dataset it says nothing
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
 
     @abstractmethod
     def open_part(self, part: Split) -> Images:
@@ -91,15 +111,12 @@ class ImageData(LightningDataModule):
     def settings(self) -> dict[str, Any] | None:
         """What `build_data` needs to make this again, in primitives; not whether to download.
 
-        None where it cannot be said: for a class of a script or a function, and for arguments that are kept under
-        another name or are no primitives.
+        None where it cannot be said: for a class of a script or a function, where an argument was no primitive, had
+        no name, or is called `name`, and for a dataclass.
         """
-        names = [name for name in arguments(type(self)) if name != "download"]
-        if self.name.startswith("__main__:") or "<locals>" in self.name or not all(hasattr(self, n) for n in names):
+        if self._given is None or "name" in self._given or "<locals>" in self.name or self.name.startswith("__main__:"):
             return None
-        values = {name: getattr(self, name) for name in names}
-        plain = all(value is None or isinstance(value, str | int | float) for value in values.values())
-        return {"name": self.name, **values} if plain else None
+        return {"name": self.name, **{name: value for name, value in self._given.items() if name != "download"}}
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test, predict, or None for all) needs; later calls cost nothing."""

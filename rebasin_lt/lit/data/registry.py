@@ -35,7 +35,10 @@ def build_data(name: str, **settings: Any) -> ImageData:
     for argument, parameter in known.items():
         if parameter.default is parameter.empty and argument not in settings:
             raise InputError(f"data {name} needs its argument {argument!r}: set it")
-    return kind(**settings)
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise InputError(f"data {name} cannot be made with {settings}: {error}") from error
 
 
 def data_class(name: str) -> type[ImageData]:
@@ -43,7 +46,8 @@ def data_class(name: str) -> type[ImageData]:
     if name in DATASETS:
         return DATASETS[name]
     if not is_user_code(name):
-        close = difflib.get_close_matches(name, DATASETS, n=1)
+        module, dot, attribute = name.rpartition(".")
+        close = [f"{module}:{attribute}"] if dot else difflib.get_close_matches(name, DATASETS, n=1)
         raise InputError(
             f"data is {name!r}, which is not known"
             + (f" (did you mean {close[0]}?)" if close else "")

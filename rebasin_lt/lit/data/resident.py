@@ -79,8 +79,8 @@ class ResidentImages:
     def augmented(self, indices: Tensor, views: Tensor, rows: Tensor) -> Tensor:  # shape: (batch, C, H, W), uint8
         """The images as `random_views` has them; `rows` is `self.rows()`.
 
-        Rows are gathered whole, from wherever in memory a view has their first pixel: that is an order of magnitude
-        faster than to index pixels by image, channel, row and column.
+        Rows are gathered whole, from wherever in memory a view has their first pixel: that is several times as fast as
+        to index pixels by image, channel, row and column.
         """
         count, (channels, height, width) = len(indices), self.pixels.shape[1:]
         top, left, mirrored = views.index_select(0, indices).unbind(1)

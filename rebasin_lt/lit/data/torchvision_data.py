@@ -19,7 +19,7 @@ _AT_ONCE = 1000  # images made smaller in one operation, as float32
 
 
 class TorchvisionData(ImageData):
-    """A dataset below `root`, where torchvision puts it; held in memory, at most 240 MB.
+    """A dataset below `root`, where torchvision puts it; held in memory.
 
     Args:
         root: folder of the dataset

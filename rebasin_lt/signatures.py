@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> di
             found |= bound.arguments.get(name, {})
         elif name in bound.arguments or is_primitive(value):
             found[name] = value
-    return found if is_primitive(found) else None
+    return copy.deepcopy(found) if is_primitive(found) else None
 
 
 def is_primitive(value: object) -> bool:

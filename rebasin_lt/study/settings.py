@@ -34,7 +34,8 @@ def check_settings(
             close = difflib.get_close_matches(str(name), expected, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
-        if name in typed and not _fits(parser, known[name], value):  # what is handed on in other ways is not known
+        has_type = name in typed and known[name].annotation is not inspect.Parameter.empty
+        if has_type and not _fits(parser, known[name], value):
             raise InputError(f"{where}.{name} is {value!r}, expected {_kind(what, name)}")
 
 

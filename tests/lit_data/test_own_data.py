@@ -49,8 +49,10 @@ def test_what_was_given_is_what_is_said_however_the_constructor_hands_it_on() ->
     data = build_data("own_data:Free", rows=[2, 3], seed=4)
     assert (data.batch_size, data.val_size, data.seed, data.flip) == (3, 50, 4, False)
     assert data.settings() == {"name": "own_data:Free", "rows": [2, 3], "shift": 0, "flip": True, "seed": 4}
+    data.shown[0].append(4)
+    assert data.settings()["rows"] == [2, 3]
     again = build_data(**data.settings())
-    assert again.shown == data.shown
+    assert again.shown == ([2, 3], 0, 1j, True)
     assert again.settings() == data.settings()
     with pytest.raises(InputError, match="data own_data:Free cannot be made with .*: .*multiple values .*'val_size'"):
         build_data("own_data:Free", rows=[], val_size=3)

@@ -75,7 +75,7 @@ class Handing(Recording):
 
 
 def test_what_is_handed_on_is_taken_and_refused_as_the_base_class_s() -> None:
-    check_settings("r", Handing, {"format": "mp3", "pitch": "anything"})
+    check_settings("r", Handing, {"format": "mp3", "pitch": "no"})
     with pytest.raises(InputError, match=r"r has no setting 'formt' \(did you mean format\?\)"):
         check_settings("r", Handing, {"formt": "mp3"})
 

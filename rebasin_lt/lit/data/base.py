@@ -21,7 +21,10 @@ _SPLIT_SEED = 0
 
 
 def _recording(constructor: Callable[..., None]) -> Callable[..., None]:
-    """The constructor of a dataset, which also keeps what it was given, if it is not one of a base class."""
+    """The constructor of a dataset, which also keeps what it was given, if it is not one of a base class.
+
+    (A `__new__` would hide the arguments from `help`, and those that `**kwargs` hands on from Lightning's CLI.)
+    """
 
     @wraps(constructor)
     def recorded(self: ImageData, *args: Any, **kwargs: Any) -> None:
@@ -65,6 +68,7 @@ class ImageData(LightningDataModule):
     published_size: ClassVar[int | None] = (
         None  # training images, those to hold out included, where every copy has them
     )
+    _given: dict[str, Any] | None = None
 
     @_recording
     def __init__(
@@ -85,8 +89,6 @@ class ImageData(LightningDataModule):
             if value is not None and value < least:
                 raise InputError(f"{argument} is {value}, expected at least {least}")
         self._opened: dict[Split, Images] = {}
-
-    _given: dict[str, Any] | None = None  # what the constructor was given
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

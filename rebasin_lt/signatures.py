@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
+
+import numpy as np
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -28,8 +31,8 @@ def arguments(kind: type) -> Mapping[str, inspect.Parameter]:
 def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:
     """The arguments of a call of a class by name, primitive defaults filled in: equal ones make an equal object.
 
-    None where they cannot be said so: for a value that is no primitive, for one that has no name, and for a call that
-    the class does not take.
+    Paths and numpy's numbers count as texts and numbers. None where the arguments cannot be said so: for any other
+    value that is no primitive, for one that has no name, and for a call that the class does not take.
     """
     signature = inspect.signature(kind.__init__)  # type: ignore[misc]
     try:
@@ -38,15 +41,21 @@ def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> di
         return None
     found: dict[str, Any] = {}
     for name, argument in list(signature.parameters.items())[1:]:  # without `self`
-        value = bound.arguments.get(name, argument.default)
+        value = _primitive(bound.arguments.get(name, argument.default))
         if argument.kind in {argument.VAR_POSITIONAL, argument.POSITIONAL_ONLY}:
             if name in bound.arguments:
                 return None
         elif argument.kind is argument.VAR_KEYWORD:
-            found |= bound.arguments.get(name, {})
+            found |= {key: _primitive(part) for key, part in bound.arguments.get(name, {}).items()}
         elif name in bound.arguments or is_primitive(value):
             found[name] = value
     return copy.deepcopy(found) if is_primitive(found) else None
+
+
+def _primitive(value: object) -> object:
+    if isinstance(value, PathLike):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def is_primitive(value: object) -> bool:

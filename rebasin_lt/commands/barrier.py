@@ -34,7 +34,8 @@ def barrier(
         alphas: points on the line
         corrections: of none,bn_reset,repair,closed_form,rescale those to measure; all that apply if not given
         split: of train,test the images to measure on
-        data: dataset, where the checkpoints do not say it: digits, cifar10, … or package.module:Class
+        data: dataset, where the checkpoints do not say it: digits, cifar10, …; and one
+            of your own, package.module:Class
         root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoints do not say it
         width: of that architecture

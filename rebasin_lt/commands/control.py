@@ -33,7 +33,8 @@ def control(
         share: of the way from --mask to the magnitudes of --ckpt, for mix; 0.5 if not given
         n_images: random training images for snip and grasp; all of them if not given
         batch_size: images at a time; 500 if not given
-        data: dataset, where the checkpoint does not say it: digits, cifar10, … or package.module:Class
+        data: dataset, where the checkpoint does not say it: digits, cifar10, …; and one
+            of your own, package.module:Class
         root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoint does not say it
         width: of that architecture

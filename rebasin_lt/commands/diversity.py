@@ -20,7 +20,8 @@ def diversity(
         ckpts: NAME=PATH for each setting; a path is a checkpoint, a run's folder, a folder of runs, a pattern such as
             runs/*/permuted, or several with commas between; the same name again adds to it
         out: folder for the results
-        data: dataset, where the checkpoints do not say it: digits, cifar10, … or package.module:Class
+        data: dataset, where the checkpoints do not say it: digits, cifar10, …; and one
+            of your own, package.module:Class
         root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoints do not say it
         width: of that architecture

@@ -32,7 +32,8 @@ def landscape(
         permutation: file of the permutation π
         points: grid points along each side of the plane
         margin: room around the three networks, in lengths of the longer side
-        data: dataset, where the checkpoints do not say it: digits, cifar10, … or package.module:Class
+        data: dataset, where the checkpoints do not say it: digits, cifar10, …; and one
+            of your own, package.module:Class
         root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoints do not say it
         width: of that architecture

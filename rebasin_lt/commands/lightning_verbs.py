@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
-import rebasin_lt.lit.data  # noqa: F401
+import rebasin_lt.lit.data
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
@@ -32,6 +32,7 @@ from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
 from rebasin_lt.lit.checkpoint import read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
+from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
@@ -65,7 +66,7 @@ class RunCLI(ConfigWinsCLI):
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         if self.subcommand == "fit":
-            check_folder(folder, self._run_settings(), but=_MAY_DIFFER)
+            check_folder(folder, self._run_settings(), but=_may_differ(self._run_settings()))
             read_rows(folder / METRICS)
         elif settings.ckpt_path == "last" and not path.exists():
             raise InputError(f"there is no {path} to {self.subcommand}: give --ckpt_path or the run's config")
@@ -144,7 +145,7 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            claim_folder(self.folder, self.settings, but=_MAY_DIFFER)
+            claim_folder(self.folder, self.settings, but=_may_differ(self.settings))
             remove_temporaries(self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
@@ -230,12 +231,19 @@ def _write_predictions(trainer: Trainer) -> None:
 
 _MAY_DIFFER = (
     "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
-    "data.init_args.resident",
     "resume.every_steps",
     "resume.every_minutes",
     "resume.every_epoch",
 )
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
+
+
+def _may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings that may differ between a run and its resume, since the run's numbers do not depend on them."""
+    class_path = settings["data"]["class_path"] if settings.get("data") else ""
+    kind = vars(rebasin_lt.lit.data).get(class_path.removeprefix("rebasin_lt.lit.data."))
+    in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
+    return (*_MAY_DIFFER, "data.init_args.resident") if in_memory else _MAY_DIFFER
 
 
 def _hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def permute(
         mask_weight_mix: the same for each mask's own permutation, which looks at the weights that it keeps; 0 moves
             masks as the network, as in the paper
         preset: of activations; paper repeats the published ResNet20 matching, flaws included, for comparison
-        data: dataset to match on, where the checkpoints do not say it: digits, cifar10, … or package.module:Class
+        data: dataset to match on, where the checkpoints do not say it: digits, cifar10, …; and one
+            of your own, package.module:Class
         root: folder of the dataset, where it is not that of the training
         model: architecture, where the checkpoints do not say it
         width: of that architecture

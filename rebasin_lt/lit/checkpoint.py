@@ -25,6 +25,9 @@ from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.tensor_file import read_tensors
 
+UNSAID = "unsaid"
+"""Stands in a checkpoint for a dataset's settings that could not be said."""
+
 
 class LoadedNetwork(NamedTuple):
     """A network in evaluation mode, what its file says of it (empty for a foreign file), and its mask if it has one."""
@@ -53,7 +56,7 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         **(module.architecture() if isinstance(module, NetworkModule) else {}),
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
-        "data": data.settings() if ours else None,
+        "data": (data.settings() or {"name": type(data).name, UNSAID: True}) if ours else None,
         "image_shape": [int(size) for size in data.input_shape] if ours else None,
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),

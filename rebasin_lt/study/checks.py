@@ -30,14 +30,8 @@ _OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", 
 
 def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
-    recipe, data = study.recipe, dict(study.recipe.data)
-    name = str(data.pop("name", None))
-    kind = data_class(name)
-    check_settings("recipe.data", kind, data, taken=["seed"])
-    if "seed" not in arguments(kind):
-        raise InputError(f"recipe.data.name is {name!r}, which takes no argument seed: a study sets it, hand it on")
-    if build_data(name, **data).settings() is None:
-        raise InputError(f"recipe.data is {data}, which checkpoints cannot say: expected numbers, texts, lists of them")
+    recipe = study.recipe
+    check_data(recipe)
     check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
     _check_places(recipe.trainer)
     check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])
@@ -46,6 +40,27 @@ def check_names_and_types(study: Study) -> None:
             f"recipe.{stage}", Classifier, getattr(recipe, stage), taken=[*recipe.network, "width", "init_from"]
         )
     _check_analyses(study)
+
+
+def check_data(recipe: Recipe) -> ImageData:
+    """The dataset of a recipe, not read yet. Raises InputError for settings that it does not take.
+
+    Also for a class of the user's own that cannot be made again from what its checkpoints say.
+    """
+    settings = dict(recipe.data)
+    name = str(settings.pop("name", None))
+    kind = data_class(name)
+    check_settings("recipe.data", kind, settings, taken=["seed"])
+    if "seed" not in arguments(kind):
+        raise InputError(f"recipe.data.name is {name!r}, which takes no argument seed: a study sets it, hand it on")
+    data = build_data(name, **settings)
+    said = data.settings()
+    if said is None or build_data(**{**said, "name": name}).settings() != said:
+        raise InputError(
+            f"recipe.data is {recipe.data}, but a checkpoint could not say how to make {name} again: expected a class "
+            "with an __init__ of its own, given numbers, texts and lists of them"
+        )
+    return data
 
 
 def check_network_name(study: Study) -> None:

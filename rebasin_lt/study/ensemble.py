@@ -20,6 +20,7 @@ from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.run_folder import finished, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
+from rebasin_lt.study.checks import check_data
 from rebasin_lt.study.diversity import Progress, measure, open_test
 from rebasin_lt.study.file_names import FINAL
 from rebasin_lt.study.recipe import Recipe
@@ -174,7 +175,7 @@ def _check(settings: Ensembles) -> dict[str, Any]:
     moment = Moment.parse(recipe.rewinds[-1])
     if moment.unit == "ep" and moment.count > recipe.dense_epochs:
         raise InputError(f"recipe.rewinds ends at {moment}, after the end of training at {recipe.dense_epochs}ep")
-    open_test(build_data(**recipe.data))
+    open_test(check_data(recipe))
     for name in ("dense", "prune", "sparse"):
         _build(recipe, name)
     given = {"--dense-a": settings.dense_a} if settings.dense_a else {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Collection, Mapping
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -34,14 +35,15 @@ def check_settings(
             close = difflib.get_close_matches(str(name), expected, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
-        has_type = name in typed and known[name].annotation is not inspect.Parameter.empty
-        if has_type and not _fits(parser, known[name], value):
-            raise InputError(f"{where}.{name} is {value!r}, expected {_kind(what, name)}")
+        if name in typed and not _fits(parser, what, known[name], value):
+            raise InputError(f"{where}.{name} is {value!r}, expected {_text(_hint(what, name))}")
 
 
-def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bool:
+def _fits(parser: ArgumentParser, what: type, argument: inspect.Parameter, value: Any) -> bool:
+    if argument.annotation is argument.empty:
+        return True
     if value is None:  # the parser takes it for a setting that is not given
-        return argument.default is None
+        return argument.default is None or NoneType in get_args(_hint(what, argument.name))
     try:
         parsed = parser.parse_object({argument.name: value})[argument.name]
     except ArgumentError:
@@ -49,11 +51,14 @@ def _fits(parser: ArgumentParser, argument: inspect.Parameter, value: Any) -> bo
     return isinstance(value, bool) or not isinstance(parsed, bool)  # the text "no" would be true
 
 
-def _kind(what: type, name: str) -> str:
-    """The type of an argument as text, aliases resolved where that can be done."""
+def _hint(what: type, name: str) -> object:
+    """The type of an argument, aliases resolved; as it is written where that cannot be done."""
     owner = next(base for base in what.__mro__ if name in getattr(vars(base).get("__init__"), "__annotations__", {}))
     try:
-        hint = get_type_hints(vars(owner)["__init__"])[name]
+        return get_type_hints(vars(owner)["__init__"])[name]
     except NameError:  # imported for type checkers alone
-        return str(vars(owner)["__init__"].__annotations__[name])
-    return inspect.formatannotation(hint).replace("typing.", "")
+        return vars(owner)["__init__"].__annotations__[name]
+
+
+def _text(hint: object) -> str:
+    return hint if isinstance(hint, str) else inspect.formatannotation(hint).replace("typing.", "")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
+from rebasin_lt.lit.checkpoint import UNSAID, LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.lit.data.registry import build_data, data_class
@@ -67,11 +67,19 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
     name = known["name"]
     if data is None and is_user_code(name):
-        raise InputError(f"{argument} was trained on {name}, code that it may not choose: name it too (--data {name})")
-    if data is not None and name not in {data, data_class(data).name}:
+        raise InputError(
+            f"{argument} was trained on {name}, code that it may not choose: name it too "
+            f"(--data {name.replace('__main__', 'YOUR_SCRIPT')})"
+        )
+    if data is not None and not _same(data, name):
         raise InputError(
             f"--data is {data}, but {argument} was trained on {name}: other images, normalised otherwise, "
             "would be compared"
+        )
+    if known.get(UNSAID):
+        raise InputError(
+            f"{argument} was trained on {name} with arguments that a checkpoint cannot say, such as objects: they are "
+            "not known any more; train on a class that takes numbers and texts alone"
         )
     # a file says what to read; it may not have anything fetched or written
     settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
@@ -113,6 +121,13 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def _same(data: str, name: str) -> bool:
+    """Whether the dataset that the user calls `data` is the one of a checkpoint; a script's has no module to go by."""
+    ours = data_class(data).name
+    module, _, attribute = name.partition(":")
+    return name in {data, ours} or (module == "__main__" and ours.partition(":")[2] == attribute)
 
 
 def _is_plain(settings: Mapping[str, Any]) -> bool:

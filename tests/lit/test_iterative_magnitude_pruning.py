@@ -124,11 +124,13 @@ def test_rewinding_the_weights_restores_kept_ones_and_batch_statistics(trainer):
     assert rounds.rates[5] == 0.025
 
 
-def test_rewinding_from_a_file_equals_rewinding_from_the_moment(trainer, tmp_path):
+def test_rewinding_from_a_file_equals_rewinding_from_the_moment(trainer, tmp_path, monkeypatch):
     module = ForeignModule()
     copy = ForeignModule()
     copy.load_state_dict(module.state_dict())
     settings = {"targets": [0.2], "epochs_per_round": 2, "after_prune": "rewind_weights", "dense_epochs": 2}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1ep").write_text("a file of that name is not meant where a callback writes the moment")
     within = IterativeMagnitudePruning(**settings, rewind_from="1ep")
     trainer(-1, [RewindCheckpoint(["1ep"]), within]).fit(module, ForeignData())
     file = IterativeMagnitudePruning(**settings, rewind_from=str(tmp_path / "rewind" / "1ep.ckpt"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from rebasin_lt.lit.data import Digits, ImageData, ResidentImages
@@ -53,6 +55,38 @@ class Named(Stripes):
     def __init__(self, name: str = "cifar10") -> None:
         super().__init__()
         self.name = name
+
+
+class Renamed(Digits):
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.name = "digits"
+
+
+@dataclass(eq=False)
+class Fields(Stripes):
+    rows: int = 1
+
+    def __post_init__(self) -> None:
+        super().__init__(seed=self.rows)
+
+
+class Swallowing(Stripes):
+    def __init__(self, seed: int = 0, **moods: int) -> None:
+        super().__init__(seed=seed)
+        if moods.keys() - {"mood"}:
+            raise TypeError("unexpected")
+
+
+class Contrast:
+    """No dataset, but the first base class of one."""
+
+    def __init__(self, contrast: float = 1, **kwargs) -> None:
+        super().__init__(**kwargs)
+
+
+class Mixed(Contrast, Stripes):
+    pass
 
 
 class Outer:

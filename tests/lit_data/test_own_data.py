@@ -58,7 +58,7 @@ def test_what_was_given_is_what_is_said_however_the_constructor_hands_it_on() ->
         build_data("own_data:Free", rows=[], val_size=3)
 
 
-@pytest.mark.parametrize("value", [np.float64(2), Path("x"), Enum("Colour", {"RED": "red"}, type=str).RED, {1: 2}, 1j])
+@pytest.mark.parametrize("value", [object(), Enum("Colour", {"RED": "red"}, type=str).RED, {1: 2}, 1j])
 def test_what_would_have_to_be_unpickled_says_nothing(value: object) -> None:
     assert build_data("own_data:Free", rows=[], kind=value).settings() is None
     assert build_data("own_data:Free", rows=[value]).settings() is None
@@ -71,6 +71,23 @@ def test_arguments_without_a_name_and_one_called_name_say_nothing() -> None:
     assert positional(3, 4).settings() is None
     assert positional().settings() == {"name": "own_data:Positional"}
     assert data_class("own_data:Named")().settings() is None
+    renamed = build_data("own_data:Renamed")
+    assert renamed.name == "digits"
+    assert renamed.settings()["name"] == "own_data:Renamed"
+    assert data_class("own_data:Fields")(rows=2).settings() is None
+    assert data_class("own_data:Swallowing")(mood=3).settings() is None
+
+
+def test_paths_numpy_s_numbers_and_mixins_can_be_said() -> None:
+    data = build_data("own_data:Mixed", root=Path("x"), batch_size=np.int64(3), contrast=np.float32(0.5))
+    assert data.settings() | {"root": "x", "batch_size": 3, "contrast": 0.5} == data.settings()
+    assert [type(data.settings()[name]) for name in ("root", "batch_size", "contrast")] == [str, int, float]
+    assert build_data(**data.settings()).settings() == data.settings()
+
+
+def test_the_published_size_of_a_base_class_is_not_that_of_another_dataset() -> None:
+    assert build_data("own_data:Faint").published_size is None
+    assert build_data("digits").published_size == 1297
 
 
 def test_a_class_within_a_class_and_a_copy_say_the_same() -> None:
@@ -80,17 +97,14 @@ def test_a_class_within_a_class_and_a_copy_say_the_same() -> None:
     assert copy.deepcopy(data).settings() == data.settings()
 
 
-def test_a_class_of_a_function_or_a_script_says_nothing() -> None:
+def test_a_class_of_a_function_says_nothing() -> None:
     stripes = type(build_data("own_data:Stripes"))
 
     class Local(stripes):
         pass
 
-    script = type("Script", (stripes,), {"__module__": "__main__"})
-    assert Local.name.endswith("Local")
-    assert script.name == "__main__:Script"
+    assert Local.name.endswith("<locals>.Local")
     assert Local().settings() is None
-    assert script().settings() is None
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_two_nodes_stop_on_a_signal_and_come_back_to_the_same_bits(queue):
     line = f"stopped by SIGUSR1 after step {STEPS + 10}; the same command goes on from here"
     assert line in stopped.log()
     (end,) = alone.wait(undisturbed)
-    assert (end["JobState"], end["Restarts"]) == ("COMPLETED", "0")
+    assert (end["JobState"], end["Restarts"]) == ("COMPLETED", "0"), alone.log()
     assert fingerprint(stopped.folder / "run") == fingerprint(alone.folder / "run")
     rows = fingerprint(alone.folder / "run")["metrics"].splitlines()
     assert len(rows) == 6  # training and validation of three epochs

@@ -15,6 +15,7 @@ from tiny import STUDY
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.checks import check_names_and_types
+from rebasin_lt.study.ensemble import Ensembles, run_ensembles
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
@@ -31,14 +32,21 @@ def study_on(**data: Any) -> Study:
         ({"name": "tiny:Faint", "contrst": 1}, r"recipe.data has no setting 'contrst' \(did you mean contrast\?\)"),
         ({"name": "tiny:Faint", "contrast": "low"}, "recipe.data.contrast is 'low', expected float"),
         ({"name": "tiny:Faint", "batch_size": "many"}, "recipe.data.batch_size is 'many', expected int"),
-        ({"name": "tiny:Faint", "since": datetime.date(2026, 1, 1)}, "recipe.data is .*, which checkpoints cannot say"),
+        (
+            {"name": "tiny:Faint", "since": datetime.date(2026, 1, 1)},
+            "recipe.data is .*, but a checkpoint could not say how to make tiny:Faint again",
+        ),
+        ({"name": "tiny:Fetched", "download": True}, "but a checkpoint could not say how to make tiny:Fetched again"),
         ({"name": "tiny:Fainter"}, "data is 'tiny:Fainter', which cannot be imported"),
     ],
 )
-def test_what_a_stage_would_refuse_is_refused_beforehand(data: dict[str, Any], message: str) -> None:
+def test_what_a_stage_would_refuse_is_refused_beforehand(tmp_path: Path, data: dict[str, Any], message: str) -> None:
     check_names_and_types(study_on(name="tiny:Faint", contrast=0.2, batch_size=7))
     with pytest.raises(InputError, match=message):
         check_names_and_types(study_on(**data))
+    with pytest.raises(InputError, match=message):
+        run_ensembles(Ensembles(out=tmp_path / "out", recipe=study_on(**data).recipe))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_imports_nothing_that_a_folder_names(tmp_path: Path, monkeypatch) -> None:

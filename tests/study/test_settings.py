@@ -20,7 +20,7 @@ class Recording:
     format: Literal["wav", "mp3"] = "wav"
     rate: float = 1.0
     channels: tuple[int, ...] = (1,)
-    length: int | None = None
+    length: int | None = 3
     loud: bool = False
 
 
@@ -76,6 +76,7 @@ class Handing(Recording):
 
 def test_what_is_handed_on_is_taken_and_refused_as_the_base_class_s() -> None:
     check_settings("r", Handing, {"format": "mp3", "pitch": "no"})
+    check_settings("r", Handing, {"length": None, "pitch": None})
     with pytest.raises(InputError, match=r"r has no setting 'formt' \(did you mean format\?\)"):
         check_settings("r", Handing, {"formt": "mp3"})
 

@@ -17,8 +17,9 @@ from rebasin_lt.study.subjects import load_networks, open_data, open_images, res
 
 
 def checkpoint(path: Path, data: str | None = "digits", **settings: Any) -> str:
-    module = Classifier(**settings)
-    about = {"format_version": 1, **module.architecture(), "data": data and {"name": data}}
+    """One of a classifier of the settings `width` and `num_classes`; all others are the dataset's."""
+    module = Classifier(**{name: settings.pop(name) for name in ("width", "num_classes") if name in settings})
+    about = {"format_version": 1, **module.architecture(), "data": data and {"name": data, **settings}}
     torch.save({"state_dict": module.state_dict(), "rebasin_lt": about}, path)
     return str(path)
 
@@ -67,6 +68,31 @@ def test_a_checkpoint_may_not_choose_which_code_is_imported(tmp_path: Path, monk
     package.Faint = tiny.Faint
     monkeypatch.setitem(sys.modules, "exporting", package)
     assert type(open_data(known, "--ckpt-a a.ckpt", "exporting:Faint")) is tiny.Faint
+
+
+def test_a_class_that_moved_is_the_one_that_the_user_names(tmp_path: Path, monkeypatch) -> None:
+    (script,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt", data="__main__:Faint", batch_size=7)})
+    with pytest.raises(InputError, match=r"name it too \(--data YOUR_SCRIPT:Faint\)"):
+        open_data(script, "--ckpt-a a.ckpt")
+    assert open_data(script, "--ckpt-a a.ckpt", "tiny:Faint").batch_size == 7
+    with pytest.raises(InputError, match="--data is tiny:Unseeded, but .* trained on __main__:Faint"):
+        open_data(script, "--ckpt-a a.ckpt", "tiny:Unseeded")
+    (gone,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "b.ckpt", data="gone:Faint")})
+    monkeypatch.setattr(tiny.Faint, "name", "gone:Faint")  # as a class that `tiny` imports from there
+    assert type(open_data(gone, "--ckpt-a b.ckpt", "tiny:Faint")) is tiny.Faint
+
+
+def test_settings_that_a_checkpoint_could_not_say_are_not_guessed(tmp_path: Path) -> None:
+    (unsaid,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt", data="tiny:Faint", unsaid=True)})
+    with pytest.raises(InputError, match="a.ckpt was trained on tiny:Faint with arguments that a checkpoint cannot"):
+        open_data(unsaid, "--ckpt-a a.ckpt", "tiny:Faint")
+
+
+def test_the_root_that_is_given_is_taken_instead_of_that_of_training(tmp_path: Path) -> None:
+    (known,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt", root="there", batch_size=7)})
+    assert open_data(known, "--ckpt-a a.ckpt").root == "there"
+    moved = open_data(known, "--ckpt-a a.ckpt", root="here")
+    assert (moved.root, moved.batch_size) == ("here", 7)
 
 
 def test_another_dataset_than_that_of_training_is_refused_with_both(tmp_path: Path) -> None:

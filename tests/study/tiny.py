@@ -63,6 +63,13 @@ class Unseeded(Digits):
         super().__init__(batch_size=batch_size)
 
 
+class Fetched(Digits):
+    """One whose checkpoints cannot say all that it needs: whether to download is not for a file to say."""
+
+    def __init__(self, download: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:
     path.write_text(yaml.safe_dump({**study.primitives(), **more}, sort_keys=False), encoding="utf-8")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +15,7 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
-from rebasin_lt.signatures import given
+from rebasin_lt.signatures import arguments, given
 
 Split = Literal["train", "val", "test"]
 _SPLIT_SEED = 0
@@ -32,6 +33,7 @@ def _recording(constructor: Callable[..., None]) -> Callable[..., None]:
             self._given = given(type(self), args, kwargs)
         constructor(self, *args, **kwargs)
 
+    recorded.records = True  # type: ignore[attr-defined]
     return recorded
 
 
@@ -95,7 +97,7 @@ class ImageData(LightningDataModule):
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             cls.name = f"{cls.__module__}:{cls.__qualname__}"
             cls.published_size = vars(cls).get("published_size")  # of a base class's dataset it says nothing
-        if "__init__" in vars(cls):
+        if not hasattr(cls.__init__, "records"):  # its own, or that of a class which is no dataset
             cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
 
     @abstractmethod
@@ -113,12 +115,16 @@ class ImageData(LightningDataModule):
     def settings(self) -> dict[str, Any] | None:
         """What `build_data` needs to make this again, in primitives; not whether to download.
 
-        None where it cannot be said: for a class of a script or a function, where an argument was no primitive, had
-        no name, or is called `name`, and for a dataclass.
+        None where it cannot be said: for a class of a function; where an argument was no primitive, is called `name`,
+        or is none that the class says it takes; where it needs `download`; and where what makes the object is not the
+        class's `__init__`, as in a dataclass.
         """
-        if self._given is None or "name" in self._given or "<locals>" in self.name or self.name.startswith("__main__:"):
+        taken, name = arguments(type(self)), type(self).name
+        if self._given is None or "<locals>" in name or "name" in taken or not taken.keys() >= self._given.keys():
             return None
-        return {"name": self.name, **{name: value for name, value in self._given.items() if name != "download"}}
+        values = {key: value for key, value in self._given.items() if key != "download"}
+        needed = {key for key, argument in taken.items() if argument.default is argument.empty}
+        return {"name": name, **copy.deepcopy(values)} if values.keys() >= needed else None
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` (fit, validate, test, predict, or None for all) needs; later calls cost nothing."""

@@ -160,8 +160,10 @@ def near_miss(message: str, command: str) -> str:
         known = option_names(of_classes=unknown[1] is None)
     name = unknown[1] or unknown[2]
     close = difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
-    dashed = close and command in COMMANDS and close[0].replace("_", "-")
-    return f" (did you mean {'--' if unknown[1] else ''}{dashed or close[0]}?)" if close else ""
+    if not close:
+        return ""
+    shown = close[0].replace("_", "-") if command in COMMANDS else close[0]
+    return f" (did you mean {'--' if unknown[1] else ''}{shown}?)"
 
 
 def _stopped(error: BaseException) -> str:

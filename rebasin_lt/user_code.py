@@ -9,8 +9,8 @@ from rebasin_lt.errors import InputError
 
 
 def is_user_code(name: str) -> bool:
-    """Whether a name is of that form."""
-    return all(name.partition(":"))
+    """Whether a name is of that form; `torchvision:NAME` is the registry's."""
+    return all(name.partition(":")) and not name.startswith("torchvision:")
 
 
 def import_named(argument: str, name: str) -> object:

@@ -39,7 +39,10 @@ def test_the_readme_names_only_targets_that_the_makefile_has():
 
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    ours = [command.replace("make demo", "rebasin-lt demo") for command in COMMANDS]
+    monkeypatch.syspath_prepend(tmp_path)
+    block = re.search(r"say in `(my_data.py)`:\n\n```python\n(.*?)```", README, flags=re.DOTALL)
+    Path(block[1]).write_text(block[2], encoding="utf-8")
+    ours = [command.replace("make demo", "rebasin-lt demo").removeprefix("PYTHONPATH=. ") for command in COMMANDS]
     commands = [command.removeprefix("rebasin-lt ") for command in ours if command.startswith("rebasin-lt ")]
     assert "demo" in commands
     assert len(commands) >= 8

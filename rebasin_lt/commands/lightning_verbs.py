@@ -66,7 +66,8 @@ class RunCLI(ConfigWinsCLI):
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         if self.subcommand == "fit":
-            check_folder(folder, self._run_settings(), but=_may_differ(self._run_settings()))
+            run_settings = self._run_settings()
+            check_folder(folder, run_settings, but=may_differ(run_settings))
             read_rows(folder / METRICS)
         elif settings.ckpt_path == "last" and not path.exists():
             raise InputError(f"there is no {path} to {self.subcommand}: give --ckpt_path or the run's config")
@@ -145,7 +146,7 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            claim_folder(self.folder, self.settings, but=_may_differ(self.settings))
+            claim_folder(self.folder, self.settings, but=may_differ(self.settings))
             remove_temporaries(self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
@@ -238,7 +239,7 @@ _MAY_DIFFER = (
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
-def _may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings that may differ between a run and its resume, since the run's numbers do not depend on them."""
     class_path = settings["data"]["class_path"] if settings.get("data") else ""
     kind = vars(rebasin_lt.lit.data).get(class_path.removeprefix("rebasin_lt.lit.data."))

@@ -24,6 +24,7 @@ from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.tensor_file import read_tensors
+from rebasin_lt.user_code import is_user_code
 
 UNSAID = "unsaid"
 """Stands in a checkpoint for a dataset's settings that could not be said."""
@@ -138,7 +139,7 @@ def load_network(
 
 def _check_builtin(named: str, given: str | None, path: Path | str) -> None:
     """Raise InputError where a file names code to import that the caller did not name: a file must not choose code."""
-    if ":" in named and not named.startswith("torchvision:") and named != given:
+    if is_user_code(named) and named != given:
         raise InputError(
             f"{path} holds a network of {named}, code that it may not choose: name it too (--model {named})"
         )

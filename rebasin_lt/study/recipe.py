@@ -49,7 +49,7 @@ class Recipe:
         Whoever loads a checkpoint of it must name it too: a file may not choose which code is imported.
         """
         arch = str(self.network.get("arch", ""))
-        return arch if ":" in arch and not arch.startswith("torchvision:") else None
+        return arch if is_user_code(arch) else None
 
     @property
     def own_data(self) -> str | None:

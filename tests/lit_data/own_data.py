@@ -41,11 +41,6 @@ class Free(Stripes):
         self.shown = (rows, shift, kind, flip)
 
 
-class Unseeded(Stripes):
-    def __init__(self, batch_size: int = 5) -> None:
-        super().__init__(batch_size=batch_size)
-
-
 class Positional(Stripes):
     def __init__(self, rows: int = 1, /, *more: int) -> None:
         super().__init__()
@@ -58,6 +53,8 @@ class Named(Stripes):
 
 
 class Renamed(Digits):
+    name = "digits"
+
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed=seed)
         self.name = "digits"

@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor
 
 from rebasin_lt.cli import main
+from rebasin_lt.commands.lightning_verbs import may_differ
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit.data import digits
 from rebasin_lt.lit.data.registry import build_data
@@ -89,6 +90,12 @@ def test_a_run_goes_on_wherever_its_images_lie(cifar10: Path, tmp_path: Path) ->
     words += ["--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}"]
     assert main(words) == 0
     assert main([*words, "--data.resident=false"]) == 0
+
+
+@pytest.mark.parametrize("path", ["rebasin_lt.lit.data.ImageFolder", "rebasin_lt.lit.data.Digits", "mine.CIFAR10"])
+def test_where_images_lie_may_not_change_where_augmentation_depends_on_it_or_is_not_ours(path: str) -> None:
+    assert "data.init_args.resident" in may_differ({"data": {"class_path": "rebasin_lt.lit.data.SVHN"}})
+    assert "data.init_args.resident" not in may_differ({"data": {"class_path": path}})
 
 
 def test_smaller_images_are_shifted_less(cifar10: Path) -> None:

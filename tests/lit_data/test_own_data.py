@@ -71,6 +71,7 @@ def test_arguments_without_a_name_and_one_called_name_say_nothing() -> None:
     assert positional(3, 4).settings() is None
     assert positional().settings() == {"name": "own_data:Positional"}
     assert data_class("own_data:Named")().settings() is None
+    assert data_class("own_data:Renamed").name == "own_data:Renamed"
     renamed = build_data("own_data:Renamed")
     assert renamed.name == "digits"
     assert renamed.settings()["name"] == "own_data:Renamed"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 from tiny import STUDY, command, report_bytes, start, write_config
 
 from rebasin_lt.errors import BrokenFileError, InputError
@@ -67,7 +68,10 @@ def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
     assert all(0 <= run["top1"] <= 1 for run in outcome.sparse)
 
 
-def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path) -> None:
+def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path, monkeypatch) -> None:
+    seen = []
+    opened = tiny.Faint.open_part
+    monkeypatch.setattr(tiny.Faint, "open_part", lambda self, part: seen.append(self._contrast) or opened(self, part))
     network = {"arch": "tiny:own_network", "num_classes": 10, "input_shape": [1, 8, 8]}
     data = {"name": "tiny:Faint", "contrast": 0.25, "train_size": 600}
     study = replace(STUDY, recipe=replace(STUDY.recipe, network=network, data=data), widths=[0.5])
@@ -75,6 +79,7 @@ def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path)
         for stage in plan(study).values():
             run_stage(study, stage, tmp_path / "own")
     assert State.of(plan(study), tmp_path / "own").done == set(plan(study))
+    assert set(seen) == {0.25}  # what is matched and measured on is what was trained on
 
 
 def test_the_outcome_has_the_numbers_of_the_stages(finished) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit.checkpoint import describe
+from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.registry import build_data, data_class
 
 
@@ -63,6 +66,15 @@ def test_what_would_have_to_be_unpickled_says_nothing(value: object) -> None:
     assert build_data("own_data:Free", rows=[], kind=value).settings() is None
     assert build_data("own_data:Free", rows=[value]).settings() is None
     assert build_data("own_data:Free", rows=[], kind={"a": (1, None)}).settings()["kind"] == {"a": (1, None)}
+
+
+def test_a_checkpoint_says_of_which_data_it_could_not_say_how_it_was_made() -> None:
+    trainer = SimpleNamespace(current_epoch=1, global_step=2)
+    for rows, expected in (([1], None), ([object()], {"name": "own_data:Free", "unsaid": True})):
+        trainer.datamodule = build_data("own_data:Free", rows=rows)
+        said = describe(trainer, Classifier("mlp"))
+        assert said["data"] == (expected or trainer.datamodule.settings())
+        assert said["image_shape"] == [1, 4, 6]
 
 
 def test_arguments_without_a_name_and_one_called_name_say_nothing() -> None:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.batches import device_of, inputs_of, nonempty, state_of
+from rebasin_lt.precision import full_precision
 
 
 def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
@@ -27,9 +28,10 @@ def reset_batchnorm(
 
     As in REPAIR (arXiv 2211.08403): each statistic is the average of its values per batch. Batches count by their
     values per channel, so equal batches give what torch's `momentum=None` gives. Only the batch norm layers run in
-    training mode (dropout stays off), without autocast; a layer that is not called keeps its statistics. `state`:
-    weights to use instead of the network's own. The network is not modified; one without batch norm needs no pass, and
-    its state comes back as it was. Raises InputError where there is no batch, or one with a single value per channel.
+    training mode (dropout stays off), in the precision of the weights (`full_precision`); a layer that is not
+    called keeps its statistics. `state`: weights to use instead of the network's own. The network is not modified;
+    one without batch norm needs no pass, and its state comes back as it was. Raises InputError where there is no
+    batch, or one with a single value per channel.
     """
     return reset_batchnorm_of(network, batches, [state_of(network) if state is None else state])[0]
 
@@ -46,7 +48,7 @@ def reset_batchnorm_of(
         device = device_of(state_of(network))
         for batch in nonempty(batches):
             inputs = inputs_of(batch, device)
-            with torch.autocast(device.type, enabled=False):
+            with full_precision(device):
                 for worker in workers:
                     worker(*inputs)
     return [state_of(worker) for worker in workers]

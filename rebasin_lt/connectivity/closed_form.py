@@ -19,6 +19,7 @@ from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.connectivity.repair import State, observed, rescale_
 from rebasin_lt.matching.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.matching.moments import UnitMoments
+from rebasin_lt.precision import full_precision, sum_device
 
 
 class PairMoments:
@@ -30,8 +31,8 @@ class PairMoments:
 
     def update(self, first: Tensor, second: Tensor) -> None:
         """Add samples of both, each of shape (rows, n), row for row on the same input."""
-        products = (self.first.add(first) * self.second.add(second)).sum(1)
-        self.products = self.products.to(products.device) + products
+        products, place = (self.first.add(first) * self.second.add(second)).sum(1), sum_device(first.device)
+        self.products = self.products.to(place) + products.to(place)
 
     @property
     def covariance(self) -> Tensor:
@@ -80,9 +81,9 @@ def pair_moments(network: nn.Module, endpoints: tuple[State, State], batches: It
     device = device_of(state_of(network))
     for batch in nonempty(batches):
         inputs = inputs_of(batch, device)
-        with observed(first, lambda name, units: outputs.setdefault(name, []).append(units)):
+        with full_precision(device), observed(first, lambda name, units: outputs.setdefault(name, []).append(units)):
             first(*inputs)
-        with observed(second, compare):
+        with full_precision(device), observed(second, compare):
             second(*inputs)
     return moments
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rebasin_lt.matching.batches import device_of, labelled, nonempty, state_of
+from rebasin_lt.precision import full_precision, sum_dtype
 
 
 class Evaluation(NamedTuple):
@@ -24,15 +25,17 @@ class Evaluation(NamedTuple):
 def evaluate(networks: Sequence[nn.Module], batches: Iterable[Any]) -> list[Evaluation]:
     """Loss and error of each network over all images, in the mode it is in; the networks lie on one device.
 
-    Each batch is read once, for all networks. Sums are fp64 and stay on the device until the end. Raises InputError for
+    Each batch is read once, for all networks, which compute in the precision of their weights (`full_precision`). Sums
+    are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for
     batches without targets or without images.
     """
     device = device_of(state_of(networks[0]))
-    sums, num_images = torch.zeros(len(networks), 2, dtype=torch.float64, device=device), 0
+    sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0
     for batch in nonempty(batches):
         inputs, targets = labelled(batch, device)
         for row, network in zip(sums, networks, strict=True):
-            logits = network(*inputs).double()
+            with full_precision(device):
+                logits = network(*inputs).to(sums.dtype)
             row[0] += F.cross_entropy(logits, targets, reduction="sum")
             row[1] += (logits.argmax(-1) != targets).sum()
         num_images += len(targets)

@@ -19,6 +19,7 @@ from rebasin_lt.connectivity.batchnorm import batchnorm_layers, clone, reset_bat
 from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.matching.batches import Network, check_repeatable, device_of, inputs_of, nonempty, state_of
 from rebasin_lt.matching.moments import UnitMoments
+from rebasin_lt.precision import full_precision, sum_dtype
 
 State = Mapping[str, Tensor]
 
@@ -93,8 +94,9 @@ def output_moments(
         device = device_of(state_of(networks[0]))
         for batch in nonempty(batches):
             inputs = inputs_of(batch, device)
-            for network in networks:
-                network(*inputs)
+            with full_precision(device):
+                for network in networks:
+                    network(*inputs)
     return moments
 
 
@@ -132,6 +134,7 @@ def _channel_dim(module: nn.Module) -> int:
 def rescale_(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Make `layer` put out scale · output + shift per channel, as far as it has a bias to shift."""
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    scale, shift = (factor.to(sum_dtype(weight.device)).to(weight.device) for factor in (scale, shift))
     weight.copy_(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)))
     if bias is not None:
         bias.copy_(bias * scale + shift)

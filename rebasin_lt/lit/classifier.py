@@ -21,6 +21,7 @@ from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.moment import Moment
+from rebasin_lt.precision import sum_dtype
 
 SUMS = "rebasin_lt_epoch_sums"
 """Key in a checkpoint: what every rank had summed up of its epoch, shape (ranks, 4), float64."""
@@ -189,10 +190,10 @@ class Classifier(NetworkModule):
             self._train_sums = EpochSums(sums[self.trainer.global_rank])
 
     def _sums_of_all_ranks(self) -> Tensor:  # shape: (ranks, 4), float64, on the CPU
-        sums = torch.zeros(self.trainer.world_size, 4, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(self.trainer.world_size, 4, dtype=sum_dtype(self.device), device=self.device)
         sums[self.trainer.global_rank] = self._train_sums.totals(self.device)
         gathered: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        return gathered.cpu()
+        return gathered.cpu().double()
 
     def _schedule_window(self) -> tuple[float, float]:
         """Where this run's schedule begins and how long it is, in epochs."""
@@ -209,7 +210,8 @@ class Classifier(NetworkModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
         logits = self.net(images)
-        losses = cross_entropy(logits, labels, reduction="none").double()  # summed so, the batches do not matter
+        losses = cross_entropy(logits, labels, reduction="none")
+        losses = losses.to(sum_dtype(losses.device))  # summed so, the batches do not matter
         self._eval_sums.add(losses.sum(), logits, labels, top5=True)
 
     def _log(self, stage: str, sums: EpochSums) -> None:
@@ -256,7 +258,7 @@ class EpochSums:
         Hits among the first five are counted if `top5`.
         """
         if self._sums.device != logits.device:
-            self._sums = self._sums.to(logits.device)
+            self._sums = self._sums.to(sum_dtype(logits.device)).to(logits.device)
             self._views = self._sums.unbind()
         loss, hits, among5 = self._views
         loss.add_(losses, alpha=times)
@@ -266,8 +268,8 @@ class EpochSums:
         self.count += len(labels)
 
     def totals(self, device: torch.device) -> Tensor:
-        """Sum of the losses, hits, hits among the first five, samples: shape (4,), float64."""
-        sums = self._sums.to(device)
+        """Sum of the losses, hits, hits among the first five, samples: shape (4,), fp64 if the device has it."""
+        sums = self._sums.to(sum_dtype(device)).to(device)
         return torch.cat([sums, sums.new_tensor([self.count])])
 
 

@@ -80,7 +80,8 @@ def match_activations(
     network and masks alike. It sets the four arguments before it. Only pairs with a constant unit, which the published
     code leaves to the solver, are settled as above.
 
-    `autocast`: run the networks, not the statistics, in this dtype where torch's autocast thinks it safe.
+    `autocast`: run the networks, not the statistics, in this dtype where torch's autocast thinks it safe. Without, they
+    run in the precision of their weights, never in TF32 (`full_precision`).
     `channels_last`: lay images and kernels out with channels last, which changes no more than rounding.
 
     In every process of `torch.distributed`, once it is initialised, call this with that process's own share of the

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.weight import floating_tensors, gains, inner_product, is_curved, weight_similarity
+from rebasin_lt.matching.weight import gains, inner_product, is_curved, weight_names, weight_similarity
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -26,10 +26,11 @@ def ascend(
 ) -> Permutation:
     """A permutation that no group alone can better; Git Re-Basin's Algorithm 1 (arXiv 2209.04836).
 
-    Maximises the inner product of reference and permuted source over all floating tensors, plus, if given, the sum over
-    groups and units i of similarity[group][i, p[i]], with matrices of shape (reference units, source units). Each sweep
-    visits the groups in a random order, which `seed` fixes. No step lowers the objective: a step of a group that meets
-    a tensor twice is taken only if the objective itself grows. Ends when a sweep gains nothing, or after `max_sweeps`.
+    Maximises the inner product of reference and permuted source over all weights (`weight_names`), plus, if given, the
+    sum over groups and units i of similarity[group][i, p[i]], with matrices of shape (reference units, source
+    units). Each sweep visits the groups in a random order, which `seed` fixes. No step lowers the objective: a step
+    of a group that meets a tensor twice is taken only if the objective itself grows. Ends when a sweep gains
+    nothing, or after `max_sweeps`.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = list(symmetry.groups)
@@ -62,7 +63,7 @@ def _step(
         return permutation
     stepped = Permutation({**permutation, group: indices[order]})
     if is_curved(symmetry, group):
-        names = floating_tensors(symmetry, source, group)
+        names = weight_names(symmetry, source, group)
         values = [inner_product(names, source, reference, symmetry, p) for p in (permutation, stepped)]
         if extra is not None:
             values = [
@@ -77,11 +78,11 @@ def _step(
 def cosine_scale(
     group: str, source: Mapping[str, Tensor], reference: Mapping[str, Tensor], symmetry: Symmetry
 ) -> float:
-    """What turns the inner product of the floating tensors on which a group acts into their cosine; 0 if they vanish.
+    """What turns the inner product of the weights on which a group acts into their cosine; 0 if they vanish.
 
     No permutation changes it.
     """
-    names = floating_tensors(symmetry, source, group)
+    names = weight_names(symmetry, source, group)
     squares = [sum(float(state[name].double().square().sum()) for name in names) for state in (source, reference)]
     norm = math.sqrt(squares[0]) * math.sqrt(squares[1])
     return 1 / norm if norm > 0 else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.soft import degree, gradients, matrix_of, soften
-from rebasin_lt.matching.weight import floating_tensors
+from rebasin_lt.matching.weight import weight_names
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -34,7 +34,7 @@ def frank_wolfe(
     they are floating. Ends when a step gains less than 1e-7 of the product of both norms, or after `max_steps`.
     Rounding may lose: the result can be worse than `start`.
     """
-    names = floating_tensors(symmetry, source)
+    names = weight_names(symmetry, source)
     power = max((degree(symmetry.axes[name]) for name in names), default=0)
     bound = math.prod(
         math.sqrt(sum(float(state[name].square().sum()) for name in names)) for state in (source, reference)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
-from rebasin_lt.matching.weight import floating_tensors, in_double
+from rebasin_lt.matching.weight import in_double, weight_names
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -24,16 +24,16 @@ def match_jointly(
 
     After MuDSC (CVPR 2024, arXiv 2403.01753). S_act is the sum over groups of the similarity of matched units, from
     matrices of shape (reference units, source units) in units of a correlation. S_weight is the sum over groups of the
-    cosine between all floating tensors on which the group acts, times its number of units. So a group's share of either
-    is at most its number of units. A cosine per pair of units, as in MuDSC, would not be one objective for all groups:
-    a step of one could lower another's.
+    cosine between all weights (`weight_names`) on which the group acts, times its number of units. So a group's share
+    of either is at most its number of units. A cosine per pair of units, as in MuDSC, would not be one objective for
+    all groups: a step of one could lower another's.
     """
     scales = {
         group: weight_mix * size * cosine_scale(group, source, reference, symmetry)
         for group, size in symmetry.groups.items()
     }
     source, scaled = (in_double(state, symmetry) for state in (source, reference))
-    for name in floating_tensors(symmetry, source):
+    for name in weight_names(symmetry, source):
         groups = {group for axis in symmetry.axes[name] for group in axis.groups}
         scaled[name] = scaled[name] * sum(scales[group] for group in symmetry.groups if group in groups)
     weighed = {group: (1 - weight_mix) * matrix for group, matrix in similarity.items()}

@@ -8,7 +8,6 @@ on in blocks that stay in the processor's cache: each is read from memory once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -16,13 +15,17 @@ from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.reduction import largest, summed
+from rebasin_lt.precision import full_precision, sum_device, sum_dtype
 
 _CPU_BLOCK = 2**18  # elements: 1 MB of fp32; smaller blocks cost calls, larger ones leave the cache
 _GPU_BLOCK = 2**26  # elements; bounds the memory that deviations take
 
 
 class UnitMoments:
-    """Mean and standard deviation of n units of one network, streamed; accumulators are fp64 on the data's device."""
+    """Mean and standard deviation of n units of one network, streamed.
+
+    Accumulators are fp64, on the data's device if it has fp64, else on the CPU.
+    """
 
     def __init__(self, num_units: int) -> None:
         self.count = 0
@@ -42,15 +45,16 @@ class UnitMoments:
         Deviations have shape (n, samples), in fp64 for fp64 and in fp32 else.
         """
         dtype = torch.float64 if block.dtype == torch.float64 else torch.float32
-        samples = block.flatten(0, -2)
+        samples, place = block.flatten(0, -2), sum_device(block.device)
         if self.count == 0:
-            self.shift = samples.mean(0, dtype=torch.float64).to(dtype).double()  # a number that dtype can hold
-            self.total, self.squares = self.total.to(block.device), self.squares.to(block.device)
-        deviations = _deviations(block, self.shift.to(dtype))
+            mean = samples.mean(0, dtype=sum_dtype(block.device))
+            self.shift = mean.to(dtype).to(place).double()  # a number that dtype can hold
+            self.total, self.squares = self.total.to(place), self.squares.to(place)
+        deviations = _deviations(block, self.shift.to(dtype).to(block.device))
         self.count += len(samples)
         self.resolution = max(self.resolution, torch.finfo(dtype).eps)
-        self.total += deviations.sum(1)
-        self.squares += deviations.square().sum(1)
+        self.total += deviations.sum(1).to(place)
+        self.squares += deviations.square().sum(1).to(place)
         return deviations
 
     def about(self, shift: Tensor) -> UnitMoments:
@@ -118,10 +122,11 @@ class CrossMoments:
                 f"activations have shapes {tuple(source.shape)} and {tuple(reference.shape)}, "
                 f"expected twice (samples, {len(self.source.shift)})"
             )
-        self.products = self.products.to(source.device)
-        with _full_precision(source.device):
+        place = sum_device(source.device)
+        self.products = self.products.to(place)
+        with full_precision(source.device):
             for ours, theirs in zip(_blocks(source), _blocks(reference), strict=True):
-                self.products += self.reference.add(theirs) @ self.source.add(ours).T
+                self.products += (self.reference.add(theirs) @ self.source.add(ours).T).to(place)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> CrossMoments:
         """The moments of the samples of all processes together, on every process; a new object, where this one lies.
@@ -173,15 +178,3 @@ def _deviations(block: Tensor, shift: Tensor) -> Tensor:
     deviations = torch.empty(units.shape, dtype=shift.dtype, device=block.device)
     torch.sub(units, shift.reshape(-1, *[1] * (units.dim() - 1)), out=deviations)
     return deviations.flatten(1)
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Matrix products in the precision of their factors."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

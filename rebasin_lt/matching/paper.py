@@ -11,6 +11,7 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.moments import CrossMoments, UnitMoments
 from rebasin_lt.matching.reduction import summed
+from rebasin_lt.precision import sum_device
 from rebasin_lt.symmetry.trace import Symmetry
 
 _EPSILON = 1e-4
@@ -38,7 +39,8 @@ class PaperMoments:
         self.source.update(source)
         self.reference.update(reference)
         batch = CrossMoments(len(self.products))
-        batch.update(source.double(), reference.double())
+        place = sum_device(source.device)
+        batch.update(source.to(place).double(), reference.to(place).double())
         if batch.count < 2:
             raise InputError(
                 f"batches has one with {batch.count} samples, which have no standard deviation: preset 'paper' takes "
@@ -46,9 +48,9 @@ class PaperMoments:
             )
         self.num_batches += 1
         sides, bessel = (batch.source, batch.reference), batch.count / (batch.count - 1)
-        self.means = self.means.to(source.device) + torch.stack([side.mean for side in sides])
-        self.stds = self.stds.to(source.device) + torch.stack([side.std for side in sides]) * bessel**0.5
-        self.products = self.products.to(source.device) + batch.second_moments()
+        self.means = self.means.to(place) + torch.stack([side.mean for side in sides])
+        self.stds = self.stds.to(place) + torch.stack([side.std for side in sides]) * bessel**0.5
+        self.products = self.products.to(place) + batch.second_moments()
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> PaperMoments:
         """Those of the batches of all processes together, on every process, as `CrossMoments.all_reduce`."""

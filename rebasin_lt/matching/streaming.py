@@ -16,6 +16,7 @@ from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments
 from rebasin_lt.matching.reduction import summed
+from rebasin_lt.precision import full_precision
 from rebasin_lt.symmetry.trace import Symmetry
 
 Moments = CrossMoments | PaperMoments
@@ -58,7 +59,7 @@ def stream(
     total = len(batches) if isinstance(batches, Sized) else 0
     for done, batch in enumerate(watched(batches), start=1):
         inputs = tuple(lay_out(tensor) for tensor in inputs_of(batch, device))
-        with torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
+        with full_precision(device), torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
             symmetry.observe(states, inputs, visit)
         num_samples += len(inputs[0])
         if how.progress is not None:

@@ -74,7 +74,7 @@ def _settle(
     indices[rows] = columns[order]
     if is_curved(symmetry, group):
         rematched = Permutation({**permutation, group: indices})
-        names = floating_tensors(symmetry, source, group)
+        names = weight_names(symmetry, source, group)
         before, after = (inner_product(names, source, reference, symmetry, p) for p in (permutation, rematched))
         if after <= before:
             return None
@@ -90,19 +90,25 @@ def gains(similarity: Tensor, order: Tensor) -> bool:
     return bool(gain > 1e-12 * similarity.diagonal().abs().sum())
 
 
-def floating_tensors(symmetry: Symmetry, state: Mapping[str, Tensor], group: str | None = None) -> list[str]:
-    """The floating parameters and buffers on which a group acts, by default those on which any does."""
+def weight_names(symmetry: Symmetry, state: Mapping[str, Tensor], group: str | None = None) -> list[str]:
+    """The names of the floating parameters on which a group acts, by default of those on which any does.
+
+    Buffers are no weights: running statistics move with their units, but how alike they are says how alike the scales
+    of two networks' activations are, and they can outweigh all convolutions (a variance grows with the square of what
+    it is taken of). Git Re-Basin and C2M3 leave them out too.
+    """
     return [
         name
         for name, axes in symmetry.axes.items()
-        if state[name].is_floating_point()
+        if name in symmetry.parameters
+        and state[name].is_floating_point()
         and any(axis.groups if group is None else group in axis.groups for axis in axes)
     ]
 
 
 def in_double(state: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
-    """The state with the floating tensors on which groups act in fp64 on the CPU, where sums over them are taken."""
-    return {**state, **{name: state[name].to("cpu", torch.float64) for name in floating_tensors(symmetry, state)}}
+    """The state with the weights on which groups act in fp64 on the CPU, where sums over them are taken."""
+    return {**state, **{name: state[name].to("cpu", torch.float64) for name in weight_names(symmetry, state)}}
 
 
 def is_curved(symmetry: Symmetry, group: str) -> bool:
@@ -126,7 +132,7 @@ def inner_product(
 ) -> float:
     """Sum over the named tensors of the inner product of reference and permuted source, in fp64.
 
-    Over all `floating_tensors` it is what weight matching maximises (arXiv 2209.04836, section 3.2).
+    Over all `weight_names` it is what weight matching maximises (arXiv 2209.04836, section 3.2).
     """
     permuted = symmetry.permute({name: source[name] for name in names}, permutation)
     return sum(
@@ -145,13 +151,13 @@ def weight_similarity(
 ) -> Tensor:
     """Inner products of the weights that reference units and units of the permuted source are made of and read by.
 
-    Shape (reference units, source units), fp64, on the CPU: the sum over every floating tensor and axis on which the
-    group acts, all other axes permuted with the source. Buffers count too. `places`, indices of shape (n,): of the
-    units at these places only.
+    Shape (reference units, source units), fp64, on the CPU: the sum over every weight (`weight_names`) and axis on
+    which the group acts, all other axes permuted with the source. `places`, indices of shape (n,): of the units at
+    these places only.
     """
     size = symmetry.groups[group] if places is None else len(places)
     similarity = torch.zeros(size, size, dtype=torch.float64)
-    permuted = symmetry.permute({name: source[name] for name in floating_tensors(symmetry, source, group)}, permutation)
+    permuted = symmetry.permute({name: source[name] for name in weight_names(symmetry, source, group)}, permutation)
     for name in permuted:
         ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
         for dim, axis in enumerate(symmetry.axes[name]):

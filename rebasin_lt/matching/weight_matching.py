@@ -13,7 +13,7 @@ from rebasin_lt.matching.activation import MatchResult, check_symmetry
 from rebasin_lt.matching.batches import Network, check_alike, state_of
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
 from rebasin_lt.matching.frank_wolfe import frank_wolfe
-from rebasin_lt.matching.weight import floating_tensors, in_double, inner_product
+from rebasin_lt.matching.weight import in_double, inner_product, weight_names
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -41,7 +41,8 @@ def match_weights(
     each with an exact line search; what they round to, or the start if that is better, is then finished by coordinate
     descent. Both find a local optimum.
 
-    All floating parameters and buffers count, in fp64 on the CPU, each element alike: large tensors have most to say.
+    All floating parameters count, in fp64 on the CPU, each element alike: large tensors have most to say. Buffers move
+    with their units and do not count (`weight_names`).
     `start` is a permutation of every group, by default the identity (for Frank-Wolfe: no preference). `masks` are masks
     of the source by names of your choice: for each, `MatchResult.masked` holds the permutation found in the same way
     from the weights that it keeps. The states, or networks, are not modified.
@@ -63,7 +64,7 @@ def match_weights(
         begin = first
         if method == "frank_wolfe":
             rounded = frank_wolfe(source, reference, symmetry, None if start is None else first, max_steps=max_sweeps)
-            every = floating_tensors(symmetry, source)
+            every = weight_names(symmetry, source)
             values = [inner_product(every, source, reference, symmetry, p) for p in (first, rounded)]
             begin = rounded if values[1] > values[0] else first
         return ascend(source, reference, symmetry, begin, seed=seed, max_sweeps=max_sweeps)
@@ -72,7 +73,7 @@ def match_weights(
     masked = {name: aligned(mask.applied_to(source)) for name, mask in (masks or {}).items()}
     objective, live = {}, {}
     for group in symmetry.groups:
-        names_of = floating_tensors(symmetry, source, group)
+        names_of = weight_names(symmetry, source, group)
         inner = inner_product(names_of, source, reference, symmetry, permutation)
         objective[group] = inner * cosine_scale(group, source, reference, symmetry)
         live[group] = _nonzero(reference, symmetry, group) & _nonzero(source, symmetry, group)[permutation[group]]
@@ -102,7 +103,7 @@ def _checked_start(start: Mapping[str, Tensor], symmetry: Symmetry) -> Permutati
 def _exact(state: Mapping[str, Tensor], symmetry: Symmetry, argument: str) -> dict[str, Tensor]:
     """The state `in_double`. Raises InputError if a tensor that counts is not finite."""
     exact = in_double(state, symmetry)
-    for name in floating_tensors(symmetry, state):
+    for name in weight_names(symmetry, state):
         if not bool(torch.isfinite(exact[name]).all()):
             raise InputError(f"{name} of {argument} has values that are NaN or infinite: the network diverged")
     return exact
@@ -111,7 +112,7 @@ def _exact(state: Mapping[str, Tensor], symmetry: Symmetry, argument: str) -> di
 def _nonzero(state: Mapping[str, Tensor], symmetry: Symmetry, group: str) -> Tensor:
     """Which units of the group have any weight that is not 0, shape (n,), bool."""
     found = torch.zeros(symmetry.groups[group], dtype=torch.bool)
-    for name in floating_tensors(symmetry, state, group):
+    for name in weight_names(symmetry, state, group):
         for dim, axis in enumerate(symmetry.axes[name]):
             for positions in axis.positions_of(group):
                 found |= state[name].movedim(dim, 0)[positions].flatten(1).any(1)

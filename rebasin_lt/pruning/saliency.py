@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.matching.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest
 
@@ -101,7 +102,8 @@ def _mean(
     num_images = 0
     for batch in nonempty(batches):
         inputs, targets = labelled(batch, device)
-        derived = derive(cross_entropy(network(*inputs) / temperature, targets, reduction="sum"))
+        with full_precision(device):
+            derived = derive(cross_entropy(network(*inputs) / temperature, targets, reduction="sum"))
         total = [a + b for a, b in zip(total, derived, strict=True)] if total else list(derived)
         num_images += len(targets)
     return [tensor / num_images for tensor in total]

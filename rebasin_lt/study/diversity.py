@@ -16,6 +16,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.precision import full_precision, sum_device
 from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.stages import trained_file
 from rebasin_lt.study.subjects import load_networks, open_data, resolve_device
@@ -65,8 +66,10 @@ def measure(
     metrics = {name: EnsembleDiversity(len(members)) for name, members in networks.items()}
     for done, (inputs, targets) in enumerate(images, start=1):
         for name, members in networks.items():
-            logits = torch.stack([member.to(inputs.device).eval()(inputs) for member in members])
-            metrics[name].to(inputs.device).update(logits, targets)
+            with full_precision(inputs.device):
+                logits = torch.stack([member.to(inputs.device).eval()(inputs) for member in members])
+            place = sum_device(inputs.device)
+            metrics[name].to(place).update(logits.to(place), targets.to(place))
         if progress is not None:
             progress("batch", done, len(images))
     results = {name: _plain(metric.compute(), metric.num_members) for name, metric in metrics.items()}

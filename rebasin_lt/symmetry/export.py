@@ -21,6 +21,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.precision import exportable
 
 _TORCH = os.path.dirname(torch.__file__)
 
@@ -42,7 +43,7 @@ class Program:
 
     def decomposed(self) -> Program:
         """The same program in PyTorch's core operators, of which there are fewer."""
-        with _quietly(), torch.no_grad():
+        with _quietly(), torch.no_grad(), exportable():
             return _program(self.exported.run_decompositions())
 
 
@@ -71,7 +72,7 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
 
     Raises SymmetryError, naming the line, for what `torch.export` cannot follow.
     """
-    with _in_eval_mode(model), torch.no_grad(), _quietly():
+    with _in_eval_mode(model), torch.no_grad(), _quietly(), exportable():
         try:
             bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
             shapes = tree_map(_any_batch_size, tuple(bound.values()))

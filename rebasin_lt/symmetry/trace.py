@@ -41,9 +41,10 @@ class Symmetry:
 
     `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`,
     ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension.
-    `frozen`: what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`:
-    fraction of the parameters' elements that some group moves. `observations`: group -> `Observation`s, as executed.
-    `error`: the relative error that `verify` measured when the network was traced, None without.
+    `parameters`: the names among them that are parameters, not buffers. `frozen`: what stays, and why. `unknown`:
+    operators that could not be followed, with the reason. `coverage`: fraction of the parameters' elements that some
+    group moves. `observations`: group -> `Observation`s, as executed. `error`: the relative error that `verify`
+    measured when the network was traced, None without.
     """
 
     def __init__(self, program: Program, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
@@ -60,9 +61,10 @@ class Symmetry:
             or tuple(AxisType(size) for size in tensor.shape)
             for name, tensor in tensors.items()
         })
+        self.parameters = frozenset(name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter))
         self.frozen: tuple[Frozen, ...] = tuple(_frozen(self.axes, layouts))
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
-        self.coverage = _coverage({name: self.axes[name] for name, t in tensors.items() if isinstance(t, nn.Parameter)})
+        self.coverage = _coverage({name: axes for name, axes in self.axes.items() if name in self.parameters})
         self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
             find_observations(inference, groups)
         )

@@ -48,7 +48,9 @@ def trained(network: nn.Module, seed: int, epochs: int = 6) -> nn.Module:
                 parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5, generator=generator)
             elif parameter.dim() == 1 and not (parameter == 1).all():
                 parameter.zero_()
-    images, labels = (torch.cat(parts) for parts in zip(*digits()[0], strict=True))
+    sweep = Digits().sweep("train")
+    order = sweep.sampler.indices.argsort()
+    images, labels = (torch.cat(parts)[order] for parts in zip(*sweep, strict=True))
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1 if batchnorm_layers(network) else 0.02, momentum=0.9)
     for _ in range(epochs):
         for indices in torch.randperm(len(labels), generator=generator).split(50):

@@ -22,11 +22,13 @@ from rebasin_lt.lit.data.registry import build_data
 
 
 def everything(data, split: str) -> tuple[Tensor, Tensor]:
-    """All images of a split as they lie on disk (0 to 255), and labels."""
-    batches = list(data.sweep(split))
+    """All images of a split as they lie on disk (0 to 255) and in the order of the files, and labels."""
+    sweep = data.sweep(split)
+    order = sweep.sampler.indices.argsort()
+    batches = list(sweep)
     normalise = data.normalisation()
     pixels = torch.cat([images for images, _ in batches]) * normalise.std + normalise.mean
-    return pixels.round().to(torch.uint8), torch.cat([labels for _, labels in batches])
+    return pixels.round().to(torch.uint8)[order], torch.cat([labels for _, labels in batches])[order]
 
 
 def test_digits_are_split_by_a_fixed_seed_without_overlap() -> None:

@@ -73,7 +73,18 @@ def test_sweep_repeats_itself_and_picks_images_by_seed(fashion: Path) -> None:
     assert len(set(chosen)) == 15
     assert set(chosen) <= set(numbers(data.sweep("train")))
     assert numbers(data.sweep("train", num_images=15, seed=5)) != chosen
+    assert numbers(data.sweep("train", seed=4))[:15] == chosen
     assert [len(labels) for _, labels in data.sweep("test", batch_size=8)] == [8, 8, 4]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_sweep_is_in_an_order_of_its_own_whatever_the_order_of_the_files(fashion: Path, split: str) -> None:
+    data = build_data("fashion_mnist", root=str(fashion), val_size=12)
+    first, second = (numbers(data.sweep(split, seed=seed)) for seed in (0, 1))
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert first != sorted(first)
+    assert numbers(data.sweep(split, seed=0)) == first
 
 
 def test_without_validation_images_there_is_no_loader(fashion: Path) -> None:

@@ -17,7 +17,7 @@ from rebasin_lt.matching.coordinate_ascent import cosine_scale
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments, paper_points
 from rebasin_lt.matching.similarity import group_similarity
-from rebasin_lt.matching.weight import floating_tensors, inner_product
+from rebasin_lt.matching.weight import inner_product, weight_names
 
 ROWS, UNITS = 40, 6
 
@@ -115,7 +115,7 @@ def joint_objective(source: nn.Module, reference: nn.Module, batches: list[Tenso
             size = symmetry.groups[group]
             correlation = np.nan_to_num(np.corrcoef(theirs, ours, rowvar=False)[:size, size:])
         value += (1 - mix) * correlation[np.arange(size), permutation[group].numpy()].sum()
-        names = floating_tensors(symmetry, source.state_dict(), group)
+        names = weight_names(symmetry, source.state_dict(), group)
         states = symmetry.permute(source.state_dict(), permutation), reference.state_dict()
         flat = [torch.cat([state[name].flatten() for name in names]) for state in states]
         value += mix * size * float(torch.cosine_similarity(*flat, 0))
@@ -141,7 +141,7 @@ def test_weight_mix_climbs_the_joint_objective_to_a_local_optimum(mix: float, se
 
 def test_weight_mix_weighs_activations_against_weights() -> None:
     source, reference, symmetry = randomised(residual_net, 0), randomised(residual_net, 1), symmetry_of(residual_net)
-    names = floating_tensors(symmetry, source.state_dict())
+    names = weight_names(symmetry, source.state_dict())
     states, batches = (source.state_dict(), reference.state_dict()), images(40)
     results = [match_activations(source, reference, batches, symmetry, weight_mix=mix) for mix in (0, 0.5, 1)]
     by_weight = [inner_product(names, *states, symmetry, result.permutation) for result in results]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.matching.frank_wolfe import _best_on_segment, frank_wolfe
 from rebasin_lt.matching.soft import degree, gradients, matrix_of, soften
-from rebasin_lt.matching.weight import floating_tensors, inner_product
+from rebasin_lt.matching.weight import inner_product, weight_names
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
 from rebasin_lt.symmetry.trace import Symmetry
@@ -32,7 +32,7 @@ def mixtures(symmetry: Symmetry, seed: int = 0) -> dict[str, Tensor]:
 def value(
     source: dict[str, Tensor], reference: dict[str, Tensor], symmetry: Symmetry, soft: dict[str, Tensor]
 ) -> Tensor:
-    names = floating_tensors(symmetry, source)
+    names = weight_names(symmetry, source)
     return sum((reference[name] * soften(source[name], symmetry.axes[name], soft)).sum() for name in names)
 
 
@@ -42,7 +42,7 @@ def test_corners_are_permutations(build: Callable[[], nn.Module]) -> None:
     permutation = symmetry.random(torch.Generator().manual_seed(0))
     corners = {group: matrix_of(index) for group, index in permutation.items()}
     permuted = symmetry.permute(source, permutation)
-    for name in floating_tensors(symmetry, source):
+    for name in weight_names(symmetry, source):
         assert torch.equal(soften(source[name], symmetry.axes[name], corners), permuted[name]), name
 
 
@@ -53,7 +53,7 @@ def test_gradients_equal_automatic_ones(build: Callable[[], nn.Module]) -> None:
     leaves = {group: matrix.clone().requires_grad_() for group, matrix in soft.items()}
     value(source, reference, symmetry, leaves).backward()
     slopes = {group: torch.zeros_like(matrix) for group, matrix in soft.items()}
-    for name in floating_tensors(symmetry, source):
+    for name in weight_names(symmetry, source):
         for group, slope in gradients(source[name], reference[name], symmetry.axes[name], soft):
             slopes[group] += slope
     for group, leaf in leaves.items():
@@ -75,7 +75,7 @@ def test_fixed_positions_and_products_of_groups_on_one_axis() -> None:
 @pytest.mark.parametrize(("build", "power"), [(mlp, 2), (residual_net, 2), (transformer, 3), (Recurrent, 2)])
 def test_line_search_finds_the_best_step_of_a_fine_grid(build: Callable[[], nn.Module], power: int) -> None:
     source, reference, symmetry = pair(build)
-    names = floating_tensors(symmetry, source)
+    names = weight_names(symmetry, source)
     assert max(degree(symmetry.axes[name]) for name in names) == power
     for seed in range(4):
         start, end = mixtures(symmetry, seed), mixtures(symmetry, seed + 100)
@@ -119,7 +119,7 @@ def test_frank_wolfe_does_not_depend_on_the_order_of_units(name: str) -> None:
     first = frank_wolfe(source, reference, symmetry)
     second = frank_wolfe(symmetry.permute(source, order), reference, symmetry)
     values = [
-        inner_product(floating_tensors(symmetry, source), source, reference, symmetry, permutation)
+        inner_product(weight_names(symmetry, source), source, reference, symmetry, permutation)
         for permutation in (first, second.compose(order))
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-9)
@@ -131,7 +131,7 @@ def test_frank_wolfe_betters_coordinate_descent_on_average() -> None:
     for seed in range(6):
         symmetry = symmetry_of(mlp)
         states = [randomised(mlp, 2 * seed + k).state_dict() for k in (0, 1)]
-        names = floating_tensors(symmetry, states[0])
+        names = weight_names(symmetry, states[0])
         values = [
             inner_product(names, *states, symmetry, match_weights(*states, symmetry, method=method).permutation)
             for method in ("coordinate_descent", "frank_wolfe")

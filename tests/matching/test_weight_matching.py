@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
-from planting import NETWORKS, Recurrent, images, mlp, randomised, residual_net, symmetry_of, transformer
+from planting import NETWORKS, Recurrent, images, mlp, mobile_net, randomised, residual_net, symmetry_of, transformer
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.coordinate_ascent import ascend
-from rebasin_lt.matching.weight import Assignment, floating_tensors, inner_product, settle_ties, weight_similarity
+from rebasin_lt.matching.joint import match_jointly
+from rebasin_lt.matching.weight import Assignment, inner_product, settle_ties, weight_names, weight_similarity
 from rebasin_lt.matching.weight_matching import match_weights
+from rebasin_lt.pruning.magnitude import magnitude_prune
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
@@ -29,9 +32,13 @@ def two_states(build: Callable[[], nn.Module], seed: int) -> tuple[State, State,
 
 
 def total(source: State, reference: State, symmetry: Symmetry, permutation: Mapping[str, Tensor]) -> float:
-    """The objective, plainly: inner products of what the groups act on."""
+    """The objective, plainly: inner products of the weights that the groups act on; running statistics are none."""
     permuted = symmetry.permute(source, permutation)
-    moved = [name for name, axes in symmetry.axes.items() if any(axis.blocks for axis in axes)]
+    moved = [
+        name
+        for name, axes in symmetry.axes.items()
+        if any(axis.blocks for axis in axes) and "running" not in name and "num_batches" not in name
+    ]
     return sum(float((permuted[name] * reference[name]).sum()) for name in moved)
 
 
@@ -79,6 +86,44 @@ def test_result_of_coordinate_descent_is_a_local_optimum(build: Callable[[], nn.
             swapped = found[group].clone()
             swapped[[i, j]] = swapped[[j, i]]
             assert total(source, reference, symmetry, {**found, group: swapped}) <= value + 1e-9
+
+
+def far_statistics(state: State, seed: int) -> State:
+    """The state with other running statistics, so large that they would outweigh all weights if they counted."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 1e3 if "running" in name else tensor
+        for name, tensor in state.items()
+    }
+
+
+@pytest.mark.parametrize("build", [residual_net, mobile_net])
+def test_no_objective_of_weights_sees_running_statistics_and_they_move_all_the_same(build) -> None:
+    source, reference, symmetry = two_states(build, 0)
+    mask = Mask.ones_like(source)
+    mask = magnitude_prune(source, mask, 0.5)
+    start = symmetry.random(torch.Generator().manual_seed(1))
+    similarity = {group: torch.zeros(size, size, dtype=torch.float64) for group, size in symmetry.groups.items()}
+
+    def found(ours: State, theirs: State) -> list[Permutation]:
+        dead = {
+            group: Assignment(start[group], torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool))
+            for group, size in symmetry.groups.items()
+        }
+        settled = settle_ties(dead, ours, theirs, symmetry)
+        results = [match_weights(ours, theirs, symmetry, method=method, masks={"m": mask}) for method in METHODS]
+        return [
+            *(result.permutation for result in results),
+            *(result.masked["m"] for result in results),
+            match_jointly(similarity, ours, theirs, symmetry, start, 0.5),
+            Permutation({group: assignment.indices for group, assignment in settled.items()}),
+        ]
+
+    expected = found(source, reference)
+    assert found(far_statistics(source, 0), far_statistics(reference, 1)) == expected
+    moved = symmetry.permute(source, start)
+    assert any(not torch.equal(moved[name], source[name]) for name in source if "running" in name)
+    assert not any("running" in name for name in weight_names(symmetry, source))
 
 
 @pytest.mark.parametrize("build", [*NETWORKS.values(), Recurrent])
@@ -188,7 +233,7 @@ def test_extra_similarity_is_part_of_the_objective_of_a_group_on_both_axes() -> 
 def test_inner_product_of_a_planted_copy_is_the_squared_norm() -> None:
     source, _, symmetry = two_states(transformer, 0)
     permutation = symmetry.random(torch.Generator().manual_seed(0))
-    names = floating_tensors(symmetry, source)
+    names = weight_names(symmetry, source)
     value = inner_product(names, source, symmetry.permute(source, permutation), symmetry, permutation)
     assert math.isclose(value, sum(float(source[name].square().sum()) for name in names), rel_tol=1e-12)
 

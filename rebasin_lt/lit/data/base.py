@@ -179,14 +179,18 @@ class ImageData(LightningDataModule):
         seed: int = 0,
         device: torch.device | str | None = None,
     ) -> ImageLoader:
-        """One plain pass over a split, the same on every rank and every time it is iterated.
+        """One pass over a split in an order drawn by `seed`, the same on every rank and every time it is iterated.
+
+        The order is drawn, since files of class folders lie sorted by class: batches in their order would hold one or
+        two classes, and whatever looks at batches (batch norm's statistics, the published matching, gradients of a
+        few batches) would see other data than in training.
 
         Args:
             split: the training images (without those held out), `val` or `test`
-            num_images: how many of them, chosen by `seed`; all if not given
+            num_images: how many of them, the first in the order; all if not given
             batch_size: that of training if not given
             augment: as in training; also by `seed`
-            seed: of the choice and of augmentation
+            seed: of the order and of augmentation
             device: where the batches lie; the CPU if not given
 
         Raises InputError for a split that is not there and for more images than it has.
@@ -200,12 +204,10 @@ class ImageData(LightningDataModule):
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.prepare_data()
         images, indices = self._images(split)
-        if num_images is not None:
-            if not 1 <= num_images <= len(indices):
-                raise InputError(f"num_images is {num_images}, but {split} of {self.name} has {len(indices)} images")
-            chosen = torch.randperm(len(indices), generator=seeded(SPLIT, seed))[:num_images]
-            indices = indices[chosen.sort().values]
-        sampler = EpochBatches(indices, batch_size, seed=seed)
+        if num_images is not None and not 1 <= num_images <= len(indices):
+            raise InputError(f"num_images is {num_images}, but {split} of {self.name} has {len(indices)} images")
+        order = torch.randperm(len(indices), generator=seeded(SPLIT, seed))
+        sampler = EpochBatches(indices[order[:num_images]], batch_size, seed=seed)
         return images.loader(sampler, augment, torch.device(device or "cpu"))
 
     def _has_val(self) -> bool:

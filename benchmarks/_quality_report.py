@@ -39,6 +39,7 @@ def quality_table(title: str, records: Iterable[Mapping[str, Any]]) -> Table:
         Column(f"barrier, {_CORRECTED[correction]}", decimals=3),
         Column(f"midpoint accuracy, {_CORRECTED[correction]} (%)", decimals=1),
         Column("mask overlap", decimals=4),
+        Column("signs agree (%)", decimals=1),
         Column("masked accuracy (%)", decimals=2),
         Column("against the default", decimals=2, signed=True),
         Column("gap closure"),
@@ -47,10 +48,23 @@ def quality_table(title: str, records: Iterable[Mapping[str, Any]]) -> Table:
     accuracies = [record["accuracy"] for networks in dense for record in networks.values()]
     caption = (
         f"**{title}**: {len(dense[0])} pairs, mean ± standard error; dense networks "
-        f"{Column('', decimals=1).text(estimate_mean(accuracies))} %."
+        f"{Column('', decimals=1).text(estimate_mean(accuracies))} %.{_memory(dense[0])}"
     )
     known = [method for method in [*METHODS, *grouped] if method in grouped]
     return Table(columns, [_row(method, grouped, correction) for method in dict.fromkeys(known)], caption)
+
+
+def _memory(dense: Mapping[int, Mapping[str, Any]]) -> str:
+    """The sentence on what A's mask still holds of its initialisation, where that was measured."""
+    known = [record["memory"] for record in dense.values() if "memory" in record]
+    if not known:
+        return ""
+    overlap = Column("", decimals=3)
+    iou, chance = (overlap.text(estimate_mean([memory[key] for memory in known])) for key in ("iou", "chance"))
+    return (
+        f" Init memory: A's mask and that of A's initial weights overlap by {iou} (by chance {chance}); "
+        f"decay leaves {known[0]['left']:.1g} of the initial weights."
+    )
 
 
 def _row(method: str, grouped: Records, correction: str) -> list[Cell]:
@@ -63,6 +77,7 @@ def _row(method: str, grouped: Records, correction: str) -> list[Cell]:
         _mean(_values(pairs, lambda record: record[correction]["loss_barrier"])),
         _mean(_values(pairs, lambda record: 100 * record[correction]["midpoint_accuracy"])),
         _mean(_values(pairs, lambda record: record["overlap"])),
+        _mean(_values(pairs, lambda record: 100 * record["agreement"])),
         _mean(accuracy),
         None if method == DEFAULT else paired_difference(accuracy, _accuracy(grouped, DEFAULT)),
         _closure(method, grouped),

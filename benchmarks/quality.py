@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks._memory import init_memory, share_left, sign_agreement
 from benchmarks._quality_methods import METHODS, Pair
 from benchmarks._quality_report import write_report
 from rebasin_lt.connectivity.barrier import loss_barrier
@@ -59,30 +60,30 @@ def settings(work: Path) -> dict[str, Setting]:
     cifar = {"name": "image_folder", "batch_size": 128, "resident": True}
     small = {**cifar, "root": str(work / "images16"), "image_size": 16}
     large = {**cifar, "root": str(work / "images32"), "image_size": 32, "train_size": 5000}
-    trainer = {"precision": "bf16-mixed"}
-    digits = Recipe(targets=(0.9, 0.95, 0.98))
+    digits = Recipe(targets=(0.9, 0.95, 0.98), rewinds=("0it", "1ep"))
     resnet20 = Recipe(
         data=small,
         network={"arch": "resnet20", "width": 1, "num_classes": 10, "input_shape": [3, 16, 16]},
         targets=(0.95,),
-        rewinds=("10ep",),
-        dense={"learning_rate": 0.1},
-        prune={"learning_rate": 0.02},
-        sparse={"learning_rate": 0.05},
-        dense_epochs=15,
+        rewinds=("0it", "3ep"),  # 10 % of the dense training
+        # The decay forgets the initialisation (`share_left`), as the paper's 200 epochs do: with 5e-4, a training this
+        # short would make masks of the initial weights, which no permutation of trained units can move.
+        dense={"learning_rate": 0.1, "weight_decay": 5e-3},
+        prune={"learning_rate": 0.02, "weight_decay": 5e-3},
+        sparse={"learning_rate": 0.05, "weight_decay": 1e-3},
+        dense_epochs=30,
         epochs_per_round=1,
-        sparse_epochs=8,
-        trainer=trainer,
+        sparse_epochs=10,
     )
     # Only the line between these is measured: their masks come from one round of pruning.
-    line = replace(resnet20, fraction=0.95, dense_epochs=8, rewinds=("6ep",))
+    line = replace(resnet20, fraction=0.95)
     wide = replace(line, network={**resnet20.network, "width": 4})
     # The paper's VGG11 has no batch norm; without it, nothing is learnt in a training this short.
     vgg11 = replace(
         line,
         data=large,
         network={"arch": "vgg11_bn", "width": 0.5, "num_classes": 10, "input_shape": [3, 32, 32]},
-        dense={"learning_rate": 0.05},
+        dense={"learning_rate": 0.05, "weight_decay": 1e-2},
     )
     few = (
         "naive",
@@ -163,6 +164,7 @@ def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, 
     stages.prune(folder / "imp", recipe, dense["a"], seeds["imp"])
     pair = _open(setting, folder, index)
     records = [{"method": f"dense {role}", "accuracy": accuracy} for role, accuracy in dense_accuracy.items()]
+    records[0]["memory"] = _memory(setting, folder, pair)
     own = _one_shot(pair)
     for method in METHODS:
         records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
@@ -200,6 +202,13 @@ def _open(setting: Setting, folder: Path, index: int) -> Pair:
     )
 
 
+def _memory(setting: Setting, folder: Path, pair: Pair) -> dict[str, float]:
+    """How much A's mask still holds of A's initialisation."""
+    initial = load_network(stages.rewind_file(folder / "dense_a", "0it")).network.state_dict()
+    num_images = len(build_data(**setting.recipe.data).sweep("train").sampler.indices)
+    return {**init_memory(pair.mask, initial), "left": share_left(setting.recipe, num_images)}
+
+
 def _mask_path(setting: Setting, folder: Path) -> Path:
     return stages.mask_file(folder / "imp", setting.recipe.targets[-1])
 
@@ -219,6 +228,8 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
     record: dict[str, Any] = {"method": method, "seconds": time.process_time() - began}
     mask = Mask(pair.symmetry.permute(pair.mask, permutation))
     record["overlap"] = mask.overlap(own)
+    ticket = pair.symmetry.permute(pair.ticket.state_dict(), permutation)
+    record["agreement"] = sign_agreement(mask, ticket, pair.reference.state_dict())
     permuted = pair.symmetry.permute(pair.source.state_dict(), permutation)
     test = list(build_data(**setting.recipe.data).sweep("test", num_images=setting.num_test_images, batch_size=500))
     normalised = any(isinstance(module, _BatchNorm) for module in pair.reference.modules())

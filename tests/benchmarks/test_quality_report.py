@@ -19,10 +19,17 @@ def records() -> list[dict]:
     """Two pairs; accuracies in %: naive 50 and 60, LTH 90 and 90, the default 70 and 90."""
     made = []
     for pair in (0, 1):
-        made += [{"pair": pair, "method": f"dense {role}", "accuracy": 95.0 + pair} for role in "ab"]
+        memory = {"iou": 0.3 + 0.2 * pair, "chance": 0.1, "left": 0.0025}
+        made += [{"pair": pair, "method": f"dense {role}", "accuracy": 95.0 + pair, "memory": memory} for role in "ab"]
         for method, accuracy in (("naive", (50.0, 60.0)), (DEFAULT, (70.0, 90.0))):
             curves = {"none": barrier(1 + pair, 0.5), "repair": barrier(3 + pair, 0.25 + pair / 2)}
-            shared = {"pair": pair, "method": method, "seconds": 1.0 + 2 * pair, "overlap": 0.1 + 0.2 * pair}
+            shared = {
+                "pair": pair,
+                "method": method,
+                "seconds": 1.0 + 2 * pair,
+                "overlap": 0.1 + 0.2 * pair,
+                "agreement": 0.6 + 0.2 * pair,
+            }
             made.append({**shared, **curves, "accuracy": accuracy[pair]})
         made.append({"pair": pair, "method": "LTH", "accuracy": 90.0})
     return made
@@ -34,18 +41,19 @@ def test_rows_hold_means_paired_differences_and_closures() -> None:
     assert default[0].startswith("**")
     assert default[0].endswith("**")
     assert lth[:1] == ["LTH"]
-    values = [cell.value for cell in naive[1:6]]
-    assert values == pytest.approx([1.5, 3.5, 50, 0.2, 55])
+    values = [cell.value for cell in naive[1:7]]
+    assert values == pytest.approx([1.5, 3.5, 50, 0.2, 70, 55])
     assert naive[1].error == pytest.approx(0.5)
-    assert naive[6].value == pytest.approx(-25)  # 50 − 70 and 60 − 90
-    assert naive[6].error == pytest.approx(5)
-    assert (naive[7], lth[7], default[6]) == (None, None, None)
-    assert isinstance(default[7], Estimate)
-    assert default[7].value == pytest.approx((80 - 55) / (90 - 55))
-    assert naive[8].value == 2
-    assert lth[1:5] == [None] * 4
+    assert naive[7].value == pytest.approx(-25)  # 50 − 70 and 60 − 90
+    assert naive[7].error == pytest.approx(5)
+    assert (naive[8], lth[8], default[7]) == (None, None, None)
+    assert isinstance(default[8], Estimate)
+    assert default[8].value == pytest.approx((80 - 55) / (90 - 55))
+    assert naive[9].value == 2
+    assert lth[1:6] == [None] * 5
     assert "barrier, REPAIR" in [column.title for column in table.columns]
     assert "**Toy**: 2 pairs, mean ± standard error; dense networks 95.5" in table.caption
+    assert "overlap by 0.400 ± 0.100 (by chance 0.100 ± 0.000); decay leaves 0.003 of the initial" in table.caption
 
 
 def test_the_report_goes_between_its_markers(tmp_path) -> None:

@@ -35,7 +35,7 @@ def test_share_left_is_that_of_weights_which_only_decay() -> None:
         for _ in range(100):
             weight.grad = torch.zeros_like(weight)
             optimiser.step()
-    assert share_left(recipe, 1003) == pytest.approx(float(weight), rel=0.01)
+    assert share_left(recipe, 1003) == pytest.approx(weight.item(), rel=0.01)
 
 
 def test_signs_are_compared_where_the_mask_keeps() -> None:

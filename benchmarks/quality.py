@@ -110,6 +110,7 @@ def prepare(root: Path, folder: Path, size: int, per_class: int = 1000) -> None:
 
     if folder.exists():
         return
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         for part, count in (("train", per_class), ("test", None)):
             for name in class_names(root / part):

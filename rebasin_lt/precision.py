@@ -43,7 +43,7 @@ def exportable() -> Iterator[None]:
     It reads cuDNN's setting through the old interface, which refuses an answer once the new one has told convolutions
     and recurrences apart from the old flag. Nothing is computed in an export, so any answer will do.
     """
-    cudnn = torch.backends.cudnn
+    cudnn: Any = torch.backends.cudnn  # type stubs lack its parts
     try:
         _ = cudnn.allow_tf32
     except RuntimeError:

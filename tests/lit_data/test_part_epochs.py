@@ -59,7 +59,7 @@ def watch(data: ImageData, folder: Path, **settings: Any) -> dict[str, list[list
 def test_overfitting_sees_the_same_batches_in_every_epoch(data, tmp_path, part, train, val):
     """In the order in which they lie there, and as they are: the first ones of a plain pass."""
     seen = watch(data, tmp_path, overfit_batches=part)
-    images, indices = data._images("train")
+    indices = data._images("train")[1]
     plain = data.sweep("train", batch_size=len(indices))
     by_index = dict(zip(plain.sampler.begin()[0].tolist(), next(iter(plain))[0], strict=True))
     for kind, count in (("train", train), ("val", val)):

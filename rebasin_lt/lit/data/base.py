@@ -259,7 +259,7 @@ class ImageData(LightningDataModule):
 
         Lightning exchanges the samplers of DataLoaders for that, which ours are not.
         """
-        return self.trainer is not None and self.trainer.overfit_batches > 0
+        return float(getattr(self.trainer, "overfit_batches", 0)) > 0
 
     def _place(self) -> tuple[torch.device, int, int]:
         """Device, rank and world size of the trainer, if there is one."""

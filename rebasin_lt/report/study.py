@@ -10,7 +10,7 @@ from typing import Any
 from rebasin_lt.files import write_text
 from rebasin_lt.report.accuracy import METRICS, accuracy_table, summary_table, tickets_table
 from rebasin_lt.report.accuracy_figures import accuracy_figures
-from rebasin_lt.report.ledger import ledger_table, progress_text
+from rebasin_lt.report.ledger import divergence_text, ledger_table, progress_text
 from rebasin_lt.report.markdown import write_markdown
 from rebasin_lt.report.numbers import write_numbers
 from rebasin_lt.report.page import Folded, Part, Picture, Section, write_page
@@ -57,6 +57,7 @@ def summary(outcome: StudyOutcome) -> str:
     lines = [
         f"{outcome.title}: {progress_text(outcome.stages)}",
         headline(runs, setting.methods),
+        *([text] if (text := divergence_text(outcome.stages)) else []),
         *([table.to_text()] * bool(table.rows)),
     ]
     return "\n".join(lines)
@@ -99,11 +100,12 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[P
         "by a permutation that matches A to B; B is trained under it from its own weights at a rewind point. Masks "
         "simulate sparsity: nothing here runs faster.",
     ]
+    lost = [text] if (text := divergence_text(outcome.stages)) else []
     if not done and not outcome.sparse:
-        return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)})."]
+        return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)}).", *lost]
     table = headline_table(runs, setting.methods)
     parts += [headline(runs, setting.methods), *([table] if table.rows else [])]
-    return [*parts, f"{progress_text(outcome.stages)} done; the study is {state}."]
+    return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
 
 
 def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[Part]:

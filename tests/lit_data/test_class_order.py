@@ -1,8 +1,8 @@
 """Files of class folders lie sorted by class; whatever looks at batches of them sees what it would in random order.
 
-Every consumer of batches is given the sweep of a class folder, and the same images in orders drawn here. By chance alone
-the sweep's result is one more of these, and in many dimensions any two of them are about as far apart: it is no further
-from the nearest than twice what the two that differ most are from each other. In the order of the files it is.
+Every consumer of batches is given the sweep of a class folder, and the same images in orders drawn here. By chance
+alone the sweep's result is one more of these, and in many dimensions any two of them are about as far apart: it is no
+further from the nearest than twice what the two that differ most are from each other. In the order of the files it is.
 """
 
 from __future__ import annotations

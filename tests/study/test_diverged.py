@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import DivergedError
@@ -146,6 +147,13 @@ def test_a_report_marks_it_and_leaves_it_out(study, tmp_path, diverge):
     again = write_study_report(read_numbers(tmp_path / "report"), tmp_path / "again")
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_matching_follows_the_seed_of_its_repetition(whole):
+    """Which images, in which order: in every repetition others."""
+    for seed in STUDY.seeds:
+        config = yaml.safe_load((whole / f"width=1/seed={seed}/match/permuted/config.yaml").read_text())
+        assert config["matcher"]["seed"] == 10 * seed + 6
 
 
 def test_a_report_of_none_says_nothing_of_it(study, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import is_temporary, write_json, write_text
+from rebasin_lt.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
 from rebasin_lt.strict_yaml import read_yaml
 
@@ -99,7 +99,8 @@ def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
 
 
 def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
-    """Write JSON atomically, with its format version and its own sha256."""
+    """Write JSON atomically, with its format version and its own sha256; what is not finite becomes null."""
+    content = finite(dict(content))
     write_json(path, {"format_version": FORMAT_VERSION, **content, SEAL: _seal(content)})
 
 
@@ -143,7 +144,7 @@ def run_once(
     with claim_folder(folder, config, but):
         result = finished(folder)
         if result is None or not all((Path(folder) / name).is_file() for name in outputs):
-            result = dict(work())
+            result = finite(dict(work()))
             finish(folder, result)
     return result
 

@@ -1,4 +1,3 @@
-import json
 import os
 
 import pytest
@@ -55,7 +54,7 @@ def test_damaged_files_are_named(tmp_path):
 def test_a_result_that_was_changed_is_refused(tmp_path):
     result = {"loss": [0.1, float("inf")], "deep": {"pair": (1, None)}, 3: "three"}
     finish(tmp_path, result)
-    assert finished(tmp_path) == json.loads(json.dumps(result))
+    assert finished(tmp_path) == {"loss": [0.1, None], "deep": {"pair": [1, None]}, "3": "three"}
     path = tmp_path / "result.json"
     text = path.read_text()
     for old, new in (("0.1", "0.2"), ("null", "0"), ('"deep"', '"dear"')):

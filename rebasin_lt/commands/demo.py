@@ -47,12 +47,11 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
 
 
 def _show(folder: Path) -> None:
-    """Print the table, and write the report."""
-    from rebasin_lt.report.study import write_study_report
-    from rebasin_lt.report.tables import experiment_table
+    """Print what the report says, and write it."""
+    from rebasin_lt.report.study import accuracies, summary, write_study_report
     from rebasin_lt.study.outcome import collect
 
     outcome = collect(folder)
-    records = [{**run, "accuracy": run["top1"]} for run in outcome.sparse]
-    print(experiment_table(records, [run["top1"] for run in outcome.dense]).to_text(), end="")
+    print(accuracies(outcome))
+    print(summary(outcome))
     print(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -30,7 +30,7 @@ from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
-from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.lit.checkpoint import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
@@ -76,8 +76,13 @@ class RunCLI(ConfigWinsCLI):
             settings.ckpt_path = str(path)  # Lightning's "last" would be the latest of any callback's files
 
     def _check_checkpoint(self, path: Path) -> None:
-        """Raise InputError for a sound file that Lightning cannot go on from, which it would not name."""
+        """Raise InputError for a sound file that Lightning cannot go on from, which it would not name.
+
+        And BrokenFileError for a network that diverged: what it answers means nothing.
+        """
         content = read_checkpoint(path)
+        if self.subcommand != "fit":
+            check_finite(content["state_dict"], path)
         needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
         if needed not in content:
             raise InputError(

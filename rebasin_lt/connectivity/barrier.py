@@ -12,7 +12,7 @@ from torch import nn
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.connectivity.corrections import Correction as Correction
 from rebasin_lt.connectivity.corrections import corrected_line
-from rebasin_lt.connectivity.evaluation import Evaluation, evaluate
+from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.batches import Network, check_repeatable, state_of
@@ -87,7 +87,8 @@ def loss_barrier(
     point, the ends included: "bn_reset" re-estimates batch norm statistics (nothing without batch norm), "repair" is
     `repair`, "closed_form" predicts what that measures, "rescale" leaves the means; all need `correction_batches`, as a
     rule training images. As many points as fit in memory share each pass. `progress(done, total)` counts batches, where
-    their number is known. Raises InputError for arguments that cannot be right.
+    their number is known. Raises InputError for arguments that cannot be right, and, before anything is computed, for
+    what is no classification (`check_classifies`).
     """
     options: dict[str, Any] = {"alphas": alphas, "correction": correction, "correction_batches": correction_batches}
     return loss_barriers(network, state_a, state_b, {"batches": batches}, **options, progress=progress)["batches"]
@@ -108,6 +109,7 @@ def loss_barriers(
     grid, counter = _grid(alphas), BatchCounter(progress)
     for name, batches in splits.items():
         check_repeatable(batches, name)
+        check_classifies(network, batches, name)
     if correction_batches is not None:
         check_repeatable(correction_batches, "correction_batches")
         correction_batches = counter.counted(correction_batches)

@@ -1,4 +1,4 @@
-"""Loss and error of many networks in one pass over the images."""
+"""Loss and error of many classifiers in one pass over the images."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rebasin_lt.connectivity.batchnorm import clone
+from rebasin_lt.errors import InputError
 from rebasin_lt.matching.batches import device_of, labelled, nonempty, state_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
@@ -26,8 +28,8 @@ def evaluate(networks: Sequence[nn.Module], batches: Iterable[Any]) -> list[Eval
     """Loss and error of each network over all images, in the mode it is in; the networks lie on one device.
 
     Each batch is read once, for all networks, which compute in the precision of their weights (`full_precision`). Sums
-    are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for
-    batches without targets or without images.
+    are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for batches without targets or
+    without images, and for what is no classification, as `check_classifies`.
     """
     device = device_of(state_of(networks[0]))
     sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0
@@ -35,8 +37,52 @@ def evaluate(networks: Sequence[nn.Module], batches: Iterable[Any]) -> list[Eval
         inputs, targets = labelled(batch, device)
         for row, network in zip(sums, networks, strict=True):
             with full_precision(device):
-                logits = network(*inputs).to(sums.dtype)
-            row[0] += F.cross_entropy(logits, targets, reduction="sum")
+                logits = _logits(network(*inputs), targets).to(sums.dtype)
+            row[0] += F.cross_entropy(logits, targets.long(), reduction="sum")
             row[1] += (logits.argmax(-1) != targets).sum()
         num_images += len(targets)
     return [Evaluation(loss, error, num_images) for loss, error in (sums / num_images).tolist()]
+
+
+@torch.no_grad()
+def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str = "batches") -> None:
+    """Raise InputError, in one line, unless the first of `batches` is one that a classifier can be judged on.
+
+    That is: `network`, in evaluation mode, answers it with logits of shape (N, classes), and its targets are integers
+    of shape (N,), each the index of a class. So a regressor, a segmentation network, labels that are no indices or an
+    output by name is refused before anything is computed.
+    """
+    device = device_of(state_of(network))
+    inputs, targets = labelled(next(nonempty(batches, argument)), device)
+    logits = _logits(clone(network)(*inputs), targets, argument)
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+        raise InputError(
+            f"{argument} has targets from {int(targets.min())} to {int(targets.max())}, but the network tells "
+            f"{logits.shape[1]} classes apart: expected their indices, from 0 to {logits.shape[1] - 1}"
+        )
+
+
+def _logits(output: Any, targets: Tensor, argument: str = "batches") -> Tensor:
+    """A network's answer to a batch, if it is that of a classifier. Raises InputError for any other."""
+    wanted = "loss and error are those of a classifier"
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"network returns a {type(output).__name__}, but {wanted}: expected logits of shape (images, classes); "
+            "wrap it in a module that returns them"
+        )
+    if output.dim() != 2 or output.shape[1] < 2 or not output.is_floating_point():
+        raise InputError(
+            f"network returns {_described(output)}, but {wanted}: expected logits of shape (images, classes) for at "
+            "least two classes"
+        )
+    integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+    if not integer or targets.shape != output.shape[:1]:
+        raise InputError(
+            f"{argument} has targets {_described(targets)}, but {wanted}: expected integers, the index of each image's "
+            f"class, of shape ({len(output)},)"
+        )
+    return output
+
+
+def _described(tensor: Tensor) -> str:
+    return f"of shape {tuple(tensor.shape)} and dtype {tensor.dtype}"

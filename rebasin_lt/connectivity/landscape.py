@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
-from rebasin_lt.connectivity.evaluation import Evaluation, evaluate
+from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.batches import Network, check_alike, check_repeatable, state_of
@@ -86,12 +86,14 @@ def plane_losses(
 
     With `reset_batches` batch norm statistics are re-estimated on them at each point. As many points as fit in memory
     share each pass. `network` gives architecture and device and is not modified; `progress(done, total)` counts
-    batches, where their number is known. Raises InputError for batches that can be read only once.
+    batches, where their number is known. Raises InputError for batches that can be read only once, and for
+    what is no classification (`check_classifies`).
     """
     counter = BatchCounter(progress)
     sets = [counter.counted(each) for each in (batches, reset_batches) if each is not None]
     for each in sets:
         check_repeatable(each.batches)
+    check_classifies(network, batches)
     groups = chunks(points, network)
     counter.total = len(groups) * sum(map(len, sets))
     return [found for group in groups for found in _evaluated(network, [plane.state(point) for point in group], *sets)]

@@ -175,6 +175,13 @@ def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -
         raise BrokenFileError(f"{path}: {error}") from error
 
 
+def check_finite(state: Mapping[str, Any], path: Path | str) -> None:
+    """Raise BrokenFileError, naming the first, for tensors that were read from `path` and are not finite."""
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise BrokenFileError(f"checkpoint {path} has {name} with values that are not finite: did it diverge?")
+
+
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
     """Strictly load `state`.
 
@@ -190,8 +197,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str
                 f"checkpoint {path} has {name} of shape {tuple(state[name].shape)}, the network has "
                 f"{tuple(tensor.shape)}: is it of another width?"
             )
-        if not state[name].isfinite().all():
-            raise BrokenFileError(f"checkpoint {path} has {name} with values that are not finite: did it diverge?")
+    check_finite({name: state[name] for name in own}, path)
     unknown = [name for name in state if name not in own]
     if unknown:
         raise InputError(f"checkpoint {path} has {unknown[0]}, which the network lacks: is it of another architecture?")

@@ -18,6 +18,7 @@ _NOT_OUR_BUSINESS = (
     ".*number of training batches .* is smaller than the logging interval.*",  # nothing is logged per step
     ".*Total length of `list` across ranks is zero.*",  # val_size 0: no validation, as it was asked for
     ".*GPU available but not used.*",
+    ".*You requested to overfit but enabled .* dataloader shuffling.*",  # our data modules do not shuffle then
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resume
     ".*The dirpath has changed from .*",  # a run's folder may move; its last.ckpt is given by name

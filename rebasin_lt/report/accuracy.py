@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from rebasin_lt.report.methods import in_order, label_of
 from rebasin_lt.report.published import Published
 from rebasin_lt.report.runs import Group, Place
 from rebasin_lt.report.setting import Setting
@@ -33,15 +32,15 @@ def accuracy_table(
 
     Accuracies in %, mean ± sample standard deviation; a cell over fewer runs than most says its n.
     """
-    methods = in_order(chain.from_iterable(cells.values()))
+    methods = setting.methods.in_order(chain.from_iterable(cells.values()))
     usual = max((len(seeds) for group in cells.values() for seeds in group.values()), default=0)
     columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
     for name in methods:
-        columns.append(Column(label_of(name)))
+        columns.append(Column(setting.methods.label(name)))
         parts.append([_ours(group.get(name), usual) for group in cells.values()])
         beside = [setting.published(width, *place, name, metric) for place in cells]
         if any(beside):
-            columns.append(Column(f"{label_of(name)}, published"))
+            columns.append(Column(f"{setting.methods.label(name)}, published"))
             parts.append([_theirs(number) for number in beside])
             sources += [number.source for number in beside if number]
     rows = [list(row) for row in zip(map(str, cells), *parts, strict=True)]
@@ -82,7 +81,7 @@ def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], set
         for metric, by_width in runs.items()
         for width, cells in by_width.items()
         for place, group in cells.items()
-        for name in in_order(group)
+        for name in setting.methods.in_order(group)
         for number in [setting.published(width, *place, name, metric)]
     ]
     return Table([Column(name) for name in names.split()], rows)

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.report.accuracy import METRICS, spread_of
-from rebasin_lt.report.methods import in_order, methods_of
 from rebasin_lt.report.panels import Panel, panel_figure
 from rebasin_lt.report.runs import Group, Place
 from rebasin_lt.report.setting import Setting
@@ -31,7 +30,9 @@ def accuracy_figures(
     dense accuracy, hollow: what the paper published. Where a study has one rewind moment there is one figure instead:
     a panel per width, against sparsity. `dense` are accuracies by width.
     """
-    methods = methods_of(chain.from_iterable(group for cells in runs.values() for group in cells.values()))
+    methods = setting.methods.described(
+        chain.from_iterable(group for cells in runs.values() for group in cells.values())
+    )
     moments = {place.rewind for cells in runs.values() for place in cells}
     quantity = f"{METRICS[metric]} (%), {_spread(runs)}"
     words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
@@ -76,7 +77,7 @@ def _panel(
     metric: str,
 ) -> Panel:
     """One plot of these cells at equal steps."""
-    methods = in_order(chain.from_iterable(cells.values()))
+    methods = setting.methods.in_order(chain.from_iterable(cells.values()))
     series: dict[str, dict[float, Estimate | None]] = {
         name: {
             at: spread_of(group[name].values()).scaled(100) if group.get(name) else None

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rebasin_lt.report.figures import barrier_figure
+from rebasin_lt.report.statistics import times
 from rebasin_lt.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
 def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
     """Loss and error barrier between A and B, before and after alignment, by correction."""
     rows = [
-        [CORRECTIONS[correction], f"{name} alignment", curve["loss_barrier"], 100 * curve["error_barrier"]]
+        [CORRECTIONS[correction], f"{name} alignment", curve["loss_barrier"], times(100, curve["error_barrier"])]
         for correction, curves in barriers.items()
         for name, curve in curves.items()
     ]
@@ -72,5 +75,8 @@ def _curves(alignments: Sequence[Mapping[str, Any]], quantity: str, factor: floa
         for correction, pair in alignment["barrier"].items():
             for name, curve in pair.items():
                 label = f"{name} alignment" + ("" if correction == "none" else f", {CORRECTIONS[correction]}")
-                curves.setdefault(label, []).append((curve["alphas"], [factor * value for value in curve[quantity]]))
+                curves.setdefault(label, []).append((
+                    curve["alphas"],
+                    factor * np.array(curve[quantity], dtype=float),
+                ))
     return curves

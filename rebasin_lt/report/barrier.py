@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rebasin_lt.report.alignment import CORRECTIONS
 from rebasin_lt.report.figures import figure_style
 from rebasin_lt.report.methods import COLOURS
+from rebasin_lt.report.statistics import times
 from rebasin_lt.report.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -43,9 +46,9 @@ def _row(curve: Mapping[str, Any]) -> list[Any]:
         curve["split"],
         curve["loss_barrier"],
         curve["loss_excess_over_mean"],
-        100 * curve["error_barrier"],
-        100 * curve["error_excess_over_mean"],
-        None if middle is None else 100 * middle,
+        times(100, curve["error_barrier"]),
+        times(100, curve["error_excess_over_mean"]),
+        times(100, middle),
     ]
 
 
@@ -97,7 +100,10 @@ def _draw_panel(axes: Axes, curves: Sequence[Mapping[str, Any]], quantity: str, 
     title, factor = _QUANTITIES[quantity]
     chord_of = "test" if any(curve["split"] == "test" for curve in curves) else "train"
     for curve in curves:
-        colour, values = COLOURS[_COLOUR[curve["alignment"]]][0], [factor * value for value in curve[quantity]]
+        colour, values = (
+            COLOURS[_COLOUR[curve["alignment"]]][0],
+            factor * np.array(curve[quantity], dtype=float),
+        )
         axes.plot(curve["alphas"], values, color=colour, linestyle=_DASHES[curve["split"]], linewidth=1.8)
         if curve["split"] == chord_of:
             axes.plot([0, 1], [values[0], values[-1]], color=COLOURS["muted"][0], linestyle=_DASHES["chord"])

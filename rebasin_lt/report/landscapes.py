@@ -103,7 +103,7 @@ def planes_figure(result: Mapping[str, Any]) -> Figure:
         height = _SIDE * 0.9 * up / across + 1.0
         figure = Figure(figsize=(width, height))
         for index, (correction, values) in enumerate(panels.items()):
-            losses = np.asarray(values)
+            losses = np.asarray(values, dtype=float)
             levels = _levels(losses, 1.5 * _largest_between(result, losses)) or _levels(losses)
             left = (0.45 + _SIDE * index) / width
             axes = figure.add_axes((left, 0.5 / height, 0.9 * _SIDE / width, (height - 1) / height))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from rebasin_lt.errors import InputError
 
 COLOURS = {
     "ink": ("#1f2328", "#e6edf3"),
@@ -72,39 +76,83 @@ METHODS: Mapping[str, Method] = {
     "grasp": Method("GraSP", "other_3", "H", "B pruned at once by GraSP, which looks at the flow of gradients."),
     "synflow": Method("SynFlow", "other_5", "8", "B pruned by SynFlow, which looks at paths and at no data."),
 }
-"""The methods that have names, in the order of every table and figure. All others are ways to match A to B."""
+"""The methods that have names everywhere, in the order of every table and figure. A study's matchers stand in
+the place of `permuted`, whatever they are called."""
 
-_ALIGNED_AFTER = "permuted"
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Each name once: the known ones as in `METHODS`, further ways to match A to B by name behind `permuted`."""
-    known = list(METHODS)
-    place = known.index(_ALIGNED_AFTER)
-    return sorted(set(names), key=lambda name: (known.index(name), "") if name in METHODS else (place, name))
+_ALIGNED = "permuted"
 
 
-def is_aligned(name: str) -> bool:
-    """Whether the mask is A's, moved by a permutation that was matched: `permuted`, or a name of the user's own."""
-    return name == _ALIGNED_AFTER or name not in METHODS
+def spelled(name: str) -> str:
+    """A name of the user's as people read it: `permuted_5ep` is "permuted 5ep"."""
+    return name.replace("_", " ")
 
 
 def label_of(name: str) -> str:
-    """What tables and figures call a method: `permuted_5ep` is "permuted 5ep"."""
-    return METHODS[name].label if name in METHODS else name.replace("_", " ")
+    """What tables and figures call a method of `METHODS`, or a role; of any other, its name."""
+    return METHODS[name].label if name in METHODS else spelled(name)
 
 
-def methods_of(names: Iterable[str]) -> dict[str, Method]:
-    """The methods in their order, those without a name of their own in colours that the others leave, then dashed."""
-    ordered = in_order(names)
-    taken = {METHODS[name].colour for name in ordered if name in METHODS}
-    free = [colour for colour in COLOURS if colour.startswith("other_") and colour not in taken] or ["other_1"]
-    unnamed = [name for name in ordered if name not in METHODS]
-    made = {name: _matched(name, index, free) for index, name in enumerate(unnamed)}
-    return {name: METHODS.get(name) or made[name] for name in ordered}
+@dataclass(frozen=True)
+class Methods:
+    """The methods of a study: its matchers, by name with their settings, and those of `METHODS`.
 
+    What a method is follows from the settings alone: a matcher's name may be any, and tells nothing.
+    """
 
-def _matched(name: str, index: int, colours: list[str]) -> Method:
-    meaning = "B's rewound weights under A's mask, permuted by the matcher of this name."
-    line = _LINES[index // len(colours) % len(_LINES)]
-    return Method(label_of(name), colours[index % len(colours)], _MARKERS[index % len(_MARKERS)], meaning, line)
+    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {_ALIGNED: {}})
+
+    def is_aligned(self, name: str) -> bool:
+        """Whether the mask is A's, moved by a permutation that was matched: whether it is one of the matchers."""
+        return name in self.matchers
+
+    def label(self, name: str) -> str:
+        """What tables and figures call a method."""
+        return spelled(name) if self.is_aligned(name) else label_of(name)
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Each name once, as in `METHODS`; matchers in the order of the study, in the place of `permuted`.
+
+        Raises InputError, with the near name, for one that is neither.
+        """
+        names, own, known = dict.fromkeys(names), list(self.matchers), list(METHODS)
+        unknown = [name for name in names if name not in own and (name not in METHODS or name == _ALIGNED)]
+        if unknown:
+            expected = [*own, *(name for name in known if name != _ALIGNED)]
+            close = difflib.get_close_matches(unknown[0], expected, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise InputError(
+                f"methods: the runs hold {unknown[0]!r}, which is no method of this study{hint}: expected one of its "
+                f"matchers, {', '.join(own)}, or of {', '.join(expected[len(own) :])}"
+            )
+        places = {name: (known.index(name), 0) for name in known}
+        places |= {name: (known.index(_ALIGNED), at) for at, name in enumerate(own)}
+        return sorted(names, key=places.__getitem__)
+
+    def described(self, names: Iterable[str]) -> dict[str, Method]:
+        """The methods in their order; the study's first matcher is drawn as `permuted` is, its others in colours that
+        the methods here leave, then dashed. Raises as `in_order`."""
+        ordered, first = self.in_order(names), next(iter(self.matchers), None)
+        others = [name for name in ordered if self.is_aligned(name) and name != first]
+        taken = {METHODS[name].colour for name in ordered if not self.is_aligned(name)}
+        free = [colour for colour in COLOURS if colour.startswith("other_") and colour not in taken] or ["other_1"]
+        return {
+            name: self._matched(name, others.index(name) if name in others else None, free)
+            if self.is_aligned(name)
+            else METHODS[name]
+            for name in ordered
+        }
+
+    def _matched(self, name: str, index: int | None, colours: list[str]) -> Method:
+        """A matcher: the first of the study, or one of the others by its place among them."""
+        aligned = METHODS[_ALIGNED]
+        how = ", ".join(f"{key} {value}" for key, value in self.matchers[name].items())
+        meaning = aligned.meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")
+        if index is None:
+            return aligned._replace(label=self.label(name), meaning=meaning)
+        line, marker = _LINES[index // len(colours) % len(_LINES)], _MARKERS[index % len(_MARKERS)]
+        return Method(self.label(name), colours[index % len(colours)], marker, meaning, line)
+
+    @classmethod
+    def matching(cls, names: Iterable[str]) -> Methods:
+        """Of matchers about whose settings nothing is known."""
+        return cls({name: {} for name in names})

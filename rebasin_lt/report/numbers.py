@@ -131,5 +131,5 @@ _TEXT = ("stage", "role", "method", "rewind", "matcher", "split", "correction", 
 _READ: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(_TEXT, str),
     **dict.fromkeys(("seed", "epochs", "images", "members"), int),
-    "done": {"True": True, "False": False}.__getitem__,
+    **dict.fromkeys(("done", "diverged"), {"True": True, "False": False}.__getitem__),
 }

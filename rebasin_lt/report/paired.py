@@ -6,38 +6,42 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from rebasin_lt.report.methods import in_order, is_aligned, label_of
+from rebasin_lt.report.methods import Methods
 from rebasin_lt.report.runs import Group, Place, over_rewinds
 from rebasin_lt.report.statistics import Estimate, gap_closure, paired_difference, sparsity_text
 from rebasin_lt.report.tables import Cell, Column, Table
 
 _POINTS, _CLOSURE = Column("", signed=True), Column("")
 ALL_REWINDS = "mean"
+_DEFAULT = Methods()
+"""Of a study that says nothing about matching: `permuted`."""
 
 
-def difference_table(width: float, cells: Mapping[Place, Group], against: str) -> Table:
+def difference_table(width: float, cells: Mapping[Place, Group], against: str, methods: Methods = _DEFAULT) -> Table:
     """One row per sparsity and rewind moment: every other method minus `against`, with its 95 % interval."""
-    methods = [name for name in in_order(chain.from_iterable(cells.values())) if name != against]
+    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name != against]
     rows: list[list[Cell]] = [
-        [str(place), *(with_interval(difference([group], name, against)) for name in methods)]
+        [str(place), *(with_interval(difference([group], name, against)) for name in names)]
         for place, group in cells.items()
     ]
-    columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
-    text = f"Width {width:g}: accuracy minus that of {label_of(against)} in percentage points, with its 95 % interval"
+    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
+    text = (
+        f"Width {width:g}: accuracy minus that of {methods.label(against)} in percentage points, with its 95 % interval"
+    )
     return Table(columns, rows, text)
 
 
-def closure_table(width: float, cells: Mapping[Place, Group]) -> Table:
+def closure_table(width: float, cells: Mapping[Place, Group], methods: Methods = _DEFAULT) -> Table:
     """One row per sparsity and rewind moment: the gap closure of every method, ± its standard error."""
-    methods = [name for name in in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
+    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
     rows: list[list[Cell]] = [
-        [str(place), *(closure([group], name) for name in methods)] for place, group in cells.items()
+        [str(place), *(closure([group], name) for name in names)] for place, group in cells.items()
     ]
-    columns = [Column("sparsity · rewind", align="left"), *(Column(label_of(name)) for name in methods)]
+    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
     return Table(columns, rows, f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH")
 
 
-def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
+def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
     """What alignment is worth at each width's highest sparsity: a row for each way to match A to B."""
     columns = [
         *(Column(title, align="left") for title in ("width", "sparsity", "method")),
@@ -48,10 +52,10 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
         Column("seeds"),
     ]
     rows = [
-        _headline_row(width, sparsity, name, groups)
+        _headline_row(width, sparsity, name, groups, methods)
         for width, cells in runs.items()
         for sparsity, groups in [max(_by_sparsity(cells).items(), key=lambda item: item[0])]
-        for name in filter(is_aligned, in_order(chain.from_iterable(groups)))
+        for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups)))
     ]
     return Table(
         columns,
@@ -60,21 +64,21 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
     )
 
 
-def headline(runs: Mapping[float, Mapping[Place, Group]]) -> str:
+def headline(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> str:
     """The one sentence: what alignment is worth, in the widest network that can tell, at its highest sparsity.
 
     Of several ways to match A to B, the first in the order of the tables.
     """
     for width in sorted(runs, reverse=True):
         for sparsity, groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
-            for name in filter(is_aligned, in_order(chain.from_iterable(groups))):
+            for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups))):
                 gain = difference(groups, name, "naive")
                 if gain is not None:
-                    return _sentence(width, sparsity, name, gain, groups)
+                    return _sentence(width, sparsity, name, gain, groups, methods)
     return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
 
 
-def pairs_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
+def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
     """One row per width, place, method and what it is compared with, for spreadsheets; differences of fractions.
 
     The rewind `mean` is over all rewind moments at which a seed has both.
@@ -84,7 +88,7 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]]) -> Table:
         [width, *place, name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
         for width, cells in runs.items()
         for place, groups in _places(cells)
-        for name in in_order(chain.from_iterable(groups))
+        for name in methods.in_order(chain.from_iterable(groups))
         for against in ("naive", "lth")
         if name != against and (gain := difference(groups, name, against)) is not None
         for closed in [closure(groups, name) if name != "lth" and against == "naive" else None]
@@ -129,24 +133,26 @@ def _by_sparsity(cells: Mapping[Place, Group]) -> dict[float, list[Group]]:
     return found
 
 
-def _sentence(width: float, sparsity: float, name: str, gain: Estimate, groups: Sequence[Group]) -> str:
+def _sentence(
+    width: float, sparsity: float, name: str, gain: Estimate, groups: Sequence[Group], methods: Methods
+) -> str:
     better = "better" if gain.value >= 0 else "worse"
     points = sum(bool(over_rewinds([group], [name, "naive"])[name]) for group in groups)
     over = f", mean over {points} rewind points" if points > 1 else ""
     share = closure(groups, name)
     closed = f", and closes {_CLOSURE.text(share)} of the gap between naive and LTH" if share else ""
     return (
-        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {label_of(name)} mask is "
+        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {methods.label(name)} mask is "
         f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
         f"({_confidence(gain)}{over}){closed}."
     )
 
 
-def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group]) -> list[Cell]:
+def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group], methods: Methods) -> list[Cell]:
     gains: list[Cell] = [with_interval(difference(groups, name, against)) for against in ("naive", "lth")]
     count = sum(bool(group.get(name)) for group in groups)
     seeds = len({seed for group in groups for seed in group.get(name, {})})
-    return [f"{width:g}", sparsity_text(sparsity), label_of(name), *gains, closure(groups, name), count, seeds]
+    return [f"{width:g}", sparsity_text(sparsity), methods.label(name), *gains, closure(groups, name), count, seeds]
 
 
 def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:

@@ -37,6 +37,11 @@ class Estimate:
         return Estimate(self.value * factor, self.error * abs(factor), self.count)
 
 
+def times(factor: float, value: float | None) -> float | None:
+    """A number in another unit; None, which in a file stands for what is not finite, stays."""
+    return None if value is None else factor * value
+
+
 def mean(values: Sequence[float]) -> float:
     """Arithmetic mean."""
     return float(np.mean(_checked(values)))

@@ -10,7 +10,7 @@ import numpy as np
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.accuracy import spread_of
 from rebasin_lt.report.alignment import CORRECTIONS
-from rebasin_lt.report.methods import Method, in_order, label_of, methods_of
+from rebasin_lt.report.methods import Method, Methods, spelled
 from rebasin_lt.report.panels import Panel, panel_figure
 from rebasin_lt.report.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.tables import Cell, Column, Table
@@ -29,9 +29,9 @@ _LINES: Mapping[str, Any] = {
 _MARKERS = {"none": "o", "bn_reset": "s", "repair": "^", "closed_form": "D", "rescale": "v"}
 
 
-def barriers_table(records: Iterable[Mapping[str, Any]]) -> Table:
+def barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
     """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std."""
-    lines = _by_line(records)
+    lines = _by_line(records, methods)
     keys = [key for key in lines if key[-1] != BEFORE] or list(lines)
     rows: list[list[Cell]] = []
     for width, split, correction, matcher in keys:
@@ -72,7 +72,7 @@ def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     return Table([Column(name) for name in [*names, "alpha", "loss", "error"]], rows)
 
 
-def barrier_figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+def barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:
     """The barriers by width (the paper's Figure 3), where there are several, and the mean curves of each width.
 
     Of the test images, or where those were not measured, the training images. `barriers`, `curves-loss`,
@@ -82,14 +82,14 @@ def barrier_figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
         return {}
     splits = {record["split"] for record in records}
     split = "test" if "test" in splits else sorted(splits)[0]
-    lines = _by_line([record for record in records if record["split"] == split])
+    lines = _by_line([record for record in records if record["split"] == split], methods)
     widths = sorted({key[0] for key in lines})
     names = {_name(*key[2:]): key[2:] for key in lines}
-    methods = _styles(list(names.values()))
+    styles = _styles(list(names.values()), methods)
     figures = {
-        f"curves-{quantity}": _curves_figure(lines, widths, names, methods, quantity, split) for quantity in _QUANTITIES
+        f"curves-{quantity}": _curves_figure(lines, widths, names, styles, quantity, split) for quantity in _QUANTITIES
     }
-    return ({"barriers": _by_width(lines, widths, names, methods, split)} if len(widths) > 1 else {}) | figures
+    return ({"barriers": _by_width(lines, widths, names, styles, split)} if len(widths) > 1 else {}) | figures
 
 
 BEFORE = ""
@@ -99,7 +99,9 @@ _Key = tuple[float, str, str, str]
 _Lines = Mapping[_Key, Mapping[int, Mapping[str, Any]]]
 
 
-def _by_line(records: Iterable[Mapping[str, Any]]) -> dict[_Key, dict[int, Mapping[str, Any]]]:
+def _by_line(
+    records: Iterable[Mapping[str, Any]], methods: Methods | None = None
+) -> dict[_Key, dict[int, Mapping[str, Any]]]:
     """The records by (width, split, correction, matcher) and seed; before alignment all matchers have one line."""
     found: dict[_Key, dict[int, Mapping[str, Any]]] = {}
     for record in records:
@@ -109,8 +111,8 @@ def _by_line(records: Iterable[Mapping[str, Any]]) -> dict[_Key, dict[int, Mappi
         matcher = BEFORE if record["when"] == "before" else record["matcher"]
         key = (record["width"], record["split"], record["correction"], matcher)
         found.setdefault(key, {}).setdefault(record["seed"], record)
-    matchers, corrections = in_order(key[3] for key in found if key[3] != BEFORE), list(CORRECTIONS)
-    order = [BEFORE, *matchers]
+    matchers, corrections = [key[3] for key in found if key[3] != BEFORE], list(CORRECTIONS)
+    order = [BEFORE, *(methods or Methods.matching(matchers)).in_order(matchers)]
     return dict(
         sorted(found.items(), key=lambda item: (*item[0][:2], corrections.index(item[0][2]), order.index(item[0][3])))
     )
@@ -199,12 +201,12 @@ def _name(correction: str, matcher: str) -> str:
     return f"{correction}/{matcher}"
 
 
-def _styles(kinds: Sequence[tuple[str, str]]) -> dict[str, Method]:
+def _styles(kinds: Sequence[tuple[str, str]], methods: Methods | None) -> dict[str, Method]:
     """Colour by matcher (before: that of naive), dashes by correction."""
-    colours = {BEFORE: "naive"} | {
-        name: method.colour for name, method in methods_of(matcher for _, matcher in kinds if matcher != BEFORE).items()
-    }
-    alone = len({matcher for _, matcher in kinds if matcher != BEFORE}) <= 1
+    matchers = [matcher for _, matcher in kinds if matcher != BEFORE]
+    methods = methods or Methods.matching(matchers)
+    colours = {BEFORE: "naive"} | {name: method.colour for name, method in methods.described(matchers).items()}
+    alone = len({*matchers}) <= 1
     return {
         _name(correction, matcher): Method(
             _label(correction, matcher, alone), colours[matcher], _MARKERS[correction], "", _LINES[correction]
@@ -214,9 +216,9 @@ def _styles(kinds: Sequence[tuple[str, str]]) -> dict[str, Method]:
 
 
 def _label(correction: str, matcher: str, alone: bool) -> str:
-    when = "before" if matcher == BEFORE else "after" if alone else f"after {label_of(matcher)}"
+    when = "before" if matcher == BEFORE else "after" if alone else f"after {spelled(matcher)}"
     return f"{when}, {CORRECTIONS[correction]}"
 
 
 def _called(matcher: str) -> str:
-    return "–" if matcher == BEFORE else label_of(matcher)
+    return "–" if matcher == BEFORE else spelled(matcher)

@@ -6,22 +6,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rebasin_lt.report.accuracy import spread_of
-from rebasin_lt.report.methods import in_order, label_of
+from rebasin_lt.report.methods import Methods, spelled
 from rebasin_lt.report.statistics import sparsity_text
 from rebasin_lt.report.tables import Cell, Column, Table
 
 KINDS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 
 
-def overlap_table(matches: Iterable[Mapping[str, Any]]) -> Table:
+def overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
     """One row per width, matcher and target sparsity: intersection over union, mean ± std over seeds."""
     found: dict[tuple[float, str, float], list[Mapping[str, Any]]] = {}
     for match in matches:
         for mask in match["masks"]:
             found.setdefault((match["width"], match["matcher"], mask["target"]), []).append(mask)
-    order = in_order(matcher for _, matcher, _ in found)
+    matchers = [matcher for _, matcher, _ in found]
+    order = (methods or Methods.matching(matchers)).in_order(matchers)
     rows: list[list[Cell]] = [
-        [f"{width:g}", label_of(matcher), sparsity_text(target), *_spreads(masks), len(masks)]
+        [f"{width:g}", spelled(matcher), sparsity_text(target), *_spreads(masks), len(masks)]
         for (width, matcher, target), masks in sorted(
             found.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
         )

@@ -7,20 +7,12 @@ import html
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.methods import in_order, label_of
-from rebasin_lt.report.statistics import (
-    Estimate,
-    estimate_mean,
-    gap_closure,
-    group_records,
-    paired_difference,
-    sparsity_text,
-)
+from rebasin_lt.report.statistics import Estimate
 
 Cell = str | int | float | Estimate | None
 MISSING = "–"
@@ -121,43 +113,6 @@ class Table:
         width = max((len(error) for _, error in parts), default=0)
         blank = " " * (width + 3) if width and self.columns[index].align == "right" else ""
         return [f"{value} ± {error:>{width}}" if error else value + blank for value, error in parts]
-
-
-def experiment_table(records: Iterable[Mapping[str, Any]], dense: Sequence[float] = ()) -> Table:
-    """The experiment in one row per sparsity: accuracy (%) by method, paired permuted - naive, gap closure.
-
-    `records` are {seed, sparsity, method, accuracy} with accuracies as fractions; each method that has a record gets
-    a column. `dense` are accuracies of the dense networks.
-    """
-    grouped = group_records(records)
-    methods = in_order(name for group in grouped.values() for name in group)
-    columns = [Column("sparsity"), *(Column(label_of(name), decimals=1) for name in methods)]
-    columns += [Column("permuted − naive", decimals=1, signed=True), Column("gap closure")]
-    rows = [[sparsity_text(sparsity), *_experiment_cells(group, methods)] for sparsity, group in grouped.items()]
-    return Table(columns, rows, _experiment_caption(grouped, dense))
-
-
-def _experiment_cells(group: Mapping[str, Mapping[int, float]], methods: Sequence[str]) -> list[Cell]:
-    cells: list[Cell] = [
-        _percent(estimate_mean(list(group[name].values())) if name in group else None) for name in methods
-    ]
-    lth, permuted, naive = (group.get(name, {}) for name in ("lth", "permuted", "naive"))
-    return [*cells, _percent(paired_difference(permuted, naive)), gap_closure(lth, permuted, naive)]
-
-
-def _experiment_caption(grouped: Mapping[float, Mapping[str, Mapping[int, float]]], dense: Sequence[float]) -> str:
-    counts = sorted({len(seeds) for group in grouped.values() for seeds in group.values()})
-    spans = "–".join(map(str, [*counts[:1], *counts[1:][-1:]]))
-    caption = f"Accuracy in %, mean ± standard error over {spans} seeds"
-    if not counts or counts == [1]:
-        caption = "Accuracy in %, one seed" if counts else "Accuracy in %, no run finished"
-    if dense:
-        caption += f"; dense networks: {Column('dense', decimals=1).text(_percent(estimate_mean(dense)))}"
-    return caption
-
-
-def _percent(estimate: Estimate | None) -> Estimate | None:
-    return None if estimate is None else estimate.scaled(100)
 
 
 def _wrapped(title: str, cells: Sequence[str]) -> list[str]:

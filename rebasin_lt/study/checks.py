@@ -20,10 +20,10 @@ from rebasin_lt.signatures import arguments
 from rebasin_lt.study.alignment import Alignment
 from rebasin_lt.study.barrier import Barrier, check_barrier
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.matcher import OF_IMAGES, Matcher, matcher_of
 from rebasin_lt.study.recipe import TRAININGS, Recipe
 from rebasin_lt.study.settings import check_settings
-from rebasin_lt.study.work import OF_IMAGES, barrier_of, matcher_of
+from rebasin_lt.study.work import barrier_of
 
 _OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 FINAL = "final.ckpt"
 """The trained network of a stage that trains."""
 
+DIVERGED = "diverged.json"
+"""Why the last training of a stage ended without a network: its loss or weights were no finite numbers any more."""
+
 
 def mask_name(target: float) -> str:
     """The mask of a target sparsity, wherever it lies."""

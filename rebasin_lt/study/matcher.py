@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from rebasin_lt.errors import InputError
@@ -22,6 +22,10 @@ _MEASURES = {
     "paper": "mean correlation of matched pairs, as published",
     "weights": "cosine of the aligned weights",
 }
+
+
+OF_IMAGES = ("at", "num_images", "batch_size")
+"""Settings of a matcher in a study that `Matcher` does not have."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class Matcher:
         """Whether matching itself looks at images."""
         return self.method == "activations"
 
+    def is_published(self, arch: str) -> bool:
+        """Whether this is how the paper's code matched networks of `arch`, whichever images it is shown.
+
+        ResNet20 was matched by the statistic of `preset: paper`. VGG11 and ResNet50 were matched by the correlation of
+        all images at once, at the last point of a stream, by activations alone, for networks and masks alike: here
+        `stream: last, mask_weight_mix: 0`, which leaves out the 1e-4 that the code adds to each denominator.
+        """
+        return replace(self, augment=False, seed=0) in (_PRESET, *_PUBLISHED.get(arch, ()))
+
     @property
     def measure(self) -> str:
         """What `MatchResult.objective` is, in words."""
@@ -81,3 +94,20 @@ class Matcher:
         names = ("objective", "stream", "weight_mix", "mask_weight_mix", "preset")
         settings = {name: getattr(self, name) for name in names}
         return match_activations(source, reference, batches, symmetry, masks=masks, progress=progress, **settings)
+
+
+_PRESET, _POOLED = Matcher(preset="paper"), Matcher(stream="last", mask_weight_mix=0.0)
+_PUBLISHED = {"vgg11": (_POOLED,), "resnet50": (_POOLED,)}
+
+
+def matcher_of(settings: Mapping[str, Any], seed: int = 0) -> Matcher:
+    """What a study says about a way to match, without the images; `seed` unless it says another.
+
+    Raises InputError for what cannot be.
+    """
+    own = {"seed": seed, **{key: value for key, value in settings.items() if key not in OF_IMAGES}}
+    known = [field.name for field in fields(Matcher)]
+    for key in own:
+        if key not in known:
+            raise InputError(f"a matcher has no setting {key!r}: expected some of {', '.join([*known, *OF_IMAGES])}")
+    return Matcher(**own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.run_folder import finished
-from rebasin_lt.study.file_names import mask_name
+from rebasin_lt.study.file_names import DIVERGED, mask_name
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch, ledger
@@ -23,7 +24,8 @@ class StudyOutcome:
 
     Every list holds one mapping per run:
 
-    - `stages`: kind, path, epochs, images, done (bool), in the order of the plan
+    - `stages`: kind, path, epochs, images, done (bool), in the order of the plan; diverged (True) where training did,
+      or what was measured is not finite: no other list has it
     - `dense`: width, seed, role ("a" or "b"), top1, top5; `pruned`, the IMP tickets, also target
     - `sparse`: width, seed, method, sparsity (the target), rewind ("0it", "20ep"), top1, top5
     - `matches`: width, seed, matcher, objective and sizes by group, masks (target, and the overlaps (IoU) with B's
@@ -53,12 +55,21 @@ def collect(folder: Path) -> StudyOutcome:
     state = State.of(plan(study), folder)
     images = None if study.recipe.own_data else images_per_epoch(study)  # a folder may not choose code to import
     outcome = StudyOutcome(study.title, study.primitives(), ledger(state.plan, state.done, images))
-    for path in state.plan:
-        stage = state.plan[path]
-        result = finished(folder / path) if path in state.done else None
-        if result is not None:
+    for stage, row in zip(state.plan.values(), outcome.stages, strict=True):
+        result = finished(folder / stage.path) if stage.path in state.done else None
+        if not _is_finite(result or {}) or (result is None and (folder / stage.path / DIVERGED).is_file()):
+            row["diverged"] = True
+        elif result is not None:
             _READERS[stage.kind](outcome, study, stage, result)
     return outcome
+
+
+def _is_finite(result: Mapping[str, Any]) -> bool:
+    """Whether the test metrics and curves of a stage are numbers: null stands for what is not, and once NaN did."""
+    measured = [value for name, value in result.items() if name.startswith("test/")]
+    for curve in result.get("curves", ()):
+        measured += [*curve["loss"], *curve["error"], curve["loss_barrier"], curve["error_barrier"]]
+    return all(value is not None and math.isfinite(value) for value in measured)
 
 
 def _dense(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
 """What a stage does, in the order in which reports name them."""
 
 ROLES = ("a", "b")
-_SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5}
+_SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5, "match": 6}
 _AT_REWOUND = ("snip", "grasp", "synflow")  # control masks of the weights that training starts from
 
 
@@ -59,7 +59,7 @@ def plan(study: Study) -> dict[str, Stage]:
 
 
 def stage_seed(seed: int, what: str) -> int:
-    """The seed of a part of a repetition: dense_a, dense_b, imp_a, imp_b, sparse or control."""
+    """The seed of a part of a repetition: dense_a, dense_b, imp_a, imp_b, sparse, control or match."""
     return 10 * seed + _SEED_OF[what]
 
 
@@ -112,6 +112,7 @@ class _Names:
             {
                 **{"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
                 "repetition": a if a == b else None,
+                "seed": stage_seed(b, "match"),
             },
         )
 

@@ -58,7 +58,10 @@ class Recipe:
         return name if is_user_code(name) else None
 
     def epochs_after(self, rewind: str) -> int:
-        """Epochs of a sparse run from a rewind moment.
+        """Epochs of a sparse run from a rewind moment; where `sparse_epochs` is None, what dense training has left.
+
+        That is 200 − k from `kep`, as in the paper, whose weights of k are of k + 1 epochs in its code: from `1ep`, its
+        k = 0, a run takes 199 epochs here and 200 there.
 
         Raises InputError for a moment from which it cannot be told, or at which nothing is left.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from lightning import Callback, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from rebasin_lt.files import hash_tensors, remove_temporaries
+from rebasin_lt.errors import DivergedError
+from rebasin_lt.files import hash_tensors, remove_temporaries, write_json
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
@@ -23,7 +25,7 @@ from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.run_folder import claim_folder, finish, finished
-from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
+from rebasin_lt.study.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.recipe import Recipe
 
 _RESUME_MINUTES = 2.0  # most stages are over by then
@@ -118,15 +120,24 @@ def _train(
     about: dict[str, Any],
     outputs: Sequence[Path],
 ) -> dict[str, float]:
-    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back."""
+    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back.
+
+    A run that diverges leaves a note of it, which a report counts, and raises DivergedError.
+    """
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
         result = finished(folder)
         if result is None or not all(path.is_file() for path in (folder / FINAL, *outputs)):
-            result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
+            try:
+                result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
+            except DivergedError as error:
+                if is_first():
+                    write_json(folder / DIVERGED, {"reason": str(error)})
+                raise
             if is_first():
                 finish(folder, result)
-                (folder / LAST).unlink(missing_ok=True)
+                for name in (LAST, DIVERGED):
+                    (folder / name).unlink(missing_ok=True)
     return result
 
 
@@ -162,8 +173,8 @@ def _run(
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
     save_network(folder / FINAL, trainer, module, mask, stage=stage)
     trainer.test(module, datamodule=data, verbose=False)
-    return {
-        name: float(f"{value.item():.7g}")
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith("test/")
-    }
+    found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"the run diverged: {name} of the trained network is {value}; lower its learning rate")
+    return {name: float(f"{value:.7g}") for name, value in found.items()}

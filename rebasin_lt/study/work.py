@@ -21,11 +21,8 @@ from rebasin_lt.study.controls import write_control
 from rebasin_lt.study.diversity import measure, open_test
 from rebasin_lt.study.file_names import FINAL, mask_name
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.matcher import matcher_of
 from rebasin_lt.study.plan import Stage
-
-OF_IMAGES = ("at", "num_images", "batch_size")
-"""Settings of a matcher in a study that `Matcher` does not have."""
 
 
 def run_stage(study: Study, stage: Stage, folder: Path) -> None:
@@ -36,11 +33,6 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
     _KINDS[stage.kind](study, stage, folder)
     if stages.is_first():  # another process that trains along may be here before the result is
         os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
-
-
-def matcher_of(settings: Mapping[str, Any]) -> Matcher:
-    """What a study says about a way to match, without the images. Raises InputError for what cannot be."""
-    return Matcher(**{key: value for key, value in settings.items() if key not in OF_IMAGES})
 
 
 def barrier_of(study: Study) -> Barrier:
@@ -84,7 +76,7 @@ def _match(study: Study, stage: Stage, folder: Path) -> None:
         masks=tuple(map(str, masks)),
         model=study.recipe.own_code,
         data=study.recipe.own_data,
-        matcher=matcher_of(settings),
+        matcher=matcher_of(settings, stage.settings["seed"]),
         root=study.recipe.data.get("root"),
         num_images=settings.get("num_images"),
         batch_size=settings.get("batch_size", 500),

@@ -27,8 +27,8 @@ class Counted(list):
     passes = 0
 
     def __iter__(self):
-        self.passes += 1  # when the first is asked for
         yield from super().__iter__()
+        self.passes += 1  # to the end: before anything else, the first batch alone is looked at
 
 
 def network(seed: int, norm: bool = False) -> nn.Sequential:

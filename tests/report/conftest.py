@@ -58,7 +58,10 @@ def synthetic(
     }
     return StudyOutcome(
         title="A study that never ran",
-        settings={"seeds": list(seeds), "widths": list(widths), "methods": list(methods), "recipe": recipe},
+        settings={
+            **{"seeds": list(seeds), "widths": list(widths), "methods": list(methods), "recipe": recipe},
+            "matchers": {"permuted": {}, "permuted_paper": {"preset": "paper"}},
+        },
         stages=[
             {"kind": kind, "path": f"{kind}/{index}", "epochs": 200, "images": 9_000_000, "done": done}
             for kind, count in kinds.items()

@@ -9,11 +9,12 @@ import math
 import pytest
 
 from rebasin_lt.report.accuracy import accuracy_table, runs_table, spread_of, summary_table, tickets_table
+from rebasin_lt.report.methods import Methods
 from rebasin_lt.report.runs import Place
 from rebasin_lt.report.setting import Setting
 from rebasin_lt.report.statistics import Estimate
 
-SETTING = Setting("cifar10", "resnet20", ("1ep", "20ep"), 10)
+SETTING = Setting("cifar10", "resnet20", ("1ep", "20ep"), 10, Methods({"mine": {}}))
 CELLS = {
     Place(0.9, "0it"): {"naive": {0: 0.5}},
     Place(0.9, "20ep"): {"lth": {0: 0.91, 1: 0.93}, "naive": {0: 0.88, 1: 0.89}, "mine": {0: 0.9, 1: 0.9}},

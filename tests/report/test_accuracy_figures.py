@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rebasin_lt.report.accuracy_figures import accuracy_figures
-from rebasin_lt.report.methods import COLOURS
+from rebasin_lt.report.methods import COLOURS, Methods
 from rebasin_lt.report.runs import group_runs
 from rebasin_lt.report.setting import Setting
 
-SETTING = Setting("cifar10", "resnet20", ("1ep", "20ep"), 10)
+SETTING = Setting("cifar10", "resnet20", ("1ep", "20ep"), 10, Methods({"mine": {}}))
 
 
 def records(widths=(1, 4), sparsities=(0.9, 0.97), rewinds=("0it", "20ep"), seeds=(0, 1)):

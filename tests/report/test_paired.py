@@ -8,6 +8,7 @@ import io
 import pytest
 import scipy.stats
 
+from rebasin_lt.report.methods import Methods
 from rebasin_lt.report.paired import closure_table, difference_table, headline, headline_table, pairs_table
 from rebasin_lt.report.runs import Place
 from rebasin_lt.report.statistics import Estimate, gap_closure
@@ -35,8 +36,9 @@ def test_difference_has_students_interval() -> None:
 
 def test_one_seed_has_a_difference_without_interval_and_a_missing_method_none() -> None:
     cells = {Place(0.9, "1ep"): {"lth": {0: 0.9}, "naive": {0: 0.8, 1: 0.7}, "mine": {1: 0.6}}}
-    assert difference_table(1, cells, "lth").rows == [["0.90 · 1ep", None, "−10.00"]]
-    assert difference_table(1, cells, "naive").rows == [["0.90 · 1ep", "+10.00", "−10.00"]]
+    mine = Methods({"mine": {}})
+    assert difference_table(1, cells, "lth", mine).rows == [["0.90 · 1ep", None, "−10.00"]]
+    assert difference_table(1, cells, "naive", mine).rows == [["0.90 · 1ep", "+10.00", "−10.00"]]
 
 
 def test_closure_is_that_of_statistics() -> None:
@@ -78,10 +80,11 @@ def test_headline_is_of_what_can_be_compared() -> None:
 
 def test_headline_has_a_row_for_every_way_to_match() -> None:
     cells = {Place(0.9, "1ep"): {**GROUP, "by_weights": seeds(NAIVE)}}
-    assert [row[2] for row in headline_table({1: cells}).rows] == ["permuted", "by weights"]
-    assert "permuted mask" in headline({1: cells})
+    both = Methods({"permuted": {}, "by_weights": {"method": "frank_wolfe"}})
+    assert [row[2] for row in headline_table({1: cells}, both).rows] == ["permuted", "by weights"]
+    assert "permuted mask" in headline({1: cells}, both)
     only = {Place(0.9, "1ep"): {"naive": seeds(NAIVE), "by_weights": seeds(PERMUTED)}}
-    assert "by weights mask" in headline({1: only})
+    assert "by weights mask" in headline({1: only}, both)
 
 
 def test_pairs_are_fractions_with_a_mean_over_rewinds() -> None:

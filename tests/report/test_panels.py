@@ -9,7 +9,7 @@ import pytest
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.figures import figure_svg
-from rebasin_lt.report.methods import COLOURS, methods_of
+from rebasin_lt.report.methods import COLOURS, Methods
 from rebasin_lt.report.panels import Panel, panel_figure
 from rebasin_lt.report.statistics import Estimate
 
@@ -21,7 +21,7 @@ WORDS = {"title": "Title", "quantity": "accuracy (%)", "x_label": "rewind point"
 
 
 def draw(*panels: Panel, **changes: object):
-    return panel_figure(panels, methods_of(["lth", "naive", "shuffled"]), **{**WORDS, **changes})
+    return panel_figure(panels, Methods().described(["lth", "naive", "shuffled"]), **{**WORDS, **changes})
 
 
 def lines(axes):

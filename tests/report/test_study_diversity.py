@@ -8,7 +8,7 @@ from rebasin_lt.report.setting import Setting
 from rebasin_lt.report.statistics import Estimate
 from rebasin_lt.report.study_diversity import diversity_runs_table, diversity_table
 
-SETTING = Setting("cifar10", "resnet20", (), 10)
+SETTING = Setting("cifar10", "resnet20", (), 10, as_published={"permuted": "final"})
 
 
 def record(setting: str, **changes: object) -> dict[str, object]:

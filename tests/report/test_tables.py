@@ -11,7 +11,7 @@ import pytest
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.statistics import Estimate
-from rebasin_lt.report.tables import Column, Table, experiment_table
+from rebasin_lt.report.tables import Column, Table
 
 TABLE = Table(
     [
@@ -98,62 +98,3 @@ def test_an_empty_table_renders() -> None:
     assert empty.to_text() == "sparsity  LTH\n─────────────\n"
     assert empty.to_csv() == "sparsity,LTH\n"
     assert "<tbody>" in empty.to_html()
-
-
-ACCURACIES = {"lth": [0.95, 0.94], "permuted": [0.90, 0.88], "naive": [0.46, 0.41]}
-RECORDS = [
-    {"seed": seed, "sparsity": 0.98, "method": method, "accuracy": accuracy}
-    for method, accuracies in ACCURACIES.items()
-    for seed, accuracy in enumerate(accuracies)
-]
-
-
-def titles(table: Table) -> list[str]:
-    return [column.title for column in table.columns]
-
-
-def test_experiment_table_has_a_row_per_sparsity() -> None:
-    table = experiment_table([{**record, "sparsity": sparsity} for sparsity in (0.98, 0.9) for record in RECORDS])
-    assert [row[0] for row in table.rows] == ["0.90", "0.98"]
-    assert titles(table) == ["sparsity", "LTH", "permuted", "naive", "permuted − naive", "gap closure"]
-
-
-def test_experiment_table_numbers() -> None:
-    (row,) = experiment_table(RECORDS).rows
-    lth, difference, closure = row[1], row[4], row[5]
-    assert isinstance(lth, Estimate)
-    assert isinstance(difference, Estimate)
-    assert isinstance(closure, Estimate)
-    assert (lth.value, lth.error) == pytest.approx((94.5, 0.5))
-    assert (difference.value, difference.error) == pytest.approx((45.5, 1.5))
-    assert closure.value == pytest.approx(45.5 / 51)
-
-
-def test_experiment_table_names_every_method() -> None:
-    controls = [
-        {"seed": 0, "sparsity": 0.98, "method": method, "accuracy": 0.2}
-        for method in ("shuffled", "random_permutation")
-    ]
-    table = experiment_table([*controls, *RECORDS])
-    assert titles(table)[1:6] == ["LTH", "permuted", "naive", "random permutation", "shuffled"]
-
-
-def test_experiment_table_of_a_half_finished_study() -> None:
-    table = experiment_table([record for record in RECORDS if record["method"] != "permuted"])
-    assert table.rows[0][-2:] == [None, None]
-    assert experiment_table([]).caption == "Accuracy in %, no run finished"
-
-
-@pytest.mark.parametrize(
-    ("records", "dense", "caption"),
-    [
-        (RECORDS, (), "Accuracy in %, mean ± standard error over 2 seeds"),
-        (RECORDS[:-1], (), "Accuracy in %, mean ± standard error over 1–2 seeds"),
-        (RECORDS[::2], (0.5,), "Accuracy in %, one seed; dense networks: 50.0"),
-        (RECORDS, (0.9, 0.8), "Accuracy in %, mean ± standard error over 2 seeds; dense networks: 85.0 ± 5.0"),
-    ],
-)
-def test_experiment_table_caption_counts_seeds(
-    records: list[dict[str, object]], dense: tuple[float], caption: str
-) -> None:
-    assert experiment_table(records, dense).caption == caption

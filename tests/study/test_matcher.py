@@ -11,7 +11,7 @@ from rebasin_lt.matching.activation import MASK_WEIGHT_MIX, match_activations
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study import matcher
-from rebasin_lt.study.matcher import Matcher
+from rebasin_lt.study.matcher import Matcher, matcher_of
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 BY_WEIGHTS = ("coordinate_descent", "frank_wolfe")
@@ -120,3 +120,10 @@ def test_methods_by_weights_look_at_no_batch(networks, method, monkeypatch) -> N
     expected = match_weights(source, reference, symmetry, method=method, seed=3, masks=masks)
     assert (found.permutation, found.masked) == (expected.permutation, expected.masked)
     assert found.num_samples == 0
+
+
+def test_a_study_says_the_seed_or_the_repetition_does() -> None:
+    assert matcher_of({"preset": "paper", "num_images": 5, "batch_size": 5, "at": "1ep"}, 6) == Matcher(
+        preset="paper", seed=6
+    )
+    assert matcher_of({"seed": 3}, 6) == Matcher(seed=3)

@@ -137,6 +137,10 @@ def test_repetitions_are_independent_and_methods_of_one_are_compared_in_pairs():
     for seed in (0, 1):
         own = {stage.settings["seed"] for stage in stages if stage.kind == "sparse" and stage.settings["b"] == seed}
         assert own == {stage_seed(seed, "sparse")}
+        matched = {
+            stage.settings["seed"] for stage in stages if stage.kind == "match" and stage.settings["repetition"] == seed
+        }
+        assert matched == {stage_seed(seed, "match")} == {10 * seed + 6}
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,11 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> ImageLoader:
         device, rank, world_size = self._place()
         images, indices = self._images("train")
+        overfit = self._overfits()
         sampler = EpochBatches(
             indices,
             self.batch_size,
-            shuffle=True,
+            shuffle=not overfit,
             drop_last=True,
             seed=self.seed,
             rank=rank,
@@ -154,7 +155,7 @@ class ImageData(LightningDataModule):
                 f"batch_size is {self.batch_size}, but {self.name} has {len(indices)} training images for "
                 f"{world_size} process(es): expected at most {len(indices) // world_size}"
             )
-        return images.loader(sampler, self.augment, device)
+        return images.loader(sampler, self.augment and not overfit, device)
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
         return self._evaluation("val") if self._has_val() else []
@@ -252,6 +253,13 @@ class ImageData(LightningDataModule):
         order = torch.randperm(count, generator=seeded(SPLIT, _SPLIT_SEED))
         train = order[self.val_size :][: self.train_size]
         return order[: self.val_size].sort().values, train.sort().values
+
+    def _overfits(self) -> bool:
+        """Whether the trainer is to see the same few batches in every epoch: as they lie there, without augmentation.
+
+        Lightning exchanges the samplers of DataLoaders for that, which ours are not.
+        """
+        return float(getattr(self.trainer, "overfit_batches", 0)) > 0
 
     def _place(self) -> tuple[torch.device, int, int]:
         """Device, rank and world size of the trainer, if there is one."""

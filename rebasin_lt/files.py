@@ -98,9 +98,12 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def write_tensors(path: Path | str, content: Any) -> None:
-    """Write what `torch.load(…, weights_only=True)` reads, atomically."""
+    """Write what `read_tensors` reads, atomically. Raises InputError for what it would not, before anything is written."""
     import torch
 
+    from rebasin_lt.plain_content import plain_content
+
+    content = plain_content(content)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)  # given a path, it would not say why the disk refused it
 

@@ -98,7 +98,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def write_tensors(path: Path | str, content: Any) -> None:
-    """Write what `read_tensors` reads, atomically. Raises InputError for what it would not, before anything is written."""
+    """Write what `read_tensors` reads, atomically. Raises InputError, before it writes, for what that would refuse."""
     import torch
 
     from rebasin_lt.plain_content import plain_content

@@ -58,7 +58,7 @@ def _plain(value: Any, place: str, depth: int) -> Any:
 
 
 def _plain_mapping(value: Mapping[Any, Any], place: str, depth: int) -> dict[Any, Any]:
-    kind: type[dict[Any, Any]] = next((kind for kind in (OrderedDict, Counter) if type(value) is kind), dict)
+    kind: type[dict[Any, Any]] = type(value) if type(value) in {OrderedDict, Counter} else dict  # type: ignore[assignment]
     plain = kind()
     for key, entry in value.items():
         inside = f"{place}.{key}".lstrip(".")

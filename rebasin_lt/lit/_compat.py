@@ -12,6 +12,7 @@ from lightning.fabric.loggers.logger import _DummyExperiment as DummyExperiment
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
+from torch.optim.swa_utils import AveragedModel
 
 __all__ = [
     "AVERAGING",
@@ -122,10 +123,9 @@ def epoch_metrics(trainer: Trainer) -> dict[str, float]:
 def averaged_modules(trainer: Trainer) -> list[LightningModule]:
     """The copies of the trainer's module in which Lightning's callbacks average its weights."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    copies = [(each, each._average_model) for each in callbacks if isinstance(each, AVERAGING)]
-    return [
-        copy.module if isinstance(callback, WeightAveraging) else copy for callback, copy in copies if copy is not None
-    ]
+    kept = [callback._average_model for callback in callbacks if isinstance(callback, AVERAGING)]
+    copies: list[Any] = [copy.module if isinstance(copy, AveragedModel) else copy for copy in kept]
+    return [copy for copy in copies if copy is not None]
 
 
 AVERAGING = (WeightAveraging, StochasticWeightAveraging)

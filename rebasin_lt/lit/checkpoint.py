@@ -17,7 +17,7 @@ from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
-from rebasin_lt.lit.checkpoint_content import check_content, check_tensors, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import check_tensors, is_ours, network_names
 from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
 from rebasin_lt.lit.data.base import ImageData
@@ -69,8 +69,8 @@ def save_network(path: Path | str, trainer: Trainer, module: LightningModule, ma
     """Write weights, buffers and mask, atomically, as a Lightning checkpoint without training state.
 
     What the trainer's mask guards prune is zero in it, whoever changed the weights meanwhile; errors are those of
-    `write_checkpoint`. Lightning tests, predicts and `load_from_checkpoint`s such a file like any other. Hyperparameters are in it for our
-    modules only: those of others may be objects, which would have to be unpickled.
+    `write_checkpoint`. Lightning tests, predicts and `load_from_checkpoint`s such a file like any other.
+    Hyperparameters are in it for our modules only: those of others may be objects, which would have to be unpickled.
     """
     masks = hold_masks(trainer)
     content: dict[str, Any] = {

@@ -72,8 +72,8 @@ def check_weights(state: Mapping[str, Tensor], masks: Iterable[Mask], path: Path
         for name, leak in zip(names, leaks, strict=True):
             if leak:
                 raise MaskLeakError(
-                    f"{path} is not written: {leak} of {int((~mask[name]).sum())} pruned weights of {name} are not zero; "
-                    "something beside the optimiser changed them, or averages them over other masks: leave it out"
+                    f"{path} is not written: {leak} of {int((~mask[name]).sum())} pruned weights of {name} are not "
+                    "zero; something beside the optimiser changed them, or averages them over other masks: leave it out"
                 )
 
 

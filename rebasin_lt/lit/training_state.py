@@ -49,7 +49,7 @@ def check_training_state(content: Mapping[str, Any], path: Path | str) -> None:
 
 
 def check_counts(content: Mapping[str, Any], counts: Mapping[str, int], path: Path | str) -> None:
-    """Raise BrokenFileError where a checkpoint has fewer entries in a part than this run has optimisers or schedules."""
+    """Raise BrokenFileError where a part has fewer entries than this run has optimisers or schedules."""
     for part, count in counts.items():
         if len(content[part]) < count:
             raise _broken(path, f"its {part} are {len(content[part])}, this run has {count}")
@@ -74,8 +74,8 @@ def check_options(own: Sequence[Mapping[str, bool]], resumed: Sequence[Mapping[s
 
 def _broken(path: Path | str, what: str) -> BrokenFileError:
     return BrokenFileError(
-        f"checkpoint {path} cannot be gone on from: {what}. It is damaged, or was changed; resume from another, or begin "
-        "anew in another folder"
+        f"checkpoint {path} cannot be gone on from: {what}. It is damaged, or was changed; resume from another, "
+        "or begin anew in another folder"
     )
 
 

@@ -225,6 +225,6 @@ def _refuse_averages(trainer: Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, AVERAGING):
             raise InputError(
-                f"{type(callback).__name__} beside IterativeMagnitudePruning would average networks of different rounds, "
-                "under different masks: leave it out, and train a ticket with it, under its mask"
+                f"{type(callback).__name__} beside IterativeMagnitudePruning would average networks of different "
+                "rounds, under different masks: leave it out, and train a ticket with it, under its mask"
             )

@@ -113,7 +113,7 @@ class MaskGuard(Callback):
             )
 
     def hold(self, trainer: Trainer, module: LightningModule) -> None:
-        """Zero what is pruned, in the weights and in their averages, whoever wrote to them; what is zero stays as is."""
+        """Zero what is pruned, in weights and averages, whoever wrote to them; if nobody did, no bit changes."""
         moved = any(w.device != f.device for w, f in zip(self._weights, self._factors, strict=True))
         if moved or not self._weights:
             self._bind(module)

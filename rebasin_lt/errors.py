@@ -27,6 +27,10 @@ class DivergedError(RebasinError):
     """A run whose loss or weights are no finite numbers any more; its last good checkpoint is kept."""
 
 
+class MaskLeakError(RebasinError):
+    """Weights that a mask prunes and that are not zero where they are about to be written."""
+
+
 class Preempted(RebasinError):
     """A run that stopped because it was told to; the same command goes on where it was."""
 

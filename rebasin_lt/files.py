@@ -108,9 +108,12 @@ def finite(value: Any) -> Any:
 
 
 def write_tensors(path: Path | str, content: Any) -> None:
-    """Write what `torch.load(…, weights_only=True)` reads, atomically."""
+    """Write what `read_tensors` reads, atomically. Raises InputError, before it writes, for what that would refuse."""
     import torch
 
+    from rebasin_lt.plain_content import plain_content
+
+    content = plain_content(content)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)  # given a path, it would not say why the disk refused it
 

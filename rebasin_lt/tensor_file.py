@@ -72,7 +72,7 @@ def _check_archive(path: Path) -> bool:
 def _check_sizes(content: Any, path: Path) -> None:
     """Raise BrokenFileError for tensors that are larger than what is stored of them."""
     stored: dict[int, int] = {}
-    for tensor in _tensors(content):
+    for tensor in tensors_in(content):
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise BrokenFileError(f"{path} holds a {tensor.layout} tensor on {tensor.device.type}, expected plain ones")
         storage, declared = tensor.untyped_storage(), tensor.numel() * tensor.element_size()
@@ -85,7 +85,7 @@ def _check_sizes(content: Any, path: Path) -> None:
         raise BrokenFileError(f"{path} declares {sum(stored.values())} bytes of tensors, more than it has: refused")
 
 
-def _tensors(content: Any) -> Iterator[Tensor]:
+def tensors_in(content: Any) -> Iterator[Tensor]:
     """Every tensor in nested containers, each container once: a file may well hold one that contains itself."""
     seen, left = set[int](), [content]
     while left:

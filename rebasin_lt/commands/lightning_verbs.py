@@ -25,17 +25,19 @@ from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
+from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
-from rebasin_lt.lit.checkpoint import check_finite, read_checkpoint
+from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
+from rebasin_lt.lit.training_state import check_training_state
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 from rebasin_lt.signatures import arguments as arguments_of
@@ -84,7 +86,9 @@ class RunCLI(ConfigWinsCLI):
         if self.subcommand != "fit":
             check_finite(content["state_dict"], path)
         needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
-        if needed not in content:
+        if self.subcommand == "fit" and any(part in content for part in ("callbacks", "lr_schedulers", needed)):
+            check_training_state(content, path)
+        elif needed not in content:
             raise InputError(
                 f"checkpoint {path} has no {needed}, which {self.subcommand} needs: it is a network alone; "
                 "start from its weights with fit --model.init_from or, for a module of yours, the callback InitFrom"
@@ -119,13 +123,14 @@ class RunCLI(ConfigWinsCLI):
         seed = self._get(self.config_init, "seed_everything")
         seeding: list[Callback] = [] if isinstance(seed, bool) else [StepSeed(seed)]
         if settings["fast_dev_run"]:
-            return [*seeding, Preemption(None)]
+            return [*seeding, Divergence(), Preemption(None)]
         resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
         run_settings = self._run_settings()
         files: list[Callback] = [
             Claim(folder, run_settings),
             TensorBoardSummary(_hyperparameters(run_settings), profile_figure),
             MetricsFile(folder),
+            Divergence(),
         ]
         return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point), NamedCheckpoint()]
 

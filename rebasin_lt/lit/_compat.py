@@ -7,17 +7,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.loggers.logger import _DummyExperiment as DummyExperiment
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
+from torch.optim.swa_utils import AveragedModel
 
 __all__ = [
+    "AVERAGING",
     "NAME_OF_HOOK",
     "ConfigWinsCLI",
     "DummyExperiment",
     "NoProfiler",
+    "averaged_modules",
     "epoch_metrics",
+    "hides_its_steps",
     "leave_children_alone",
     "leave_signals_alone",
     "skip_idle_hooks",
@@ -113,3 +118,20 @@ def epoch_metrics(trainer: Trainer) -> dict[str, float]:
     """What the stage that ends now has logged for its loggers; to be called on every rank."""
     results: Any = trainer._results
     return {name: float(value) for name, value in results.metrics(on_step=False)["log"].items()}
+
+
+def averaged_modules(trainer: Trainer) -> list[LightningModule]:
+    """The copies of the trainer's module in which Lightning's callbacks average its weights."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    kept = [callback._average_model for callback in callbacks if isinstance(callback, AVERAGING)]
+    copies: list[Any] = [copy.module if isinstance(copy, AveragedModel) else copy for copy in kept]
+    return [copy for copy in copies if copy is not None]
+
+
+AVERAGING = (WeightAveraging, StochasticWeightAveraging)
+"""Lightning's callbacks that average weights, EMA among them."""
+
+
+def hides_its_steps(optimizer: Any) -> bool:
+    """Whether torch's hooks do not hear of this optimiser's steps: it wraps another without being one itself."""
+    return not getattr(type(optimizer).step, "hooked", False)

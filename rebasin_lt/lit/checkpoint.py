@@ -13,17 +13,18 @@ from torch import Tensor, nn
 
 import rebasin_lt
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import write_tensors
+from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
-from rebasin_lt.lit.checkpoint_content import check_content, check_tensors
+from rebasin_lt.lit.checkpoint_content import check_tensors, is_ours, network_names
+from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
+from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.tensor_file import read_tensors
 from rebasin_lt.user_code import is_user_code
 
 UNSAID = "unsaid"
@@ -67,9 +68,11 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
 def save_network(path: Path | str, trainer: Trainer, module: LightningModule, mask: Mask | None, **about: Any) -> None:
     """Write weights, buffers and mask, atomically, as a Lightning checkpoint without training state.
 
-    Lightning tests, predicts and `load_from_checkpoint`s such a file like any other. Hyperparameters are in it for our
-    modules only: those of others may be objects, which would have to be unpickled.
+    What the trainer's mask guards prune is zero in it, whoever changed the weights meanwhile; errors are those of
+    `write_checkpoint`. Lightning tests, predicts and `load_from_checkpoint`s such a file like any other.
+    Hyperparameters are in it for our modules only: those of others may be objects, which would have to be unpickled.
     """
+    masks = hold_masks(trainer)
     content: dict[str, Any] = {
         "pytorch-lightning_version": lightning.__version__,
         "epoch": trainer.current_epoch,
@@ -82,29 +85,12 @@ def save_network(path: Path | str, trainer: Trainer, module: LightningModule, ma
     if mask is not None:
         content[MASK] = dict(mask)
         content[METADATA]["mask_sha256"] = mask.hash
-    write_tensors(path, content)
-
-
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """The content of a checkpoint file, tensors on the CPU; a bare state dict comes as {"state_dict": …}.
-
-    Raises InputError if there is no such file; BrokenFileError if it is damaged, would have to be unpickled, or
-    has a format newer than this release.
-    """
-    content = read_tensors(path)
-    if not isinstance(content, dict):
-        raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected a checkpoint or a state dict")
-    if "state_dict" not in content:
-        content = {"state_dict": content}
-    check_content(content, path)
-    return content
+    write_checkpoint(path, content, masks)
 
 
 def network_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's own state dict: of our modules without the `net.` in front, of others as it stands."""
-    state = content["state_dict"]
-    ours = METADATA in content and "arch" in content[METADATA]
-    return {name.removeprefix("net.") if ours else name: tensor for name, tensor in state.items()}
+    return network_names(content["state_dict"], is_ours(content))
 
 
 def load_network(
@@ -166,20 +152,13 @@ def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -
     state = network_state(content)
     check_tensors(state, "state dict", path)
     mask = Mask(content[MASK]) if MASK in content else None
-    if "arch" in content.get(METADATA, {}):
+    if is_ours(content):
         return state, mask
     try:
         state, imported = import_state(state, network.state_dict().keys())
         return state, imported if mask is None else mask
     except BrokenFileError as error:
         raise BrokenFileError(f"{path}: {error}") from error
-
-
-def check_finite(state: Mapping[str, Any], path: Path | str) -> None:
-    """Raise BrokenFileError, naming the first, for tensors that were read from `path` and are not finite."""
-    for name, tensor in state.items():
-        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-            raise BrokenFileError(f"checkpoint {path} has {name} with values that are not finite: did it diverge?")
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
@@ -197,7 +176,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str
                 f"checkpoint {path} has {name} of shape {tuple(state[name].shape)}, the network has "
                 f"{tuple(tensor.shape)}: is it of another width?"
             )
-    check_finite({name: state[name] for name in own}, path)
+    check_finite(state, path)
     unknown = [name for name in state if name not in own]
     if unknown:
         raise InputError(f"checkpoint {path} has {unknown[0]}, which the network lacks: is it of another architecture?")

@@ -31,6 +31,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "moment": (str,),
     "steps_per_epoch": (int,),
     "mask_sha256": (str,),
+    "training_state_tensors": (int,),
 }
 
 
@@ -45,6 +46,16 @@ def check_content(content: Mapping[str, Any], path: Path | str) -> None:
     _check_metadata(metadata, path)
     if MASK in content:
         _check_mask(content[MASK], metadata.get("mask_sha256"), path)
+
+
+def is_ours(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of one of our modules, which keep their network as `net`."""
+    return "arch" in content.get(METADATA, {})
+
+
+def network_names(state: Mapping[str, Tensor], ours: bool) -> dict[str, Tensor]:
+    """The state under the network's own names, as masks use them: of our modules without the `net.` in front."""
+    return {name.removeprefix("net.") if ours else name: tensor for name, tensor in state.items()}
 
 
 def _check_metadata(metadata: Mapping[str, Any], path: Path | str) -> None:

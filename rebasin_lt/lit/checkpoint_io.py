@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from rebasin_lt.files import write_tensors
-from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.lit.checkpoint_file import read_checkpoint, write_checkpoint
+from rebasin_lt.pruning.mask import Mask
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -18,9 +19,12 @@ class SafeCheckpointIO(TorchCheckpointIO):
     pickles where an environment variable says so.
     """
 
+    hold_masks: Callable[[], Sequence[Mask]] = staticmethod(tuple)
+    """Has the trainer's guards zero what they prune, and says their masks: weights saved alone come without theirs."""
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write atomically. Raises OSError naming the file and the reason."""
-        write_tensors(path, checkpoint)
+        """Write atomically. Raises OSError naming the file and the reason, and as `write_checkpoint`."""
+        write_checkpoint(path, checkpoint, self.hold_masks())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """What `read_checkpoint` accepts, on the CPU; Lightning moves it from there."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ from rebasin_lt.files import append_text, write_text
 from rebasin_lt.lit._compat import epoch_metrics
 
 METRICS = "metrics.jsonl"
+NOT_FINITE = "not_finite"
+"""Key of a row's metrics that were NaN or infinite, with what they were: JSON knows no such numbers."""
 
 
 class MetricsFile(Checkpoint):
     """Appends each set of epoch metrics to `folder/metrics.jsonl`, on disk before a checkpoint says so.
+
+    A metric that is not finite is null, and named under `not_finite` with what it was: `{"train/loss": "nan"}`.
 
     The checkpoint holds the number of rows that belong to it. A resumed run begins by dropping those after them, so
     none stands there twice and none is missing. (Lightning's CSVLogger deletes its file on a resume, and a logger
@@ -45,7 +51,7 @@ class MetricsFile(Checkpoint):
             kept = [row for row in rows if row["epoch"] < trainer.current_epoch]
         else:
             kept = rows[: self._rows]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self.path, "".join(map(_line, kept)))
         self._rows = len(kept)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,7 +70,7 @@ class MetricsFile(Checkpoint):
             return
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_text(self.path, json.dumps(row) + "\n")
+        append_text(self.path, _line(row))
         self._rows = (self._rows or 0) + 1
 
 
@@ -79,6 +85,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise BrokenFileError(f"{path} is not a regular file: remove it")
     lines = path.read_bytes().split(b"\n")[:-1]
     return [_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """A row as a line of JSON."""
+    odd = {name: value for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+    marked = {**row, **dict.fromkeys(odd), NOT_FINITE: {name: str(value) for name, value in odd.items()}}
+    return json.dumps(marked if odd else row, allow_nan=False) + "\n"
 
 
 def _row(line: bytes, place: str) -> dict[str, Any]:

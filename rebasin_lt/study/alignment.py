@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import hash_tensors, write_tensors
+from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
+from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.loader import Batch, ImageLoader
 from rebasin_lt.matching.activation import MatchResult
 from rebasin_lt.matching.batches import device_of
@@ -225,7 +226,7 @@ def _write(
     if source.mask is not None:
         content[MASK] = symmetry.permute(source.mask, match.permutation)
         content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
-    write_tensors(out / PERMUTED, content)
+    write_checkpoint(out / PERMUTED, content)
     for name, mask in masks.items():
         mask.save(out / name, **origin)
 

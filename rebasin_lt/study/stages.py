@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rebasin_lt.errors import DivergedError
 from rebasin_lt.files import hash_tensors, remove_temporaries, write_json
+from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
@@ -167,7 +168,7 @@ def _run(
     data = build_data(**{**recipe.data, "seed": seed})
     settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
     resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
-    ours = [StepSeed(seed), MetricsFile(folder), resume, Preemption(resume)]
+    ours = [StepSeed(seed), MetricsFile(folder), Divergence(), resume, Preemption(resume)]
     trainer = quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
     trainer.fit(module, datamodule=data, ckpt_path=str(folder / LAST) if (folder / LAST).exists() else None)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None

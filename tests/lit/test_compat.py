@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.loggers import logger
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.callbacks import LambdaCallback, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -28,13 +28,16 @@ PIECES = [
     (_TrainingEpochLoop, "_should_check_val_fx", "step_is_complete"),
     (_SubprocessScriptLauncher, "kill", "leave_children_alone: see what watches the launched processes"),
     (_ResultCollection, "metrics", "epoch_metrics"),
+    (WeightAveraging(), "_average_model", "averaged_modules: see where averages lie, or masks do not hold for them"),
+    (StochasticWeightAveraging(0.1), "_average_model", "averaged_modules"),
+    (torch.optim.SGD([torch.zeros(1)]).step.__func__, "hooked", "hides_its_steps: see how torch calls step hooks"),
     (signature_utils, "is_param_in_hook_signature", "with_signature: see whether a step still reads signatures"),
 ]
 
 
 @pytest.mark.parametrize(("place", "name", "consequence"), PIECES)
 def test_the_private_api_is_still_there(place, name, consequence):
-    assert hasattr(place, name), f"Lightning has no {place.__name__}.{name} any more: {consequence} (lit/_compat.py)"
+    assert hasattr(place, name), f"{place} has no {name} any more: {consequence} (lit/_compat.py)"
 
 
 class Wide(LightningModule):

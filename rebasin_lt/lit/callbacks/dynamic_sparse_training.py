@@ -125,10 +125,12 @@ class DynamicSparseTraining(MaskGuard):
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
         fraction = exchange_fraction(trainer.global_step, self._end, self.fraction)
         pl_module.log_dict({"dst/sparsity": self.mask.sparsity, "dst/fraction": fraction})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
         if trainer.is_global_zero:
             folder = self.dirpath or Path(trainer.default_root_dir) / "dst"
             self.mask.save(folder / FINAL, stage="dst", method=self.method, seed=str(self.seed))
@@ -147,6 +149,7 @@ class DynamicSparseTraining(MaskGuard):
                     buffer.mul_(factor).mul_(new)
             factor.copy_(new)
             weight.masked_fill_(new == 0, 0)  # as a resume does; a product would leave negative zeros, other bits
+        self._mask_averages(trainer)
 
     def _growth(self, step: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What decides which weights grow. A weight without a gradient has a gradient of zero."""

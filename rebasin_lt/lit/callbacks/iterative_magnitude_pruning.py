@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit._compat import AVERAGING
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
@@ -99,6 +100,7 @@ class IterativeMagnitudePruning(MaskGuard):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        _refuse_averages(trainer)
         if trainer.max_epochs not in (-1, None, self.num_epochs):
             raise InputError(
                 f"trainer.max_epochs is {trainer.max_epochs}, but pruning to {self.targets} takes {self.num_epochs} "
@@ -152,25 +154,29 @@ class IterativeMagnitudePruning(MaskGuard):
         self._advance_schedules(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
         parameters = sum(parameter.numel() for parameter in pl_module.parameters())
         pl_module.log_dict({
             "imp/round": float(self.round),
             "imp/sparsity": self.mask.sparsity,
             "imp/model_sparsity": self.mask.model_sparsity(parameters),
         })
-        if self.round and self._round_at(trainer.current_epoch + 1) > self.round:
+        if self.round and trainer.current_epoch + 1 == self.dense_epochs + self.round * self.epochs_per_round:
             self._write_ticket(trainer, pl_module)
 
     def _round_at(self, epoch: int) -> int:
-        return 0 if epoch < self.dense_epochs else 1 + (epoch - self.dense_epochs) // self.epochs_per_round
+        """The round that an epoch belongs to; the last one's if it lies beyond the plan, where others add epochs."""
+        if epoch < self.dense_epochs:
+            return 0
+        return min(1 + (epoch - self.dense_epochs) // self.epochs_per_round, len(self.sparsities))
 
     def _write_ticket(self, trainer: Trainer, module: LightningModule) -> None:
         target = self.sparsities[self.round - 1]
         if target not in self.targets or not trainer.is_global_zero:
             return
         about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune}
+        save_network(self.ticket_path(target), trainer, module, self.mask, **about)  # first: it looks at the weights
         self.mask.save(self.mask_path(target), **{name: str(value) for name, value in about.items()})
-        save_network(self.ticket_path(target), trainer, module, self.mask, **about)
 
     def _file(self, target: float, suffix: str) -> Path:
         if self.dirpath is None:
@@ -212,3 +218,13 @@ class IterativeMagnitudePruning(MaskGuard):
                 scheduler: Any = config.scheduler
                 for _ in range(round(self._rewound[config.interval])):
                     scheduler.step()
+
+
+def _refuse_averages(trainer: Trainer) -> None:
+    """Raise InputError for a callback that averages weights: it would mix the networks of rounds under other masks."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, AVERAGING):
+            raise InputError(
+                f"{type(callback).__name__} beside IterativeMagnitudePruning would average networks of different "
+                "rounds, under different masks: leave it out, and train a ticket with it, under its mask"
+            )

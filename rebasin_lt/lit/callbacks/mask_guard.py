@@ -8,9 +8,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.lit.checkpoint import MASK, METADATA
+from rebasin_lt.lit._compat import averaged_modules, hides_its_steps
+from rebasin_lt.lit.checkpoint_content import MASK, METADATA
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.mask import Mask
 
@@ -22,6 +26,11 @@ class MaskGuard(Callback):
     pollute momentum and the norm that clipping sees. Multiplications are fused over all tensors and never wait for
     the device. Masks simulate sparsity: no step gets faster.
 
+    Steps are those of any optimiser of torch, inside another one too. Whatever else writes to the weights, a hook or a
+    wrapper that is no optimiser, is masked before the next batch, and before anything is written to a file: torch
+    counts the writes to a tensor, and reading the count costs nothing. Averages of the weights that Lightning's
+    callbacks keep (WeightAveraging and EMA, StochasticWeightAveraging) are masked too.
+
     Args:
         mask: a `*.mask.safetensors` file, or a Mask; by parameter name of the LightningModule (of its `net` for ours)
 
@@ -32,18 +41,35 @@ class MaskGuard(Callback):
 
     def __init__(self, mask: str | Mask) -> None:
         self.mask = mask if isinstance(mask, Mask) else Mask.load(mask)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Be bound to no module: callbacks may be used again, with another."""
         self._weights: list[Tensor] = []
         self._factors: list[Tensor] = []
+        self._writes: list[int] = []  # to each weight, when they were masked
+        self._every_batch = False
+        self._hook: RemovableHandle | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            self.mask.check_fits(dict(network_of(pl_module).named_parameters()))
+        if stage != "fit":
+            return
+        self._release()
+        self._forget()
+        self.mask.check_fits(dict(network_of(pl_module).named_parameters()))
+        if isinstance(trainer.strategy.checkpoint_io, SafeCheckpointIO):
+            trainer.strategy.checkpoint_io.hold_masks = lambda: hold_masks(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bind(pl_module)
+        self._mask_averages(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._guard_optimizers(trainer)
+        self.hold(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._mask_what_was_written()
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -51,7 +77,27 @@ class MaskGuard(Callback):
         if pairs:
             torch._foreach_mul_([grad for grad, _ in pairs], [factor for _, factor in pairs])
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._mask_what_was_written()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.hold(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.hold(trainer, pl_module)  # before averages are put in the weights' place, or after
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.hold(trainer, pl_module)
+            self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.hold(trainer, pl_module)  # the weights in the checkpoint share its memory
         checkpoint[MASK] = dict(self.mask)
         checkpoint.setdefault(METADATA, {})["mask_sha256"] = self.mask.hash
 
@@ -66,6 +112,14 @@ class MaskGuard(Callback):
                 "resume with the mask it was trained under, or start a new run with init_from"
             )
 
+    def hold(self, trainer: Trainer, module: LightningModule) -> None:
+        """Zero what is pruned, in weights and averages, whoever wrote to them; if nobody did, no bit changes."""
+        moved = any(w.device != f.device for w, f in zip(self._weights, self._factors, strict=True))
+        if moved or not self._weights:
+            self._bind(module)
+        self._mask_weights()
+        self._mask_averages(trainer)
+
     def _bind(self, module: LightningModule) -> None:
         """Fetch the masked parameters and their factors once, and zero what is pruned."""
         network = network_of(module)
@@ -78,13 +132,40 @@ class MaskGuard(Callback):
         self.mask.apply_(network)
 
     def _guard_optimizers(self, trainer: Trainer) -> None:
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(self._mask_weights)
+        """Hear of every step of every optimiser, those inside others too, until the fit ends."""
+        self._every_batch = any(hides_its_steps(optimizer) for optimizer in trainer.optimizers)
+        if self._hook is None:
+            self._hook = register_optimizer_step_post_hook(self._mask_weights)
+
+    def _release(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def _mask_what_was_written(self) -> None:
+        if self._every_batch or self._writes != [weight._version for weight in self._weights]:
+            self._mask_weights()
 
     @torch.no_grad()
     def _mask_weights(self, *_: Any) -> None:
         if self._weights:
             torch._foreach_mul_(self._weights, self._factors)
+            self._writes = [weight._version for weight in self._weights]
+
+    @torch.no_grad()
+    def _mask_averages(self, trainer: Trainer) -> None:
+        for copy in averaged_modules(trainer):
+            parameters = dict(network_of(copy).named_parameters())
+            for name, kept in self.mask.items():
+                parameters[name].mul_(kept.to(parameters[name].device))
+
+
+def hold_masks(trainer: Trainer) -> list[Mask]:
+    """Zero what the trainer's guards prune, right before it is written somewhere; returns their masks."""
+    guards = [callback for callback in trainer.callbacks if isinstance(callback, MaskGuard)]  # type: ignore[attr-defined]
+    for guard in guards:
+        guard.hold(trainer, trainer.lightning_module)
+    return [guard.mask for guard in guards]
 
 
 def same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:

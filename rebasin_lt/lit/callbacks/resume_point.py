@@ -8,10 +8,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
+from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, options, size_of
 from rebasin_lt.stop_request import stop_request
 
 LAST = "last.ckpt"
@@ -22,7 +24,8 @@ class ResumePoint(Checkpoint):
     """Writes `last.ckpt` into the trainer's root folder at the end of every epoch, and as often as asked in between.
 
     In between it is written after whole optimiser steps only, and not where validation or the end of an epoch comes
-    next: what happens there would be missing after a resume.
+    next: what happens there would be missing after a resume. A checkpoint to go on from must hold all that makes a
+    resume exact, or is refused with a BrokenFileError that names the part.
 
     Args:
         every_steps: also so many optimiser steps after the last time
@@ -40,8 +43,29 @@ class ResumePoint(Checkpoint):
                 raise InputError(f"resume {name} is {value}, expected a positive number")
         self.every_steps, self.every_minutes, self.every_epoch = every_steps, every_minutes, every_epoch
         self._step, self._time = 0, 0.0  # of the last one
+        self._resumed: dict[str, list[Any]] = {}  # the optimisers and schedules of the checkpoint to go on from
+        self._options: list[dict[str, bool]] = []  # of the optimisers as the module made them
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._resumed = {}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            check_training_state(checkpoint, trainer.ckpt_path or LAST)
+            self._resumed = {part: checkpoint[part] for part in ("optimizer_states", "lr_schedulers")}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = trainer.ckpt_path
+        if path and not self._resumed:  # Lightning asks no callback if the file holds none
+            raise BrokenFileError(f"checkpoint {path} cannot be gone on from: it has no callbacks")
+        if path:
+            counts = (len(trainer.optimizers), len(trainer.lr_scheduler_configs))
+            check_counts(self._resumed, dict(zip(self._resumed, counts, strict=True)), path)
+        self._resumed = {}
+        self._options = options(trainer.optimizers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_options(self._options, options(trainer.optimizers), trainer.ckpt_path or LAST)
         self._step, self._time = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
@@ -59,7 +83,8 @@ class ResumePoint(Checkpoint):
             self.write(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint.setdefault(METADATA, {}).update(describe(trainer, pl_module))
+        about = {**describe(trainer, pl_module), SIZE: size_of(checkpoint)}
+        checkpoint.setdefault(METADATA, {}).update(about)
 
     def write(self, trainer: Trainer) -> None:
         """Write the checkpoint, whole or not at all; on every rank."""

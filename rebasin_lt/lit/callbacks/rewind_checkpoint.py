@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import hash_tensors
+from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint, save_network
 from rebasin_lt.moment import Moment
 
@@ -107,6 +108,7 @@ class RewindCheckpoint(Callback):
                 self._write(trainer, module, moment, name)
 
     def _write(self, trainer: Trainer, module: LightningModule, moment: Moment, name: str) -> None:
+        hold_masks(trainer)
         digest = hash_tensors(module.state_dict())
         self._written[name] = digest
         if not trainer.is_global_zero:

@@ -1,0 +1,96 @@
+"""A checkpoint without a part that makes a resume exact is refused, and the part named, instead of going on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from foreign import ForeignData, ForeignModule
+
+from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
+from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.pruning.mask import Mask
+
+MASK = Mask({"head.weight": torch.ones(1, 12, dtype=torch.bool)})
+
+
+def run(trainer, epochs, **settings):
+    callbacks = [MaskGuard(MASK), RewindCheckpoint(["0it"]), ResumePoint()]
+    fitting = trainer(epochs, callbacks, enable_checkpointing=True)
+    fitting.fit(ForeignModule(), ForeignData(), **settings)
+    return fitting
+
+
+def group(content, index=0):
+    return content["optimizer_states"][0]["param_groups"][index]
+
+
+def poison(state):
+    next(iter(state.values()))["momentum_buffer"].view(-1)[0] = math.nan
+
+
+def move(content):
+    del content["optimizer_states"][0]["state"][0]["momentum_buffer"]
+
+
+TAMPERED = {
+    "no optimizer_states": lambda c: c.pop("optimizer_states"),
+    "no lr_schedulers": lambda c: c.pop("lr_schedulers"),
+    "no loops": lambda c: c.pop("loops"),
+    "loops have no fit_loop": lambda c: c["loops"].pop("fit_loop"),
+    "no callbacks": lambda c: c.pop("callbacks"),
+    "has no optimizer_states": lambda c: c.update(optimizer_states=None),
+    "optimizer_states hold 0 tensors, 6 were written": lambda c: c["optimizer_states"].clear(),
+    "optimizer_states hold 0 tensors, 6": lambda c: c["optimizer_states"][0]["state"].clear(),
+    "optimizer_states hold 5 tensors, 6": move,
+    "lr_schedulers are 0, this run has 1": lambda c: c["lr_schedulers"].clear(),
+    "optimizer_states.0.param_groups.1.lr is not finite": lambda c: group(c, 1).update(lr=math.nan),
+    "optimizer_states.0.param_groups.0.lr is not finite": lambda c: group(c).update(lr=math.inf),
+    "optimizer_states.0.param_groups.0.momentum is not finite": lambda c: group(c).update(momentum=math.nan),
+    "optimizer_states.0.state.0.momentum_buffer is not finite": lambda c: poison(c["optimizer_states"][0]["state"]),
+    "lr_schedulers.0.base_lrs.0 is not finite": lambda c: c["lr_schedulers"][0].update(base_lrs=[math.nan, 0.2]),
+    "optimizer has maximize True, this run has False": lambda c: group(c).update(maximize=True),
+    "optimizer has nesterov True": lambda c: group(c, 1).update(nesterov=True),
+    "has head.weight with values that are not finite": lambda c: c["state_dict"]["head.weight"].fill_(math.nan),
+    "has encoder.1.running_var with values that are not finite": lambda c: c["state_dict"][
+        "encoder.1.running_var"
+    ].fill_(math.inf),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_part_that_is_missing_or_not_finite_is_named(trainer, tmp_path, what):
+    run(trainer, 1)
+    content = torch.load(tmp_path / LAST, weights_only=True)
+    TAMPERED[what](content)
+    torch.save(content, tmp_path / "tampered.ckpt")
+    before = (tmp_path / LAST).read_bytes()
+    with pytest.raises(BrokenFileError, match=rf"tampered.ckpt .*{what}"):
+        run(trainer, 2, ckpt_path=str(tmp_path / "tampered.ckpt"))
+    assert (tmp_path / LAST).read_bytes() == before
+
+
+def test_what_was_not_changed_goes_on(trainer, tmp_path):
+    run(trainer, 1)
+    assert run(trainer, 2, ckpt_path=str(tmp_path / LAST)).current_epoch == 2
+
+
+@pytest.mark.parametrize("setting", ["growth_rate", "d0"])
+def test_settings_that_are_no_rates_may_be_infinite(trainer, tmp_path, setting):
+    """Some optimisers without a learning rate begin so."""
+    run(trainer, 1)
+    content = torch.load(tmp_path / LAST, weights_only=True)
+    group(content)[setting] = math.inf
+    torch.save(content, tmp_path / "other.ckpt")
+    assert run(trainer, 2, ckpt_path=str(tmp_path / "other.ckpt")).current_epoch == 2
+
+
+def test_switches_of_how_a_device_computes_are_left_alone(trainer, tmp_path):
+    run(trainer, 1)
+    content = torch.load(tmp_path / LAST, weights_only=True)
+    group(content)["foreach"] = True
+    torch.save(content, tmp_path / "other.ckpt")
+    assert run(trainer, 2, ckpt_path=str(tmp_path / "other.ckpt")).current_epoch == 2

@@ -10,8 +10,9 @@ from pathlib import Path
 
 def main() -> None:
     """Run benchmarks, each with its own defaults."""
-    names = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_"))
-    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
+    found = [m for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_")]
+    places = {m.name: f"benchmarks.{m.name}.__main__" if m.ispkg else f"benchmarks.{m.name}" for m in found}
+    modules = {name: importlib.import_module(place) for name, place in sorted(places.items())}
     lines = [f"  {name}: {(module.__doc__ or '').splitlines()[0]}" for name, module in modules.items()]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

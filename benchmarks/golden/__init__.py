@@ -3,14 +3,3 @@
 They drive the package by its command line alone and read only the files that it writes, so the same code runs on a
 commit whose modules lie elsewhere. `python -m benchmarks.golden --help` explains the command.
 """
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `python -m benchmarks.golden` with these arguments."""
-    from benchmarks.golden.__main__ import main as command
-
-    command(arguments)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.golden import __main__ as command
-from benchmarks.golden import main
+from benchmarks.golden.__main__ import main
 from benchmarks.golden.committed import FACTOR, LEAST, beyond, curves, kind, read_golden, spread, tolerance
 from benchmarks.golden.comparison import compare, table
 from benchmarks.golden.readings import FAILED, hashes, read

@@ -24,7 +24,7 @@ def main() -> None:
     chosen = parser.parse_args().name
     for name in chosen:
         if name not in modules:
-            parser.error(f"benchmark {name!r} is not known, expected {', '.join(names)}")
+            parser.error(f"benchmark {name!r} is not known, expected {', '.join(modules)}")
     for name in chosen:
         modules[name].main([])
 

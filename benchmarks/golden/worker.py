@@ -68,4 +68,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with contextlib.suppress(BrokenPipeError):  # whoever asked was killed
+        serve()

@@ -59,12 +59,16 @@ def serve() -> None:
     import rebasin_lt
 
     print(json.dumps(rebasin_lt.__file__), flush=True)
+    for line in sys.stdin:
+        _import_libraries()
+        print(json.dumps(run(**json.loads(line))), flush=True)
+
+
+def _import_libraries() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         for name in LIBRARIES:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    for line in sys.stdin:
-        print(json.dumps(run(**json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

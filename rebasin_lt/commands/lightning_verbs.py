@@ -197,7 +197,7 @@ def run(arguments: Sequence[str]) -> RunCLI:
         seed_everything_default=0,
         parser_kwargs={name: _STRICT for name in ("fit", "validate", "test", "predict")} | _STRICT,
     )
-    if cli.subcommand in {"validate", "test"}:
+    if cli.subcommand in {"validate", "test"} and cli.trainer.is_global_zero:
         for name, value in cli.trainer.callback_metrics.items():
             print(f"{name}\t{value.item():.4f}")
     if cli.subcommand == "predict":
@@ -223,9 +223,9 @@ def _write_predictions(trainer: Trainer) -> None:
         raise InputError("predict writes one row per example, so predict_step must return a tensor (examples, values)")
     rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = Path(trainer.default_root_dir) / f"predictions{rank}.csv"
-    rows = torch.cat([batch for batch in batches if isinstance(batch, Tensor)]).tolist()
-    header = ",".join(["example", *(f"value_{k}" for k in range(len(rows[0])))])
-    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(rows)]
+    table = torch.cat([batch for batch in batches if isinstance(batch, Tensor)])
+    header = ",".join(["example", *(f"value_{k}" for k in range(table.shape[1]))])
+    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(table.tolist())]
     write_text(path, "\n".join([header, *lines]) + "\n")
     print(path)
 

@@ -92,8 +92,9 @@ class Classifier(NetworkModule):
         return {key: self.hparams[key] for key in ("arch", "width", "num_classes", "input_shape")}
 
     def forward(self, images: Tensor) -> Tensor:  # shape: (batch, C, H, W) -> (batch, classes)
-        logits: Tensor = self.net(images)
-        return logits
+        """An empty share of the images is one, too, though a network of the user's may not take none."""
+        logits: Tensor = self.net(images if len(images) else images.new_zeros(1, *images.shape[1:]))
+        return logits[: len(images)]
 
     def setup(self, stage: str) -> None:
         """Refuse data that does not fit the network before anything is computed."""
@@ -186,8 +187,11 @@ class Classifier(NetworkModule):
     def on_train_start(self) -> None:
         """Take this rank's share of the sums in the checkpoint."""
         sums, self._resumed_sums = self._resumed_sums, None
-        if sums is not None and len(sums) == self.trainer.world_size:
-            self._train_sums = EpochSums(sums[self.trainer.global_rank])
+        if sums is None:
+            return
+        if len(sums) != self.trainer.world_size:  # the shares of another number of ranks
+            sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(self.trainer.world_size - 1, 4)])
+        self._train_sums = EpochSums(sums[self.trainer.global_rank])
 
     def _sums_of_all_ranks(self) -> Tensor:  # shape: (ranks, 4), float64, on the CPU
         sums = torch.zeros(self.trainer.world_size, 4, dtype=sum_dtype(self.device), device=self.device)
@@ -209,7 +213,7 @@ class Classifier(NetworkModule):
     @torch.no_grad()
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        logits = self.net(images)
+        logits = self(images)
         losses = cross_entropy(logits, labels, reduction="none")
         losses = losses.to(sum_dtype(losses.device))  # summed so, the batches do not matter
         self._eval_sums.add(losses.sum(), logits, labels, top5=True)

@@ -38,6 +38,7 @@ TIERS = {
     "moment": 0,
     "precision": 0,
     "progress_line": 0,
+    "ranks": 0,
     "run_folder": 0,
     "signatures": 0,
     "stop_request": 0,

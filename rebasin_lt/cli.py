@@ -30,6 +30,7 @@ from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.folder_lock import release_all
 from rebasin_lt.host_memory import keep_freed_memory
+from rebasin_lt.paths import with_paths_expanded
 from rebasin_lt.stop_request import Stopped, stop_request
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -228,7 +229,7 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, own, help=text)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
-    parsed = parser.parse_args(arguments)
+    parsed = with_paths_expanded(parser.parse_args(arguments))
     if parsed.command in COMMANDS:
         _check_groups(parsed[parsed.command], COMMANDS[parsed.command])
     config = parser.instantiate(parsed)

@@ -37,6 +37,7 @@ TIERS = {
     "config_files": 0,
     "moment": 0,
     "precision": 0,
+    "paths": 0,
     "progress_line": 0,
     "ranks": 0,
     "run_folder": 0,

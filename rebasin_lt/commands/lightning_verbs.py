@@ -36,6 +36,7 @@ from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
+from rebasin_lt.paths import with_paths_expanded
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 from rebasin_lt.signatures import arguments as arguments_of
@@ -60,7 +61,7 @@ class RunCLI(ConfigWinsCLI):
         })
 
     def before_instantiate_classes(self) -> None:
-        settings = self.config[self.subcommand]
+        settings = self.config[self.subcommand] = with_paths_expanded(self.config[self.subcommand])
         folder = Path(settings.trainer.default_root_dir)
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained

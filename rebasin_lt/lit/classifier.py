@@ -17,6 +17,7 @@ from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
+from rebasin_lt.lit.epoch_sums import EpochSums
 from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.models.registry import build_network
@@ -243,38 +244,6 @@ class MaskedClassifier(Classifier):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         return [self.guard]
-
-
-class EpochSums:
-    """Loss, hits and samples of an epoch in one tensor on the device: nothing is read back before the epoch ends.
-
-    `totals` are those of the epoch's batches before, if it began elsewhere.
-    """
-
-    def __init__(self, totals: Tensor | None = None) -> None:
-        self.count = 0 if totals is None else int(totals[3])
-        self._sums = torch.zeros(3, dtype=torch.float64) if totals is None else totals[:3].clone()
-        self._views = self._sums.unbind()
-
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, times: int = 1, top5: bool = False) -> None:
-        """Add a batch: `times` a loss, or their sum; logits of shape (batch, classes), labels of shape (batch,).
-
-        Hits among the first five are counted if `top5`.
-        """
-        if self._sums.device != logits.device:
-            self._sums = self._sums.to(sum_dtype(logits.device)).to(logits.device)
-            self._views = self._sums.unbind()
-        loss, hits, among5 = self._views
-        loss.add_(losses, alpha=times)
-        hits.add_(logits.argmax(dim=1).eq(labels).count_nonzero())
-        if top5:
-            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).count_nonzero())
-        self.count += len(labels)
-
-    def totals(self, device: torch.device) -> Tensor:
-        """Sum of the losses, hits, hits among the first five, samples: shape (4,), fp64 if the device has it."""
-        sums = self._sums.to(sum_dtype(device)).to(device)
-        return torch.cat([sums, sums.new_tensor([self.count])])
 
 
 def _epochs_done(metadata: dict[str, Any]) -> float:

@@ -30,7 +30,8 @@ from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.folder_lock import release_all
 from rebasin_lt.host_memory import keep_freed_memory
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.paths import with_paths_expanded
+from rebasin_lt.stop_request import Stopped, stop_request
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
@@ -62,12 +63,23 @@ FAILED, WRONG_USAGE, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 75 terminated, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _run(argv)
+    stop_request.hold()  # the process is ours
+    keep_freed_memory()
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        stop_request.ignore()
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = list(argv)
     debug = "--debug" in arguments
-    if argv is None:  # the process is ours
-        keep_freed_memory()
     arguments = with_underscores([argument for argument in arguments if argument != "--debug"])
     try:
+        if arguments[:1] != ["fit"]:  # which stops where it can go on
+            stop_request.stop_at_once()
         arguments = with_configs_found(arguments)
         if arguments[:1] and arguments[0] in LIGHTNING:
             with stop_request if arguments[0] == "fit" else nullcontext():
@@ -76,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 run(arguments)
         else:
             _run_own(arguments)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except (Exception, KeyboardInterrupt, SystemExit, Stopped) as error:
         if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
         message, code = explained(error)
@@ -168,6 +180,8 @@ def near_miss(message: str, command: str) -> str:
 
 def _stopped(error: BaseException) -> str:
     """What stopped a run from outside, if anything did. Lightning turns both into SystemExit after a clean shutdown."""
+    if isinstance(error, Stopped):
+        return str(error)
     if type(error).__name__ == "SIGTERMException":
         return "terminated"
     causes = _causes(error) if isinstance(error, SystemExit) else [error]
@@ -215,7 +229,7 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, own, help=text)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
-    parsed = parser.parse_args(arguments)
+    parsed = with_paths_expanded(parser.parse_args(arguments))
     if parsed.command in COMMANDS:
         _check_groups(parsed[parsed.command], COMMANDS[parsed.command])
     config = parser.instantiate(parsed)

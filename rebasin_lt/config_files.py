@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.paths import expanded
 
 _PLACES = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")  # in the wheel; in a checkout
 
@@ -16,6 +17,7 @@ def find_config(name: str) -> str:
 
     Raises InputError if there is neither, or for a file that is no YAML mapping or has a key twice.
     """
+    name = expanded(name, "--config")
     if Path(name).exists():
         _check(name)
         return name

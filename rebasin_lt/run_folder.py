@@ -14,6 +14,7 @@ import yaml
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
+from rebasin_lt.paths import with_paths_located
 from rebasin_lt.strict_yaml import read_yaml
 
 CONFIG, RESULT = "config.yaml", "result.json"
@@ -66,10 +67,11 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
 
 def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
-    wanted = _flat(json.loads(json.dumps(dict(config))))
-    present = _flat(existing)
+    plain = json.loads(json.dumps(dict(config)))
+    wanted, present = _flat(plain), _flat(existing)
+    here, there = (_flat(with_paths_located(settings)) for settings in (plain, existing))
     for name in dict.fromkeys([*wanted, *present]):
-        if name not in but and wanted.get(name) != present.get(name):
+        if name not in but and here.get(name) != there.get(name):
             raise InputError(
                 f"output folder {folder} holds another run: {name} is {present.get(name)} there and "
                 f"{wanted.get(name)} here; choose another folder"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.paths import expanded
 
 
 def read_tensors(path: Path | str) -> Any:
@@ -24,7 +25,7 @@ def read_tensors(path: Path | str) -> Any:
     Raises InputError if there is no such file; BrokenFileError if it is damaged, declares such sizes, or would have
     to be unpickled.
     """
-    path = Path(path)
+    path = Path(expanded(path, "checkpoint"))
     if not path.is_file():
         what = f"is a folder: give a file, such as {path / 'last.ckpt'}" if path.is_dir() else "does not exist"
         raise InputError(f"checkpoint {path} {what}")

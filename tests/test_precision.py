@@ -15,7 +15,7 @@ from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
 from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.connectivity.evaluation import evaluate
-from rebasin_lt.lit.classifier import EpochSums
+from rebasin_lt.lit.epoch_sums import EpochSums
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.precision import full_precision, sum_device, sum_dtype

@@ -38,6 +38,7 @@ from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
+from rebasin_lt.paths import with_paths_expanded
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 from rebasin_lt.signatures import arguments as arguments_of
@@ -62,7 +63,7 @@ class RunCLI(ConfigWinsCLI):
         })
 
     def before_instantiate_classes(self) -> None:
-        settings = self.config[self.subcommand]
+        settings = self.config[self.subcommand] = with_paths_expanded(self.config[self.subcommand])
         folder = Path(settings.trainer.default_root_dir)
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
@@ -207,7 +208,7 @@ def run(arguments: Sequence[str]) -> RunCLI:
         seed_everything_default=0,
         parser_kwargs={name: _STRICT for name in ("fit", "validate", "test", "predict")} | _STRICT,
     )
-    if cli.subcommand in {"validate", "test"}:
+    if cli.subcommand in {"validate", "test"} and cli.trainer.is_global_zero:
         for name, value in cli.trainer.callback_metrics.items():
             print(f"{name}\t{value.item():.4f}")
     if cli.subcommand == "predict":
@@ -233,9 +234,9 @@ def _write_predictions(trainer: Trainer) -> None:
         raise InputError("predict writes one row per example, so predict_step must return a tensor (examples, values)")
     rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = Path(trainer.default_root_dir) / f"predictions{rank}.csv"
-    rows = torch.cat([batch for batch in batches if isinstance(batch, Tensor)]).tolist()
-    header = ",".join(["example", *(f"value_{k}" for k in range(len(rows[0])))])
-    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(rows)]
+    table = torch.cat([batch for batch in batches if isinstance(batch, Tensor)])
+    header = ",".join(["example", *(f"value_{k}" for k in range(table.shape[1]))])
+    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(table.tolist())]
     write_text(path, "\n".join([header, *lines]) + "\n")
     print(path)
 

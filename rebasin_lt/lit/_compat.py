@@ -12,6 +12,7 @@ from lightning.fabric.loggers.logger import _DummyExperiment as DummyExperiment
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch.optim.swa_utils import AveragedModel
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "averaged_modules",
     "epoch_metrics",
     "hides_its_steps",
+    "join_ranks",
     "leave_children_alone",
     "leave_signals_alone",
     "skip_idle_hooks",
@@ -101,6 +103,19 @@ def leave_children_alone(trainer: Trainer) -> None:
     processes = getattr(trainer.strategy.launcher, "procs", None)
     if processes is not None:
         processes.clear()  # the list that its observer walks
+
+
+def join_ranks(trainer: Trainer) -> int:
+    """Have the processes of this trainer meet now, instead of when it fits; returns how many they are.
+
+    A trainer that forks its processes when it fits has one until then.
+    """
+    launcher: Any = trainer.strategy.launcher
+    count = trainer.num_nodes * trainer.num_devices
+    if count == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
+        return 1
+    launcher.launch(trainer.strategy.setup_environment)
+    return count
 
 
 def step_is_complete(trainer: Trainer) -> bool:

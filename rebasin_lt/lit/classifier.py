@@ -17,6 +17,7 @@ from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
+from rebasin_lt.lit.epoch_sums import EpochSums
 from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.models.registry import build_network
@@ -92,8 +93,9 @@ class Classifier(NetworkModule):
         return {key: self.hparams[key] for key in ("arch", "width", "num_classes", "input_shape")}
 
     def forward(self, images: Tensor) -> Tensor:  # shape: (batch, C, H, W) -> (batch, classes)
-        logits: Tensor = self.net(images)
-        return logits
+        """An empty share of the images is one, too, though a network of the user's may not take none."""
+        logits: Tensor = self.net(images if len(images) else images.new_zeros(1, *images.shape[1:]))
+        return logits[: len(images)]
 
     def setup(self, stage: str) -> None:
         """Refuse data that does not fit the network before anything is computed."""
@@ -186,8 +188,11 @@ class Classifier(NetworkModule):
     def on_train_start(self) -> None:
         """Take this rank's share of the sums in the checkpoint."""
         sums, self._resumed_sums = self._resumed_sums, None
-        if sums is not None and len(sums) == self.trainer.world_size:
-            self._train_sums = EpochSums(sums[self.trainer.global_rank])
+        if sums is None:
+            return
+        if len(sums) != self.trainer.world_size:  # the shares of another number of ranks
+            sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(self.trainer.world_size - 1, 4)])
+        self._train_sums = EpochSums(sums[self.trainer.global_rank])
 
     def _sums_of_all_ranks(self) -> Tensor:  # shape: (ranks, 4), float64, on the CPU
         sums = torch.zeros(self.trainer.world_size, 4, dtype=sum_dtype(self.device), device=self.device)
@@ -209,7 +214,7 @@ class Classifier(NetworkModule):
     @torch.no_grad()
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        logits = self.net(images)
+        logits = self(images)
         losses = cross_entropy(logits, labels, reduction="none")
         losses = losses.to(sum_dtype(losses.device))  # summed so, the batches do not matter
         self._eval_sums.add(losses.sum(), logits, labels, top5=True)
@@ -239,38 +244,6 @@ class MaskedClassifier(Classifier):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         return [self.guard]
-
-
-class EpochSums:
-    """Loss, hits and samples of an epoch in one tensor on the device: nothing is read back before the epoch ends.
-
-    `totals` are those of the epoch's batches before, if it began elsewhere.
-    """
-
-    def __init__(self, totals: Tensor | None = None) -> None:
-        self.count = 0 if totals is None else int(totals[3])
-        self._sums = torch.zeros(3, dtype=torch.float64) if totals is None else totals[:3].clone()
-        self._views = self._sums.unbind()
-
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, times: int = 1, top5: bool = False) -> None:
-        """Add a batch: `times` a loss, or their sum; logits of shape (batch, classes), labels of shape (batch,).
-
-        Hits among the first five are counted if `top5`.
-        """
-        if self._sums.device != logits.device:
-            self._sums = self._sums.to(sum_dtype(logits.device)).to(logits.device)
-            self._views = self._sums.unbind()
-        loss, hits, among5 = self._views
-        loss.add_(losses, alpha=times)
-        hits.add_(logits.argmax(dim=1).eq(labels).count_nonzero())
-        if top5:
-            among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).count_nonzero())
-        self.count += len(labels)
-
-    def totals(self, device: torch.device) -> Tensor:
-        """Sum of the losses, hits, hits among the first five, samples: shape (4,), fp64 if the device has it."""
-        sums = self._sums.to(sum_dtype(device)).to(device)
-        return torch.cat([sums, sums.new_tensor([self.count])])
 
 
 def _epochs_done(metadata: dict[str, Any]) -> float:

@@ -19,10 +19,19 @@ def largest(value: float, group: dist.ProcessGroup | None = None) -> float:
     return float(_reduced(torch.tensor(value, dtype=torch.float64), dist.ReduceOp.MAX, group))
 
 
+def _place(device: torch.device, backend: str) -> torch.device:
+    """Where a tensor of `device` is reduced: NCCL takes it where it lies, if that is a GPU; all others on the CPU.
+
+    The current GPU is that of the tensor only where the process has chosen it: else all processes meet on the first.
+    """
+    if backend != "nccl":
+        return torch.device("cpu")
+    return device if device.type == "cuda" else torch.device("cuda")
+
+
 def _reduced(tensor: Tensor, op: Any, group: dist.ProcessGroup | None) -> Tensor:
     if not dist.is_initialized():
         return tensor.to(torch.float64, copy=True)
-    device = torch.device("cuda") if dist.get_backend(group) == "nccl" else torch.device("cpu")
-    copy = tensor.to(device, torch.float64, copy=True)
+    copy = tensor.to(_place(tensor.device, dist.get_backend(group)), torch.float64, copy=True)
     dist.all_reduce(copy, op=op, group=group)
     return copy.to(tensor.device)

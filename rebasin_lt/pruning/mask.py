@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import atomic_path, hash_tensors
+from rebasin_lt.paths import expanded
 
 FORMAT_VERSION = 1
 SHORTCUTS = ("*shortcut*", "*downsample*")
@@ -173,6 +174,7 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def load_with_metadata(cls, path: Path | str) -> tuple[Mask, dict[str, str]]:
         """The mask and what its file says of itself. Raises as `load`."""
+        path = expanded(path, "mask file")
         if not Path(path).is_file():
             raise InputError(f"mask file {path} does not exist")
         try:

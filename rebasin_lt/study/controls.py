@@ -8,6 +8,7 @@ from pathlib import Path
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import LoadedNetwork
+from rebasin_lt.paths import with_paths_located
 from rebasin_lt.pruning.mask import Mask, prunable_names
 from rebasin_lt.study.control_kinds import KINDS, Control, Progress, Sources, check
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images, resolve_device
@@ -85,8 +86,9 @@ def _existing(out: Path, about: Mapping[str, str]) -> Mask | None:
     if not out.exists():
         return None
     mask, found = Mask.load_with_metadata(out)
+    here, there = with_paths_located(about), with_paths_located(found)
     for name in dict.fromkeys([*about, *found]):
-        if name not in _OF_EVERY_FILE and about.get(name) != found.get(name):
+        if name not in _OF_EVERY_FILE and here.get(name) != there.get(name):
             raise InputError(
                 f"--out {out} holds another mask: {name} is {found.get(name)} there and {about.get(name)} here; "
                 "choose another file"

@@ -16,6 +16,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.paths import expanded
 from rebasin_lt.precision import full_precision, sum_device
 from rebasin_lt.run_folder import run_once
 from rebasin_lt.study.stages import trained_file
@@ -105,6 +106,7 @@ def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:
 
 def _files(path: str) -> Iterator[str]:
     """The checkpoints that a path leads to."""
+    path = expanded(path, "--ckpts")
     if Path(path).is_file():
         yield path
     elif Path(path).is_dir():

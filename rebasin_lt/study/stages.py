@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, seed_everything
-from lightning.pytorch.utilities import rank_zero_only
+from lightning import Callback, Trainer, seed_everything
 
 from rebasin_lt.errors import DivergedError
 from rebasin_lt.files import hash_tensors, remove_temporaries, write_json
+from rebasin_lt.lit._compat import join_ranks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.preemption import Preemption
@@ -25,6 +25,7 @@ from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.ranks import broadcast_buffers_, decided
 from rebasin_lt.run_folder import claim_folder, finish, finished
 from rebasin_lt.study.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.recipe import Recipe
@@ -123,56 +124,66 @@ def _train(
 ) -> dict[str, float]:
     """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back.
 
-    A run that diverges leaves a note of it, which a report counts, and raises DivergedError.
+    Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
+    which a report counts, and raises DivergedError.
     """
     common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
-    with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
-        result = finished(folder)
-        if result is None or not all(path.is_file() for path in (folder / FINAL, *outputs)):
+    config = {**about, **common, "epochs": epochs, "seed": seed}
+    trainer = _trainer(folder, recipe, seed, epochs, callbacks)
+    join_ranks(trainer)
+    with ExitStack() as held:
+
+        def begin() -> tuple[dict[str, float] | None, str | None]:
+            """The result if there is one, else the checkpoint to go on from."""
+            held.enter_context(claim_folder(folder, config, _BY_CONTENT))
+            result = finished(folder)
+            if result is not None and all(path.is_file() for path in (folder / FINAL, *outputs)):
+                return result, None
+            remove_temporaries(folder)
+            return None, str(folder / LAST) if (folder / LAST).exists() else None
+
+        result, resume = decided(begin)
+        if result is None:
             try:
-                result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
+                result = measured = _run(trainer, folder, recipe, seed, build, resume, about["stage"])
             except DivergedError as error:
-                if is_first():
+                if trainer.is_global_zero:
                     write_json(folder / DIVERGED, {"reason": str(error)})
                 raise
-            if is_first():
-                finish(folder, result)
+
+            def end() -> None:
+                finish(folder, measured)
                 for name in (LAST, DIVERGED):
                     (folder / name).unlink(missing_ok=True)
+
+            decided(end)
     return result
 
 
-def is_first() -> bool:
-    """Whether this is the first, or the only, of the processes that train together."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _claimed(folder: Path, config: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """The folder, claimed by the first of the processes that train together."""
-    return claim_folder(folder, config, _BY_CONTENT) if is_first() else nullcontext()
+def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
+    settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
+    resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
+    ours = [StepSeed(seed), MetricsFile(folder), Divergence(), resume, Preemption(resume)]
+    return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
 
 
 def _run(
+    trainer: Trainer,
     folder: Path,
     recipe: Recipe,
     seed: int,
     build: Callable[[], Classifier],
-    epochs: int,
-    callbacks: Sequence[Callback],
+    resume: str | None,
     stage: str,
 ) -> dict[str, float]:
-    if is_first():
-        remove_temporaries(folder)
+    """Train, write the network, and test the very network that was written; returns the test metrics."""
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
-    settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
-    resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
-    ours = [StepSeed(seed), MetricsFile(folder), Divergence(), resume, Preemption(resume)]
-    trainer = quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
-    trainer.fit(module, datamodule=data, ckpt_path=str(folder / LAST) if (folder / LAST).exists() else None)
+    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    broadcast_buffers_(module, trainer.strategy.root_device)
     mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
-    save_network(folder / FINAL, trainer, module, mask, stage=stage)
+    decided(lambda: save_network(folder / FINAL, trainer, module, mask, stage=stage))
     trainer.test(module, datamodule=data, verbose=False)
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     for name, value in found.items():

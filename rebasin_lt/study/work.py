@@ -12,6 +12,7 @@ from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.ranks import rank
 from rebasin_lt.run_folder import RESULT, run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
@@ -31,7 +32,7 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
     Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop.
     """
     _KINDS[stage.kind](study, stage, folder)
-    if stages.is_first():  # another process that trains along may be here before the result is
+    if rank() == 0:  # another process that trains along may be here before the result is
         os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
 
 

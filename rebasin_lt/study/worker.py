@@ -7,10 +7,14 @@ whoever asked is gone: the stage is asked to stop, which training does without l
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
+
+if __name__ == "__main__":  # before the other imports; training listens to both
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it reaches the launcher, which ends the input
+
+import json
+import os
 import threading
 import traceback
 from contextlib import suppress

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import atomic_path
+from rebasin_lt.paths import expanded
 
 FORMAT_VERSION = "1"
 
@@ -80,6 +81,7 @@ class Permutation(Mapping[str, Tensor]):
     @classmethod
     def load(cls, path: Path | str) -> Permutation:
         """Read what `save` wrote. Raises InputError for a missing file, BrokenFileError for what is no permutation."""
+        path = expanded(path, "permutation")
         if not Path(path).is_file():
             raise InputError(f"permutation {path} does not exist")
         try:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import EpochBatches, seeded
 
 sizes = st.integers(1, 60)
@@ -102,7 +103,7 @@ def test_a_position_in_another_epoch_is_forgotten() -> None:
     sampler.load_state_dict({"epoch": 3, "done": 5})
     sampler.set_epoch(4)
     assert len(sampler.begin()) == 5
-    assert sampler.state_dict() == {"epoch": 4, "done": 0}
+    assert sampler.state_dict() == {"epoch": 4, "done": 0, "batch_size": 4, "world_size": 1}
 
 
 def test_iteration_pairs_every_index_with_the_epoch() -> None:
@@ -115,3 +116,61 @@ def test_iteration_pairs_every_index_with_the_epoch() -> None:
 def test_seeded_depends_on_every_argument_and_nothing_else(other: tuple[int, int, int, int]) -> None:
     draws = [torch.rand(4, generator=seeded(*key)).tolist() for key in ((0, 0, 0, 0), (0, 0, 0, 0), other)]
     assert draws[0] == draws[1] != draws[2]
+
+
+def stopped_and_resumed(size, before, after, batches) -> list[int]:
+    """What all ranks see of epoch 2 that stops after so many batches and goes on with other ranks.
+
+    `before` and `after` are (batch size, ranks).
+    """
+
+    def ranks(batch_size, world):
+        made = [
+            EpochBatches(
+                torch.arange(size), batch_size, shuffle=True, drop_last=True, seed=5, rank=rank, world_size=world
+            )
+            for rank in range(world)
+        ]
+        for sampler in made:
+            sampler.set_epoch(2)
+        return made
+
+    first, seen = ranks(*before), []
+    for sampler in first:
+        for batch in itertools.islice(sampler.begin(), batches):
+            seen += batch.tolist()
+        sampler.done = batches  # as the loader counts them
+    for sampler in ranks(*after):
+        sampler.load_state_dict(first[0].state_dict())  # Lightning's checkpoint is the first rank's
+        sampler.set_epoch(2)
+        seen += [index for batch in sampler.begin() for index in batch.tolist()]
+    return seen
+
+
+WORLDS = [(1, 2), (2, 1), (2, 3), (8, 4), (3, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("same_step", [True, False], ids=["same step", "same batch size"])
+@pytest.mark.parametrize(("before", "after"), WORLDS)
+def test_another_number_of_ranks_sees_exactly_the_images_of_the_epoch_or_is_refused(before, after, same_step) -> None:
+    """At every position in the epoch, at sizes that ranks and batches share evenly and that they do not."""
+    sizes = (4 * after, 4 * before) if same_step else (4, 4)
+    for size in (96, 101, 240):
+        step = sizes[0] * before
+        whole = batches_of(size, sizes[0], before, shuffle=True, drop_last=True, seed=5)
+        for batches in range(1, len(whole[0])):
+            if sizes[1] * after != step:
+                with pytest.raises(
+                    InputError,
+                    match=rf"took 4 images on each of {before} process\(es\) in a step, this one takes 4 on {after}: ",
+                ):
+                    stopped_and_resumed(size, (sizes[0], before), (sizes[1], after), batches)
+                continue
+            seen = stopped_and_resumed(size, (sizes[0], before), (sizes[1], after), batches)
+            assert len(seen) == len(set(seen)) == size - size % step
+
+
+def test_a_position_of_a_release_that_did_not_say_its_ranks_is_taken() -> None:
+    sampler = EpochBatches(torch.arange(20), 4)
+    sampler.load_state_dict({"epoch": 0, "done": 2})
+    assert [batch.tolist() for batch in sampler.begin()] == [[8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19]]

@@ -15,6 +15,7 @@ from torch import Tensor, multiprocessing
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.matching.moments import CrossMoments
+from rebasin_lt.matching.reduction import _place
 
 UNITS = 5
 
@@ -77,6 +78,15 @@ def test_moments_reduced_over_processes_equal_numpy(world: int, idle: bool, tmp_
     for rank in range(world):
         for found, value in zip(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected, strict=True):
             assert np.abs(found.double().numpy() - value).max() <= 1e-10
+
+
+@pytest.mark.parametrize(
+    ("device", "backend", "place"),
+    [("cuda:1", "nccl", "cuda:1"), ("cpu", "nccl", "cuda"), ("cuda:1", "gloo", "cpu"), ("cpu", "gloo", "cpu")],
+)
+def test_a_tensor_is_reduced_on_its_own_gpu(device: str, backend: str, place: str) -> None:
+    """The current GPU is another one where the process has not chosen: every rank would meet on the first."""
+    assert _place(torch.device(device), backend) == torch.device(place)
 
 
 def test_all_reduce_of_one_process_is_a_copy() -> None:

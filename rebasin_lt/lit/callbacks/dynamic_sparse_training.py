@@ -16,6 +16,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.checkpoint import MASK
 from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
 from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
 
@@ -79,7 +80,7 @@ class DynamicSparseTraining(MaskGuard):
         self._given, self.sparsity, self.exclude = self.mask, sparsity, exclude
         self.method, self.fraction, self.update_every = method, fraction, update_every
         self.until, self.seed = until, seed
-        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.dirpath = None if dirpath is None else Path(expanded(dirpath))
         self._end = math.inf
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -16,6 +16,7 @@ from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.moment import Moment
+from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
 from rebasin_lt.pruning.waypoints import waypoints
@@ -70,7 +71,7 @@ class IterativeMagnitudePruning(MaskGuard):
         self.epochs_per_round, self.dense_epochs = epochs_per_round, dense_epochs
         self.after_prune, self.rewind_from = after_prune, rewind_from
         self.exclude = exclude
-        self._given_dirpath = None if dirpath is None else Path(dirpath)
+        self._given_dirpath = None if dirpath is None else Path(expanded(dirpath))
         self._begin()
 
     def _begin(self) -> None:
@@ -190,7 +191,7 @@ class IterativeMagnitudePruning(MaskGuard):
 
     def _check_rewind(self, trainer: Trainer) -> None:
         """Raise InputError if there is no file to rewind to and no callback here will write it."""
-        if self._writer(trainer) is None and not Path(str(self.rewind_from)).is_file():
+        if self._writer(trainer) is None and not Path(expanded(str(self.rewind_from))).is_file():
             raise InputError(
                 f"imp rewind_from is {self.rewind_from!r}: neither a file nor a moment that a RewindCheckpoint of "
                 "this fit writes"

@@ -15,6 +15,7 @@ from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint, save_network
 from rebasin_lt.moment import Moment
+from rebasin_lt.paths import expanded
 
 
 class RewindCheckpoint(Callback):
@@ -39,7 +40,7 @@ class RewindCheckpoint(Callback):
     state_key = "rebasin_lt.rewind_checkpoint"
 
     def __init__(self, at: list[str], dirpath: str | None = None, paper_epoch_offset: bool = False) -> None:
-        self._given_dirpath = None if dirpath is None else Path(dirpath)
+        self._given_dirpath = None if dirpath is None else Path(expanded(dirpath))
         self.dirpath = self._given_dirpath
         self._names = {_shifted(Moment.parse(name), paper_epoch_offset): name for name in at}
         self._written: dict[str, str] = {}  # file name -> sha256 of its tensors

@@ -15,6 +15,7 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
+from rebasin_lt.paths import expanded
 from rebasin_lt.signatures import arguments, given
 
 Split = Literal["train", "val", "test"]
@@ -83,7 +84,7 @@ class ImageData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.root, self.batch_size, self.augment, self.seed = root, batch_size, augment, seed
+        self.root, self.batch_size, self.augment, self.seed = expanded(root, "root"), batch_size, augment, seed
         self.val_size = self.default_val_size if val_size is None else val_size
         self.train_size = train_size
         for argument, least in (("batch_size", 1), ("val_size", 0), ("train_size", 1), ("seed", 0)):

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rebasin_lt.errors import InputError
+
 SPLIT, ORDER, AUGMENTATION = range(3)
 """What random numbers are for; the first argument of `seeded`."""
 
@@ -27,7 +29,8 @@ class EpochBatches:
     every forward: a rank with fewer images has smaller batches, at worst empty ones.
 
     It can go on in mid-epoch (Lightning's protocol of `state_dict` and `load_state_dict`). Its length stays that of
-    the whole epoch.
+    the whole epoch. After n batches the ranks together have seen the first n · batch_size · world_size images of the
+    epoch's order: another number of ranks goes on after exactly those, as long as a step has as many images.
 
     Args:
         indices: the images to go through, shape (n,), int64
@@ -68,9 +71,19 @@ class EpochBatches:
             self.epoch, self._resume_at = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "done": self.done}
+        """The position, equal on all ranks, and what a step of it is."""
+        step = {"batch_size": self.batch_size, "world_size": self.world_size}
+        return {"epoch": self.epoch, "done": self.done, **step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there. Raises InputError where a step had another number of images than here."""
+        batch_size, world_size = (state.get(name, getattr(self, name)) for name in ("batch_size", "world_size"))
+        if batch_size * world_size != self.batch_size * self.world_size:
+            raise InputError(
+                f"the run to resume took {batch_size} images on each of {world_size} process(es) in a step, this one "
+                f"takes {self.batch_size} on {self.world_size}: go on with as many images in a step, or images would "
+                "be seen twice or never"
+            )
         self.epoch, self._resume_at = state["epoch"], state["done"]
 
     def begin(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:

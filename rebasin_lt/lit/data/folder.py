@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
@@ -95,9 +95,11 @@ class FolderLoader(ImageLoader):
     def __init__(self, images: FolderImages, sampler: EpochBatches, augment: bool, device: torch.device) -> None:
         super().__init__(sampler)
         self.device, self.normalise = device, images.normalise.to(device)
+        reader = _Reader(images, sampler.seed, augment)
         self.workers = DataLoader(
-            _Reader(images, sampler.seed, augment),
+            reader,
             batch_sampler=sampler,
+            collate_fn=reader.batch,
             num_workers=images.num_workers,
             persistent_workers=images.num_workers > 0,  # the epoch comes with every index, so nothing in them ages
             pin_memory=device.type == "cuda",
@@ -160,3 +162,10 @@ class _Reader(Dataset[tuple[Tensor, int]]):
             return self.images.augment(image), label
         finally:
             generator.set_state(before)
+
+    def batch(self, examples: list[tuple[Tensor, int]]) -> Batch:  # images as uint8
+        """Images and labels in one tensor each; of none where there are more ranks than images."""
+        if examples:
+            return default_collate(examples)  # type: ignore[no-any-return]
+        shape = self.images.fit(torch.zeros(3, 2, 2, dtype=torch.uint8)).shape
+        return torch.empty(0, *shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)

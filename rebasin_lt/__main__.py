@@ -1,0 +1,19 @@
+"""The process of the command line: it listens to signals before its imports, which take a while, until it has ended."""
+
+from __future__ import annotations
+
+import sys
+
+from rebasin_lt.stop_request import stop_request
+
+
+def main() -> int:
+    """`rebasin-lt`, as `sys.argv` has it; returns the exit code."""
+    stop_request.hold()
+    from rebasin_lt.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,10 @@ class SymmetryError(RebasinError):
     """A network whose symmetry cannot be traced, or a permutation that changes the network's function."""
 
 
+class Unfinished(RebasinError):
+    """A run that ended before it came to what it was for."""
+
+
 class Preempted(RebasinError):
     """A run that stopped because it was told to; the same command goes on where it was."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import MASK, METADATA
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.weight_norm import check_directions
+
+_LOG = logging.getLogger(__name__)
 
 
 class MaskGuard(Callback):
@@ -35,14 +39,11 @@ class MaskGuard(Callback):
         self._weights: list[Tensor] = []
         self._factors: list[Tensor] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            self.mask.check_fits(dict(network_of(pl_module).named_parameters()))
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bind(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.mask.apply_(network_of(pl_module))  # callbacks after this one may have set weights when fit started
         self._guard_optimizers(trainer)
 
     @torch.no_grad()
@@ -69,7 +70,11 @@ class MaskGuard(Callback):
     def _bind(self, module: LightningModule) -> None:
         """Fetch the masked parameters and their factors once, and zero what is pruned."""
         network = network_of(module)
-        parameters = dict(network.named_parameters())
+        parameters = dict(network.named_parameters(remove_duplicate=False))
+        self.mask.check_fits(parameters)
+        check_directions(network, self.mask)
+        if self.mask.emptied and module.global_rank == 0:
+            _LOG.warning("the mask keeps no weight of %s: no signal passes there", ", ".join(self.mask.emptied))
         self._weights = [parameters[name] for name in self.mask]
         self._factors = [  # laid out as their weights: for other strides a GPU multiplies tensor by tensor
             torch.empty_like(weight).copy_(self.mask[name])

@@ -31,7 +31,7 @@ def keep_directions(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str
     for name, length in directions(network).items():
         if name in state and length in state:
             magnitude = state[name].detach().abs()
-            axes = _axes_of_a_unit(state[length])
+            axes = _axes_of_a_unit(state[length], magnitude)
             largest = magnitude == (magnitude.amax(axes, keepdim=True) if axes else magnitude)
             result[name] = magnitude.masked_fill(largest, torch.finfo(magnitude.dtype).max)
     return result
@@ -43,8 +43,9 @@ def check_directions(network: nn.Module, mask: Mapping[str, Tensor]) -> None:
     for name, length in directions(network).items():
         if name not in mask:
             continue
-        axes = _axes_of_a_unit(parameters[length])
-        empty = int((~(mask[name].sum(axes) > 0)).sum()) if axes else int((~mask[name]).sum())
+        axes = _axes_of_a_unit(parameters[length], mask[name])
+        kept = mask[name].sum(axes) if axes else mask[name]
+        empty = int((kept == 0).sum())
         if empty:
             raise InputError(
                 f"mask leaves {empty} units of {name} without a weight, which weight norm would divide by zero: keep "
@@ -52,6 +53,7 @@ def check_directions(network: nn.Module, mask: Mapping[str, Tensor]) -> None:
             )
 
 
-def _axes_of_a_unit(length: Tensor) -> tuple[int, ...]:
-    """The axes of a direction over which its length is taken: all, for a length of the whole tensor."""
-    return tuple(axis for axis, size in enumerate(length.shape) if size == 1)
+def _axes_of_a_unit(length: Tensor, direction: Tensor) -> tuple[int, ...]:
+    """The axes of a direction over which its length is taken: all, for the one length of a whole tensor."""
+    sizes = length.shape or (1,) * direction.dim()
+    return tuple(axis for axis, size in enumerate(sizes) if size == 1)

@@ -291,35 +291,3 @@ def test_the_images_of_a_network_are_its_own_or_those_of_its_data(about, expecte
 def test_a_checkpoint_says_what_images_it_was_trained_on(trainer, tmp_path):
     trainer(1, [ResumePoint()], enable_checkpointing=True).fit(Classifier(), data())
     assert read_checkpoint(tmp_path / "last.ckpt")["rebasin_lt"]["image_shape"] == [1, 8, 8]
-
-
-class KeepsFrozen(nn.Sequential):
-    """Keeps its first batch norm frozen, as detection backbones do, but does not insist on it."""
-
-    def __init__(self):
-        super().__init__(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10), nn.BatchNorm1d(10))
-        self[2].eval()
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_checking_what_a_network_takes_leaves_every_module_in_its_mode(training):
-    module = Classifier(width=0.25)
-    module.net = KeepsFrozen()
-    if not training:
-        module.net.eval()
-    before = [part.training for part in module.net.modules()]
-    module.check_takes(Digits())
-    assert [part.training for part in module.net.modules()] == before
-    module.net[1] = nn.Linear(63, 8).train(training)
-    with pytest.raises(InputError, match="network mlp does not take the data's images"):
-        module.check_takes(Digits())
-    assert [part.training for part in module.net.modules()] == before
-
-
-@pytest.mark.filterwarnings("ignore:Found 1 module.* in eval mode at the start of training")
-def test_a_frozen_batch_norm_stays_frozen_through_a_fit(trainer):
-    module = Classifier(width=0.25, learning_rate=0.01)
-    module.net = KeepsFrozen()
-    trainer(1, limit_val_batches=1).fit(module, Digits(batch_size=500))
-    assert not module.net[2].running_mean.any()
-    assert module.net[4].running_mean.any()

@@ -31,6 +31,10 @@ class MaskLeakError(RebasinError):
     """Weights that a mask prunes and that are not zero where they are about to be written."""
 
 
+class Unfinished(RebasinError):
+    """A run that ended before it came to what it was for."""
+
+
 class Preempted(RebasinError):
     """A run that stopped because it was told to; the same command goes on where it was."""
 

@@ -119,11 +119,14 @@ def write_tensors(path: Path | str, content: Any) -> None:
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes, independent of the mapping's order and of memory layout."""
+    """sha256 over names, dtypes, shapes and bytes, independent of the mapping's order and of memory layout.
+
+    What is no tensor in a state dict, a module's extra state, is left out.
+    """
     import torch
 
     digest = hashlib.sha256()
-    for name in sorted(tensors):
+    for name in sorted(name for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
 from rebasin_lt.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
 from rebasin_lt.paths import with_paths_located
@@ -140,14 +140,30 @@ def run_once(
     """The result of the run that `config` describes: read, if `folder` holds it complete, else that of `work`.
 
     Complete means with all its `outputs`, files of `folder` that `work` writes beside the result. Settings named in
-    `but` may differ: paths of what is told apart by its content. The folder is locked meanwhile. Raises as
-    `claim_folder`, `finished` and `work`.
+    `but` may differ: paths of what is told apart by its content. The folder is locked meanwhile. Where `work` refuses
+    what it is given, a folder that was not this run's before is left as it was. Raises as `claim_folder`, `finished`
+    and `work`.
     """
-    with claim_folder(folder, config, but):
-        result = finished(folder)
-        if result is None or not all((Path(folder) / name).is_file() for name in outputs):
-            result = finite(dict(work()))
-            finish(folder, result)
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    ours = (folder / CONFIG).exists()
+    try:
+        with claim_folder(folder, config, but):
+            result = finished(folder)
+            if result is None or not all((folder / name).is_file() for name in outputs):
+                try:
+                    result = finite(dict(work()))
+                except (InputError, BrokenFileError, SymmetryError):
+                    if not ours:
+                        for name in (*outputs, CONFIG):
+                            (folder / name).unlink(missing_ok=True)
+                    raise
+                finish(folder, result)
+    except (InputError, BrokenFileError, SymmetryError):
+        with suppress(OSError):  # it holds something
+            for path in made:
+                path.rmdir()
+        raise
     return result
 
 

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
 from rebasin_lt.lit.metrics_file import read_rows
-from rebasin_lt.run_folder import claim_folder, finish, finished, read_config
+from rebasin_lt.run_folder import claim_folder, finish, finished, read_config, run_once
 
 
 def test_a_folder_is_recognised_by_the_run_that_made_it(tmp_path):
@@ -77,3 +77,29 @@ def test_a_run_killed_in_its_first_write_leaves_a_folder_to_claim(tmp_path):
     (tmp_path / ".config.yaml.x1y2z3.tmp").write_text("a:")
     claim_folder(tmp_path, {"a": 1})
     claim_folder(tmp_path, {"a": 1})
+
+
+@pytest.mark.parametrize("error", [InputError, BrokenFileError, SymmetryError])
+@pytest.mark.parametrize("there", ["nothing", "a folder", "the run's own"])
+def test_work_that_is_refused_leaves_the_folder_as_it_was(tmp_path, error, there):
+    folder = tmp_path / "above" / "run"
+    if there != "nothing":
+        folder.mkdir(parents=True)
+    if there == "the run's own":
+        claim_folder(folder, {"a": 1}).release()
+        (folder / "out.txt").write_text("of before")
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+
+    def refuse():
+        (folder / "out.txt").write_text("half")
+        raise error("no")
+
+    with pytest.raises(error, match="no"):
+        run_once(folder, {"a": 1}, refuse, outputs=["out.txt", "never.txt"])
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_work_that_dies_leaves_the_folder_to_go_on_from(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run_once(tmp_path / "run", {"a": 1}, lambda: 1 // 0)
+    assert (tmp_path / "run" / "config.yaml").exists()

@@ -36,6 +36,7 @@ TIERS = {
     "host_memory": 0,
     "config_files": 0,
     "moment": 0,
+    "evaluation_mode": 0,
     "precision": 0,
     "paths": 0,
     "plain_content": 0,

@@ -31,6 +31,7 @@ from rebasin_lt.lit.callbacks.progress import Progress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
+from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
@@ -106,6 +107,7 @@ class RunCLI(ConfigWinsCLI):
             logger = [RunTensorBoard(folder)]
         if self.subcommand == "fit":
             callbacks += self._fit_callbacks(folder, settings)
+            kwargs["max_time"] = None  # TimeLimit's
         trainer: Trainer = super().instantiate_trainer(
             callbacks=callbacks,
             logger=logger,
@@ -123,6 +125,7 @@ class RunCLI(ConfigWinsCLI):
         """What every fit has, in the order in which it has to happen."""
         seed = self._get(self.config_init, "seed_everything")
         seeding: list[Callback] = [] if isinstance(seed, bool) else [StepSeed(seed)]
+        seeding += [] if settings["max_time"] is None else [TimeLimit(settings["max_time"])]
         if settings["fast_dev_run"]:
             return [*seeding, Divergence(), Preemption(None)]
         resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
@@ -243,6 +246,7 @@ def _write_predictions(trainer: Trainer) -> None:
 
 _MAY_DIFFER = (
     "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
+    "trainer.max_time",  # of each job
     "resume.every_steps",
     "resume.every_minutes",
     "resume.every_epoch",

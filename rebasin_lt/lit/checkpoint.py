@@ -17,7 +17,7 @@ from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
-from rebasin_lt.lit.checkpoint_content import check_tensors, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import check_tensors, is_extra_state, is_ours, network_names
 from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
 from rebasin_lt.lit.data.base import ImageData
@@ -161,23 +161,27 @@ def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -
         raise BrokenFileError(f"{path}: {error}") from error
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
-    """Strictly load `state`.
+def load_state(network: nn.Module, state: Mapping[str, Any], path: Path | str) -> None:
+    """Load `state`, which must have all that the network puts into its checkpoints, extra state included.
 
-    Raises InputError naming the first tensor that is missing, unknown or of another shape, and BrokenFileError for one
-    that is not finite: a network that diverged can neither be matched nor trained.
+    What a module leaves out of them (`strict_loading` false: frozen encoders) is left alone where `state` does not have
+    it. Raises InputError naming the first tensor that is missing, unknown or of another shape, and BrokenFileError for
+    one that is not finite: a network that diverged can neither be matched nor trained.
     """
     own = network.state_dict()
-    for name, tensor in own.items():
-        if name not in state:
+    known = {**dict(network.named_parameters(remove_duplicate=False)), **dict(network.named_buffers()), **own}
+    for name, tensor in known.items():
+        if name not in state and name in own:
             raise InputError(f"checkpoint {path} lacks {name}, which the network has: is it of another architecture?")
+        if name not in state or is_extra_state(name):
+            continue
         if state[name].shape != tensor.shape:
             raise InputError(
                 f"checkpoint {path} has {name} of shape {tuple(state[name].shape)}, the network has "
                 f"{tuple(tensor.shape)}: is it of another width?"
             )
     check_finite(state, path)
-    unknown = [name for name in state if name not in own]
+    unknown = [name for name in state if name not in known]
     if unknown:
         raise InputError(f"checkpoint {path} has {unknown[0]}, which the network lacks: is it of another architecture?")
-    network.load_state_dict(dict(state))
+    network.load_state_dict(dict(state), strict=False)

@@ -83,12 +83,20 @@ def _check_mask(tensors: Any, digest: str | None, path: Path | str) -> None:
         raise BrokenFileError(f"{path} is damaged: its mask does not match the hash written with it")
 
 
+def is_extra_state(name: object) -> bool:
+    """Whether an entry of a state dict is what a module's `get_extra_state` gave, which may be anything."""
+    return isinstance(name, str) and name.rpartition(".")[2] == "_extra_state"
+
+
 def check_tensors(tensors: Any, what: str, path: Path | str) -> None:
-    """Raise BrokenFileError, naming the first culprit, for what is no mapping of names to tensors."""
+    """Raise BrokenFileError, naming the first culprit, for what is no mapping of names to tensors.
+
+    Extra state may be anything.
+    """
     if not isinstance(tensors, Mapping):
         raise BrokenFileError(f"{path} has a {what} of type {type(tensors).__name__}, expected tensors by name")
     for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        if not is_extra_state(name) and not (isinstance(name, str) and isinstance(tensor, Tensor)):
             raise BrokenFileError(
                 f"{path} holds {name!r:.100} of type {type(tensor).__name__}, expected tensors by name"
             )

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.evaluation_mode import evaluation_mode
 from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
@@ -254,14 +255,12 @@ def _epochs_done(metadata: dict[str, Any]) -> float:
 @torch.no_grad()
 def _check_takes(network: nn.Module, arch: str, shape: Sequence[int]) -> None:
     """Raise InputError if the network cannot read an image of `shape`."""
-    training = network.training
     try:
-        network.eval()(next(network.parameters()).new_zeros(1, *shape))
+        with evaluation_mode(network):
+            network(next(network.parameters()).new_zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"network {arch} does not take the data's images of shape {tuple(shape)}: {reason}") from error
-    finally:
-        network.train(training)
 
 
 def _three(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -15,9 +15,9 @@ Network = nn.Module | Mapping[str, Tensor]
 
 
 def state_of(network: Network) -> dict[str, Tensor]:
-    """The network's tensors by name, detached and not copied."""
+    """The network's tensors by name, detached and not copied; extra state, which is no tensor, left out."""
     tensors = network.state_dict() if isinstance(network, nn.Module) else network
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    return {name: tensor.detach() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
 def check_alike(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names: tuple[str, str]) -> None:

@@ -47,7 +47,7 @@ def erk_counts(tensors: Mapping[str, Tensor], num_kept: int) -> dict[str, int]:
     (Evci et al., *Rigging the lottery*, ICML 2020, section 3). Counts are rounded by largest remainder, the earlier
     name first among equals. Unlike in that paper's experiments, the classifier is a layer like the others.
     """
-    proportions = {name: sum(tensor.shape) / tensor.numel() for name, tensor in tensors.items()}
+    proportions = {name: sum(tensor.shape) / max(1, tensor.numel()) for name, tensor in tensors.items()}
     return _rounded(tensors, _densities(tensors, proportions, num_kept), num_kept)
 
 

@@ -28,9 +28,9 @@ def unit_degrees(kept: Tensor) -> Degrees:
     """Degrees of one mask tensor, bool, shape (outputs, inputs, *kernel).
 
     Of a grouped convolution, whose axis 1 is within a group, `outgoing` counts over all groups together. Raises
-    InputError for fewer than two dimensions, where nothing is read.
+    InputError for fewer than two dimensions, where nothing is read, and for no weight at all.
     """
-    if kept.dim() < 2:
+    if kept.dim() < 2 or not kept.numel():
         raise InputError(f"mask tensor has shape {tuple(kept.shape)}, expected (outputs, inputs, *kernel) for degrees")
     counts = kept.flatten(2).sum(-1) if kept.dim() > 2 else kept.long()
     return Degrees(counts.sum(1), counts.sum(0))

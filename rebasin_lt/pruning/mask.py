@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -15,33 +14,9 @@ from torch import Tensor, nn
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import atomic_path, hash_tensors
 from rebasin_lt.paths import expanded
+from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
 
 FORMAT_VERSION = 1
-SHORTCUTS = ("*shortcut*", "*downsample*")
-"""Projection shortcuts stay dense by default, as in the paper's code (its text does not say so)."""
-
-_PRUNABLE_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def prunable_names(model: nn.Module, exclude: Iterable[str] = SHORTCUTS) -> list[str]:
-    """Names of the convolution and linear weights, those that match a pattern of `exclude` left out.
-
-    Biases and normalisation parameters are never prunable. A weight used twice is named once.
-    Raises InputError where nothing is left to prune.
-    """
-    exclude = tuple(exclude)
-    weights = {
-        id(module.weight): f"{name}.weight" if name else "weight"
-        for name, module in reversed(list(model.named_modules()))
-        if isinstance(module, _PRUNABLE_MODULES)
-    }
-    names = {name for name in weights.values() if not any(fnmatch(name, pattern) for pattern in exclude)}
-    if not names:
-        raise InputError(
-            f"no prunable weight in {type(model).__name__}: it has {len(weights)} convolution or linear weights "
-            f"and exclude={list(exclude)} leaves none"
-        )
-    return [name for name, _ in model.named_parameters() if name in names]
 
 
 class Mask(Mapping[str, Tensor]):
@@ -51,21 +26,26 @@ class Mask(Mapping[str, Tensor]):
         for name, tensor in tensors.items():
             if tensor.dtype != torch.bool:
                 raise InputError(f"mask for {name} has dtype {tensor.dtype}, expected torch.bool")
-        self._tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        self._tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
     @classmethod
     def ones_like(cls, state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> Mask:
         """Everything kept, for `names` or else for every floating tensor of two or more dimensions.
 
-        Raises InputError for a name that `state` does not have.
+        A state dict does not say what its tensors are: embeddings and shortcuts are taken too, which `ones_of` leaves
+        dense. A tensor that stands under several names is taken once, under the first. Raises InputError for a name
+        that `state` does not have.
         """
-        if names is None:
-            names = [name for name, tensor in state.items() if tensor.dim() >= 2 and tensor.is_floating_point()]
-        names = list(names)
+        names = _matrices(state) if names is None else list(names)
         for name in names:
             if name not in state:
                 raise InputError(f"mask names {name}, which the network does not have")
         return cls({name: torch.ones(state[name].shape, dtype=torch.bool) for name in names})
+
+    @classmethod
+    def ones_of(cls, network: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> Mask:
+        """Everything kept, for the weights of `network` that can be pruned. Takes and raises what `prunable` does."""
+        return cls.ones_like(dict(network.named_parameters()), prunable_names(network, exclude, include))
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -103,7 +83,12 @@ class Mask(Mapping[str, Tensor]):
 
     def model_sparsity(self, num_parameters: int) -> float:
         """Share of all `num_parameters` of a network that is removed: lower, since much is never pruned."""
-        return (self.num_weights - self.num_kept) / num_parameters
+        return (self.num_weights - self.num_kept) / max(1, num_parameters)
+
+    @property
+    def emptied(self) -> list[str]:
+        """Names of the tensors of which no weight is kept: nothing passes through their layers but biases."""
+        return [name for name, tensor in self.items() if tensor.numel() and not tensor.any()]
 
     @property
     def hash(self) -> str:
@@ -117,7 +102,7 @@ class Mask(Mapping[str, Tensor]):
                 "name": name,
                 "kept": int(tensor.sum()),
                 "weights": tensor.numel(),
-                "sparsity": 1 - int(tensor.sum()) / tensor.numel(),
+                "sparsity": 1 - int(tensor.sum()) / tensor.numel() if tensor.numel() else 0.0,
             }
             for name, tensor in self.items()
         ]
@@ -203,3 +188,12 @@ class Mask(Mapping[str, Tensor]):
         if about.get("sha256") != mask.hash:
             raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
         return mask
+
+
+def _matrices(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the floating tensors of two or more dimensions, of those that share their memory the first."""
+    names: dict[object, str] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and tensor.dim() >= 2 and tensor.is_floating_point():
+            names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.data_ptr() else name, name)
+    return list(names.values())

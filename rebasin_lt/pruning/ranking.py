@@ -16,8 +16,10 @@ def remove_lowest(scores: Mapping[str, Tensor], mask: Mask, count: int) -> Mask:
 
     `scores` has a tensor of its weight's shape for every name of the mask, on any device. Among equal scores the
     earlier goes first: the order of the mask's names, then the flat index. The inputs are unchanged. Raises InputError
-    for scores that do not fit the mask, or that are not finite where a weight is kept.
+    for scores that do not fit the mask, or that are not finite where a weight is kept, and for a mask without tensors.
     """
+    if not mask:
+        raise InputError("the mask names no weight: there is nothing to prune")
     mask.check_fits(scores)
     kept = torch.cat([tensor.reshape(-1) for tensor in mask.values()])
     values = torch.cat([scores[name].detach().cpu().reshape(-1) for name in mask])

@@ -80,12 +80,17 @@ def grasp_scores(
 
 
 def _prepared(network: nn.Module, mask: Mask) -> tuple[nn.Module, list[Tensor]]:
-    """A copy of the network under the mask, its batch norm layers in training mode, and the mask's weights in it."""
-    network = copy.deepcopy(network).eval()
+    """A copy of the network under the mask, its batch norm layers in training mode, and the mask's weights in it.
+
+    Those that a network in training mode keeps frozen stay so: a training step leaves them, too.
+    """
+    network = copy.deepcopy(network)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    training = [module for module in norms if module.training or not network.training]
+    network.eval()
     mask.apply_(network)
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
+    for module in training:
+        module.train()
     parameters = dict(network.named_parameters(remove_duplicate=False))
     return network, [parameters[name].requires_grad_() for name in mask]
 

@@ -33,7 +33,7 @@ def synflow(
     last = mask.num_kept - removals(mask, sparsity)
     network, kept = _positive(network), mask
     for step in range(1, rounds + 1):
-        target = round(mask.num_kept * (last / mask.num_kept) ** (step / rounds))
+        target = round(mask.num_kept * (last / max(1, mask.num_kept)) ** (step / rounds))
         kept = remove_lowest(_flows(network, kept, input_shape), kept, kept.num_kept - target)
         if progress is not None:
             progress(step, rounds)

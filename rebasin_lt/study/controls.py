@@ -9,7 +9,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.paths import with_paths_located
-from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study.control_kinds import KINDS, Control, Progress, Sources, check
 from rebasin_lt.study.subjects import Images, load_networks, open_data, open_images, resolve_device
 
@@ -43,7 +43,7 @@ def _open(settings: Control) -> Sources:
         return Sources(settings, imitated, None, None, _dense(imitated))
     parameters = dict(loaded.network.named_parameters())
     if imitated is None:
-        return Sources(settings, None, loaded, images, Mask.ones_like(parameters, prunable_names(loaded.network)))
+        return Sources(settings, None, loaded, images, Mask.ones_of(loaded.network))
     imitated.check_fits(parameters)
     return Sources(settings, imitated, loaded, images, _dense(imitated))
 

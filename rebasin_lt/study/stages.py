@@ -19,6 +19,7 @@ from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
+from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data.registry import build_data
@@ -163,7 +164,9 @@ def _train(
 def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
     settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
     resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
-    ours = [StepSeed(seed), MetricsFile(folder), Divergence(), resume, Preemption(resume)]
+    limit = settings.pop("max_time", None)
+    limits = [] if limit is None else [TimeLimit(limit)]
+    ours = [StepSeed(seed), *limits, MetricsFile(folder), Divergence(), resume, Preemption(resume)]
     return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
 
 

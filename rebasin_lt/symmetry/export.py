@@ -21,6 +21,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import exportable
 
 _TORCH = os.path.dirname(torch.__file__)
@@ -72,7 +73,7 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
 
     Raises SymmetryError, naming the line, for what `torch.export` cannot follow.
     """
-    with _in_eval_mode(model), torch.no_grad(), _quietly(), exportable():
+    with evaluation_mode(model), torch.no_grad(), _quietly(), exportable():
         try:
             bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
             shapes = tree_map(_any_batch_size, tuple(bound.values()))
@@ -84,17 +85,6 @@ def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
 
 def _any_batch_size(argument: Any) -> Any:
     return {0: Dim.AUTO} if isinstance(argument, Tensor) and argument.ndim else None
-
-
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -85,12 +85,16 @@ class Symmetry:
     def permute(self, tensors: Mapping[str, Tensor], permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Permute tensors that have the network's names and shapes: weights, buffers, masks, optimiser moments.
 
-        Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices.
+        Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices;
+        what is no tensor (a module's extra state) is carried along.
         Raises InputError for a name or shape that the network does not have, or groups of other sizes.
         """
         self._check_permutation(permutation)
         permuted = {}
         for name, tensor in tensors.items():
+            if not isinstance(tensor, Tensor):
+                permuted[name] = tensor
+                continue
             axes = self._axes_of(name, tensor)
             moved = tensor.detach().clone() if not any(axis.blocks for axis in axes) else tensor.detach()
             for dim, axis in enumerate(axes):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from foreign import ForeignData, ForeignModule
 from lightning import Callback
+from lightning.pytorch.plugins import MixedPrecision
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.files import hash_tensors
@@ -199,3 +200,56 @@ def test_runs_that_cannot_be_are_refused(trainer, tmp_path):
         trainer(2, [dst(method="set")]).fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "half.ckpt")
     with pytest.raises(InputError, match="keeps other numbers of weights than this run's mask"):
         trainer(2, [dst(sparsity=0.5)]).fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "half.ckpt")
+
+
+class Overflow(ForeignModule):
+    """A gradient overflows at the given batches, as in half precision."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.seen = at, 0
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.seen += 1
+        return loss * torch.inf if self.seen in self.at else loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+class Changes(Callback):
+    """The steps at which the mask changed."""
+
+    def __init__(self, guard):
+        self.guard, self.steps, self.before = guard, [], None
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        if self.before is not None and self.guard.mask != self.before:
+            self.steps.append(trainer.global_step - 1)
+        self.before = self.guard.mask
+
+
+@pytest.mark.parametrize("method", ["rigl", "set"])
+def test_an_update_whose_step_mixed_precision_skips_is_postponed(trainer, method):
+    guard = dst(method=method, until=1.0)
+    changes = Changes(guard)
+    module = Overflow({4, 5, 10})  # batches count from 1; updates are due at steps 3, 6, 9 …
+    plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
+    trainer(6, [guard, changes], plugins=[plugin], precision=None).fit(module, ForeignData())
+    assert changes.steps[:4] == [5, 6, 10, 12]
+    assert all(not module.get_parameter(name)[~kept].any() for name, kept in guard.mask.items())
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_without_mixed_precision_a_gradient_that_is_not_finite_is_refused(trainer):
+    with pytest.raises(InputError, match="hold NaN or infinity: the training that made them diverged"):
+        fit(trainer, module=Overflow({4}))
+
+
+def test_a_postponed_update_is_in_the_checkpoint():
+    guard, again = dst(), dst()
+    guard._postponed = True
+    again.load_state_dict(guard.state_dict())
+    assert again.state_dict() == guard.state_dict()
+    assert again._postponed

@@ -3,7 +3,7 @@ import torch
 from foreign import ForeignData, ForeignModule, RestlessModule
 from lightning import Callback
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, Unfinished
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import read_checkpoint
@@ -166,7 +166,8 @@ def test_a_run_stopped_between_epochs_ends_with_the_same_bits(trainer, tmp_path,
                 trainer.should_stop = True
 
     half = trainer(-1, [IterativeMagnitudePruning(**settings), Stop()])
-    half.fit(copy, ForeignData())
+    with pytest.raises(Unfinished, match=f"training ended in epoch {epochs} of 4, before pruning reached "):
+        half.fit(copy, ForeignData())
     half.save_checkpoint(tmp_path / "half.ckpt")
     resumed = ForeignModule()
     imp = IterativeMagnitudePruning(**settings)
@@ -233,7 +234,8 @@ def test_a_reused_callback_resumes_what_the_checkpoint_says(trainer, tmp_path):
     imp = IterativeMagnitudePruning([0.2, 0.36], 1)
     module = ForeignModule()
     half = trainer(-1, [imp, Stop()])
-    half.fit(module, ForeignData())
+    with pytest.raises(Unfinished, match="in epoch 1 of 2, before pruning reached 0.36: leave out what ended it"):
+        half.fit(module, ForeignData())
     half.save_checkpoint(tmp_path / "half.ckpt")
     straight = ForeignModule()
     trainer(-1, [imp]).fit(straight, ForeignData(), ckpt_path=tmp_path / "half.ckpt")

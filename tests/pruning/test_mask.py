@@ -4,7 +4,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.pruning.allocation import random_erk, random_uniform
+from rebasin_lt.pruning.degrees import degree_report
+from rebasin_lt.pruning.magnitude import magnitude_prune
+from rebasin_lt.pruning.mask import Mask
 
 
 def random_mask(seed=0, keep=0.3):
@@ -59,20 +62,48 @@ def test_overlap_is_intersection_over_union():
         first.overlap(Mask({"a": first["a"], "b": first["a"]}))
 
 
-def test_prunable_names_take_conv_and_linear_and_leave_norms_shortcuts_and_ties():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
-            self.shortcut = nn.Sequential(nn.Conv2d(3, 4, 1))
-            self.embed = nn.Embedding(5, 4)
-            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
-            self.second.weight = self.first.weight
+def test_a_mask_is_a_copy_of_what_it_was_made_of():
+    tensors = {"a": torch.ones(2, 3, dtype=torch.bool)}
+    mask = Mask(tensors)
+    before = mask.hash
+    tensors["a"][0] = False
+    assert mask.hash == before
+    assert mask.num_kept == 6
 
-    assert prunable_names(Net()) == ["conv.weight", "first.weight"]
-    assert prunable_names(Net(), exclude=()) == ["conv.weight", "shortcut.0.weight", "first.weight"]
-    with pytest.raises(InputError, match=r"no prunable weight in Net: .* exclude=\['\*'\] leaves none"):
-        prunable_names(Net(), exclude=("*",))
+
+def test_ones_like_takes_a_tensor_of_several_names_once_and_no_extra_state():
+    tied = nn.ModuleDict({"e": nn.Embedding(5, 4), "h": nn.Linear(4, 5, bias=False)})
+    tied["h"].weight = tied["e"].weight
+    assert list(Mask.ones_like({**tied.state_dict(), "_extra_state": {"tag": 1}})) == ["e.weight"]
+    equal = {"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}
+    assert list(Mask.ones_like(equal)) == ["a", "b"]
+
+
+def test_emptied_layers_are_named():
+    mask = Mask({"a": torch.zeros(2, 2, dtype=torch.bool), "b": torch.eye(2).bool(), "c": torch.zeros(0, 2).bool()})
+    assert mask.emptied == ["a"]
+
+
+def no_weights():
+    return Mask({"a": torch.zeros(0, 3, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("make", [no_weights, lambda: Mask({})])
+def test_a_mask_of_no_weights_divides_nothing_by_zero(make, tmp_path):
+    mask = make()
+    assert mask.sparsity == mask.model_sparsity(0) == 0
+    assert [row["sparsity"] for row in mask.report()] == [0.0] * len(mask)
+    assert mask.overlap(make()) == 0
+    assert random_erk(mask, 0.5) == random_uniform(mask, 0.5) == mask
+    mask.save(tmp_path / "m.mask.safetensors")
+    assert Mask.load(tmp_path / "m.mask.safetensors") == mask
+
+
+def test_nothing_can_be_pruned_from_a_mask_of_no_tensors():
+    with pytest.raises(InputError, match="the mask names no weight: there is nothing to prune"):
+        magnitude_prune({}, Mask({}), 0.5)
+    with pytest.raises(InputError, match=r"mask tensor has shape \(0, 3\), expected \(outputs, inputs, \*kernel\)"):
+        degree_report(no_weights())
 
 
 def test_mask_rejects_wrong_names_shapes_and_dtypes():

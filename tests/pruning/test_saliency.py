@@ -151,3 +151,15 @@ def test_what_cannot_be_scored_is_refused():
             prune(model, mask, batches(), 0.1)
     with pytest.raises(InputError, match="batches is a generator, which is used up after one pass"):
         grasp(model, mask, (batch for batch in batches()), 0.9)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_batch_norm_that_a_network_keeps_frozen_uses_its_running_statistics(frozen):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    batches = [(torch.randn(32, 4) + 3, torch.arange(32) % 3)]
+    whole = snip_scores(network, Mask.ones_of(network), batches)
+    network[1].train(not frozen)
+    scores = snip_scores(network, Mask.ones_of(network), batches)
+    assert network[1].training is not frozen
+    assert torch.equal(scores["0.weight"], whole["0.weight"]) is not frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,11 @@ from rebasin_lt.lit.checkpoint import MASK
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
-from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
+from rebasin_lt.pruning.weight_norm import check_directions
+
+_LOG = logging.getLogger(__name__)
 
 FINAL = "final.mask.safetensors"
 _SETTINGS = ("method", "fraction", "update_every", "until", "seed")
@@ -32,7 +37,8 @@ class DynamicSparseTraining(MaskGuard):
     al., 2018); see `exchange_weights`. The share that is exchanged falls by a cosine from `fraction` to 0 at `until`.
     Grown weights start at 0, with their optimiser state at 0; all of this step's gradients are then masked by the new
     mask, and the step is taken (the paper's algorithm skips it: one step in `update_every`). Gradients are dense until
-    MaskGuard masks them, so updates need no pass of their own, and other steps do not wait for the device.
+    MaskGuard masks them, so updates need no pass of their own, and other steps do not wait for the device. Where mixed
+    precision skips a step because gradients overflowed, its update comes with the next step that is taken.
 
     Works on any LightningModule with one optimiser, by parameter name. The mask of the moment is in every checkpoint;
     a resumed run goes on with the same bits. Ranks see equal gradients and draw equal lots. When training ends, the
@@ -40,13 +46,15 @@ class DynamicSparseTraining(MaskGuard):
 
     Args:
         mask: a `*.mask.safetensors` file, or a Mask, to begin with
-        sparsity: instead of a mask, that of a random one: the same in every convolution and linear weight
+        sparsity: instead of a mask, that of a random one: the same in every weight matrix and kernel
         method: grow by gradient (rigl) or by lot (set)
         fraction: share of the kept weights that the first update would exchange
         update_every: optimiser steps between updates
         until: part of all training steps after which the mask stays
         seed: of the random mask and of SET's lots
-        exclude: of a random mask: patterns of parameter names that stay dense; by default projection shortcuts
+        exclude: of a random mask: patterns of parameter names that stay dense, or kinds of `prunable`; by default
+            projection shortcuts. What stays dense is named in the log
+        include: of a random mask: patterns or kinds that are pruned in any case, such as `embeddings`
         dirpath: folder of the final mask; `dst` in the trainer's root folder if not given
     """
 
@@ -63,6 +71,7 @@ class DynamicSparseTraining(MaskGuard):
         seed: int = 0,
         exclude: tuple[str, ...] = SHORTCUTS,
         dirpath: str | None = None,
+        include: tuple[str, ...] = (),
     ) -> None:
         if (mask is None) == (sparsity is None):
             raise InputError(f"dst mask is {mask} and sparsity {sparsity}, expected one of them")
@@ -77,11 +86,12 @@ class DynamicSparseTraining(MaskGuard):
         if sparsity is not None and not 0 <= sparsity < 1:
             raise InputError(f"dst sparsity is {sparsity}, expected at least 0 and below 1")
         super().__init__(Mask({}) if mask is None else mask)
-        self._given, self.sparsity, self.exclude = self.mask, sparsity, exclude
+        self._given, self.sparsity, self.exclude, self.include = self.mask, sparsity, exclude, include
         self.method, self.fraction, self.update_every = method, fraction, update_every
         self.until, self.seed = until, seed
         self.dirpath = None if dirpath is None else Path(expanded(dirpath))
         self._end = math.inf
+        self._postponed = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -89,11 +99,17 @@ class DynamicSparseTraining(MaskGuard):
         if sum(isinstance(callback, MaskGuard) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise InputError("DynamicSparseTraining and another mask guard would fight over the weights: name one")
         if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
-            self.mask = self._given if self.sparsity is None else self._random(pl_module, self.sparsity)
-        super().setup(trainer, pl_module, stage)
+            self.mask, self._postponed = self._given, False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look_at(pl_module)
+        super().on_fit_start(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SETTINGS}
+        return {**{name: getattr(self, name) for name in _SETTINGS}, "postponed": self._postponed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._postponed = state_dict.get("postponed", False)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
@@ -106,6 +122,7 @@ class DynamicSparseTraining(MaskGuard):
                     f"this run has {getattr(self, name)}"
                 )
         mask = Mask(checkpoint.get(MASK, {}))
+        self._look_at(pl_module)
         if _counts(mask) != _counts(self.mask):
             raise InputError("the checkpoint to resume keeps other numbers of weights than this run's mask")
         self.mask = mask
@@ -121,8 +138,11 @@ class DynamicSparseTraining(MaskGuard):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         step = trainer.global_step
-        if step and step % self.update_every == 0 and step < self._end:  # from the step alone: a replay does the same
-            self._update(trainer, step, optimizer)
+        due = self._postponed or step % self.update_every == 0  # from the step: a replay does the same
+        if step and due and step < self._end:
+            self._postponed = _will_be_skipped(trainer, optimizer)
+            if not self._postponed:
+                self._update(trainer, step, optimizer)
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,6 +163,7 @@ class DynamicSparseTraining(MaskGuard):
         fraction = exchange_fraction(step, self._end, self.fraction)
         exchanged = exchange_weights(weights, self.mask, fraction, self._growth(step, weights))
         self.mask = same_on_all_ranks(trainer, exchanged)
+        check_directions(network_of(trainer.lightning_module), self.mask)
         for kept, weight, factor in zip(self.mask.values(), self._weights, self._factors, strict=True):
             new = kept.to(factor.device, factor.dtype)
             for buffer in optimizer.state.get(weight, {}).values():
@@ -158,10 +179,24 @@ class DynamicSparseTraining(MaskGuard):
             return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}
         return random_scores(self.mask, _generator(self.seed, step))
 
-    def _random(self, module: LightningModule, sparsity: float) -> Mask:
+    def _look_at(self, module: LightningModule) -> None:
+        """Draw the random mask, if one is asked for and not there, of the parameters that there are when fit starts."""
+        if self.sparsity is None or self.mask:
+            return
         network = network_of(module)
-        dense = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
-        return random_layers(dense, sparsity, _generator(self.seed, 0))
+        found = prunable(network, self.exclude, self.include)
+        dense = Mask.ones_like(dict(network.named_parameters()), found.names)
+        self.mask = random_layers(dense, self.sparsity, _generator(self.seed, 0))
+        if found.dense and module.global_rank == 0:
+            _LOG.warning("%s", found.describe())
+
+
+def _will_be_skipped(trainer: Trainer, optimizer: Any) -> bool:
+    """Whether mixed precision's scaler will skip the step that comes: a gradient of it is not finite."""
+    if getattr(trainer.precision_plugin, "scaler", None) is None:
+        return False
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return not all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 def _generator(seed: int, step: int) -> torch.Generator:

@@ -12,9 +12,9 @@ class InitFrom(Callback):
 
     What `--model.init_from` does for our classifiers, for a LightningModule of yours: B from its rewind point, under a
     mask by `MaskGuard`; or a trained A to be pruned by `IterativeMagnitudePruning`. Epochs and steps count from 0, and
-    optimisers and schedules are the module's own. Its place among the callbacks does not matter. The module must have
-    its weights when it is constructed: what it makes or draws in `configure_model` or `setup` comes later. The file is
-    read when a run is resumed, too.
+    optimisers and schedules are the module's own. Its place among the callbacks does not matter, nor whether the module
+    makes its layers when it is constructed, in `setup` or in `configure_model`. What the module leaves out of its
+    checkpoints may be missing in the file.
 
     Args:
         checkpoint: a checkpoint of the same module, or a state dict with its parameter names
@@ -25,6 +25,6 @@ class InitFrom(Callback):
     def __init__(self, checkpoint: str) -> None:
         self.checkpoint = checkpoint
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.global_step == 0:  # a resumed run gets its own back after this
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0 and not trainer.ckpt_path:  # a resumed run has its own
             load_weights_(pl_module, self.checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -9,17 +10,23 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, Unfinished
 from rebasin_lt.lit._compat import AVERAGING
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.lit.optimizers import renew_optimizers, trainable
+from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
 from rebasin_lt.moment import Moment
 from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
-from rebasin_lt.pruning.mask import SHORTCUTS, Mask, prunable_names
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
 from rebasin_lt.pruning.waypoints import waypoints
+from rebasin_lt.pruning.weight_norm import keep_directions
+
+_LOG = logging.getLogger(__name__)
 
 
 class IterativeMagnitudePruning(MaskGuard):
@@ -39,11 +46,13 @@ class IterativeMagnitudePruning(MaskGuard):
             schedule back to it
         rewind_from: for the two rewinds: a rewind checkpoint, or a moment that RewindCheckpoint writes in this fit
         dense_epochs: training before the first pruning; 0 if the network starts trained
-        exclude: patterns of parameter names that stay dense; by default projection shortcuts, as the paper's code
+        exclude: patterns of parameter names that stay dense, or kinds of `prunable`; by default projection shortcuts,
+            as the paper's code. What stays dense is named in the log
+        include: patterns or kinds that are pruned in any case, such as `embeddings`
         dirpath: folder of the files; `imp` in the trainer's root folder if not given
 
-    Set `max_epochs: -1`: the callback knows the number. Raises InputError for targets, fraction or max_epochs that
-    cannot be.
+    Set `max_epochs: -1`: the callback knows the number. Raises InputError for targets, fraction, max_epochs or
+    max_steps that cannot be, and Unfinished when training ends before the last target, by EarlyStopping, say.
     """
 
     state_key = "rebasin_lt.imp"
@@ -58,9 +67,11 @@ class IterativeMagnitudePruning(MaskGuard):
         dense_epochs: int = 0,
         exclude: tuple[str, ...] = SHORTCUTS,
         dirpath: str | None = None,
+        include: tuple[str, ...] = (),
     ) -> None:
         super().__init__(Mask({}))
         self.sparsities = waypoints(targets, fraction)
+        _check_names(targets)
         if epochs_per_round < 1:
             raise InputError(f"imp epochs_per_round is {epochs_per_round}, expected at least 1")
         if after_prune != "finetune" and rewind_from is None:
@@ -70,13 +81,14 @@ class IterativeMagnitudePruning(MaskGuard):
         self.targets, self.fraction = list(targets), fraction
         self.epochs_per_round, self.dense_epochs = epochs_per_round, dense_epochs
         self.after_prune, self.rewind_from = after_prune, rewind_from
-        self.exclude = exclude
+        self.exclude, self.include = exclude, include
         self._given_dirpath = None if dirpath is None else Path(expanded(dirpath))
         self._begin()
 
     def _begin(self) -> None:
         """Forget an earlier fit: callbacks may be used again, with another trainer."""
         self.dirpath = self._given_dirpath
+        self.mask = Mask({})
         self.round = 0  # 0 is dense; round r trains under sparsities[r - 1]
         self._rewound: dict[str, float] = {"epoch": 0.0, "step": 0.0}  # where the schedules of a round begin
 
@@ -110,13 +122,29 @@ class IterativeMagnitudePruning(MaskGuard):
         trainer.fit_loop.max_epochs = self.num_epochs
         if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
             self._begin()
-            network = network_of(pl_module)
-            self.mask = Mask.ones_like(dict(network.named_parameters()), prunable_names(network, self.exclude))
-        super().setup(trainer, pl_module, stage)
         if self.dirpath is None:
             self.dirpath = Path(trainer.default_root_dir) / "imp"
         if self.after_prune != "finetune":
             self._check_rewind(trainer)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look_at(pl_module)
+        self._trainable = trainable(pl_module)
+        super().on_fit_start(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_max_steps(trainer)
+        super().on_train_start(trainer, pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """What was missed is said here, after everything that other callbacks do when fit ends."""
+        missing = self._missing(trainer) if stage == "fit" else []
+        if missing:
+            raise Unfinished(
+                f"training ended in epoch {epochs_done(trainer)} of {self.num_epochs}, before pruning reached "
+                f"{', '.join(f'{target:g}' for target in missing)}: leave out what ended it "
+                "(EarlyStopping, a Timer, max_time, max_steps, should_stop)"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         own = {"epochs_per_round": self.epochs_per_round, "targets": self.targets}
@@ -135,8 +163,11 @@ class IterativeMagnitudePruning(MaskGuard):
                     f"the checkpoint to resume was pruned with {name} {own[name]}, this run has {getattr(self, name)}"
                 )
         saved = Mask(checkpoint.get(MASK, {}))
+        self._look_at(pl_module)
         if {name: tensor.shape for name, tensor in saved.items()} != {n: t.shape for n, t in self.mask.items()}:
-            raise InputError("the checkpoint to resume prunes other parameters than this run: were `exclude` equal?")
+            raise InputError(
+                "the checkpoint to resume prunes other parameters than this run: were `exclude` and `include` equal?"
+            )
         self.mask = saved
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -144,13 +175,14 @@ class IterativeMagnitudePruning(MaskGuard):
         if due <= self.round:  # derived from the epoch, so that a replay after a crash does the same
             return
         self.round = due
-        state = dict(network_of(pl_module).named_parameters())
+        network = network_of(pl_module)
+        state = keep_directions(network, dict(network.named_parameters()))
         pruned = prune_to_sparsity(state, self.mask, self.sparsities[due - 1])
         self.mask = same_on_all_ranks(trainer, pruned)
         if self.after_prune != "finetune":
             self._rewind(trainer, pl_module)
         self._bind(pl_module)
-        trainer.strategy.setup_optimizers(trainer)
+        renew_optimizers(trainer, pl_module, self._trainable)
         self._guard_optimizers(trainer)
         self._advance_schedules(trainer)
 
@@ -162,7 +194,8 @@ class IterativeMagnitudePruning(MaskGuard):
             "imp/sparsity": self.mask.sparsity,
             "imp/model_sparsity": self.mask.model_sparsity(parameters),
         })
-        if self.round and trainer.current_epoch + 1 == self.dense_epochs + self.round * self.epochs_per_round:
+        at_end = trainer.current_epoch + 1 == self.dense_epochs + self.round * self.epochs_per_round
+        if self.round and at_end and last_epoch_is_whole(trainer):
             self._write_ticket(trainer, pl_module)
 
     def _round_at(self, epoch: int) -> int:
@@ -170,6 +203,31 @@ class IterativeMagnitudePruning(MaskGuard):
         if epoch < self.dense_epochs:
             return 0
         return min(1 + (epoch - self.dense_epochs) // self.epochs_per_round, len(self.sparsities))
+
+    def _look_at(self, module: LightningModule) -> None:
+        """Find what there is to prune, unless it is known: when fit starts, for networks may be made in `setup`."""
+        if self.mask:
+            return
+        network = network_of(module)
+        found = prunable(network, self.exclude, self.include)
+        self.mask = Mask.ones_like(dict(network.named_parameters()), found.names)
+        if found.dense and module.global_rank == 0:
+            _LOG.warning("%s", found.describe())
+
+    def _check_max_steps(self, trainer: Trainer) -> None:
+        per_epoch, limit = steps_per_epoch(trainer), trainer.max_steps
+        needed = 0 if per_epoch is None else self.num_epochs * per_epoch
+        if -1 < limit < needed:
+            raise InputError(
+                f"trainer.max_steps is {limit}, but pruning to {self.targets} takes {needed} steps "
+                f"({self.num_epochs} epochs of {per_epoch}): leave it out"
+            )
+
+    def _missing(self, trainer: Trainer) -> list[float]:
+        """The targets of rounds that did not come to the end of their last epoch."""
+        whole = epochs_done(trainer) - (0 if last_epoch_is_whole(trainer) else 1)
+        rounds = max(0, whole - self.dense_epochs) // self.epochs_per_round
+        return [target for target in self.targets if target not in self.sparsities[:rounds]]
 
     def _write_ticket(self, trainer: Trainer, module: LightningModule) -> None:
         target = self.sparsities[self.round - 1]
@@ -229,3 +287,11 @@ def _refuse_averages(trainer: Trainer) -> None:
                 f"{type(callback).__name__} beside IterativeMagnitudePruning would average networks of different "
                 "rounds, under different masks: leave it out, and train a ticket with it, under its mask"
             )
+
+
+def _check_names(targets: list[float]) -> None:
+    """Raise InputError for two targets whose files would have one name."""
+    names = [f"{target:g}" for target in targets]
+    for target, name in zip(targets, names, strict=True):
+        if names.count(name) > 1:
+            raise InputError(f"imp targets hold {target} and another that files call {name}, too: leave one out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from rebasin_lt.lit.checkpoint_content import MASK, METADATA
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.weight_norm import check_directions
+
+_LOG = logging.getLogger(__name__)
 
 
 class MaskGuard(Callback):
@@ -56,7 +60,6 @@ class MaskGuard(Callback):
             return
         self._release()
         self._forget()
-        self.mask.check_fits(dict(network_of(pl_module).named_parameters()))
         if isinstance(trainer.strategy.checkpoint_io, SafeCheckpointIO):
             trainer.strategy.checkpoint_io.hold_masks = lambda: hold_masks(trainer)
 
@@ -65,6 +68,7 @@ class MaskGuard(Callback):
         self._mask_averages(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.mask.apply_(network_of(pl_module))  # callbacks after this one may have set weights when fit started
         self._guard_optimizers(trainer)
         self.hold(trainer, pl_module)
 
@@ -123,7 +127,11 @@ class MaskGuard(Callback):
     def _bind(self, module: LightningModule) -> None:
         """Fetch the masked parameters and their factors once, and zero what is pruned."""
         network = network_of(module)
-        parameters = dict(network.named_parameters())
+        parameters = dict(network.named_parameters(remove_duplicate=False))
+        self.mask.check_fits(parameters)
+        check_directions(network, self.mask)
+        if self.mask.emptied and module.global_rank == 0:
+            _LOG.warning("the mask keeps no weight of %s: no signal passes there", ", ".join(self.mask.emptied))
         self._weights = [parameters[name] for name in self.mask]
         self._factors = [  # laid out as their weights: for other strides a GPU multiplies tensor by tensor
             torch.empty_like(weight).copy_(self.mask[name])

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint, save_network
+from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
 from rebasin_lt.moment import Moment
 from rebasin_lt.paths import expanded
 
@@ -87,21 +87,19 @@ class RewindCheckpoint(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What comes at the end. A run that died after its last epoch has no `on_train_end` when it goes on."""
-        progress = trainer.fit_loop.epoch_loop.batch_progress  # `max_steps` may end the last epoch anywhere
-        whole = progress.is_last_batch or progress.current.ready >= trainer.num_training_batches
-        self._write_due(trainer, pl_module, epoch_begins=whole)
+        self._write_due(trainer, pl_module, epoch_begins=last_epoch_is_whole(trainer))
         missing = [name for name in self._names.values() if name not in self._written]
         if missing and trainer.is_global_zero:
             warnings.warn(
                 f"rewind moments not written: {', '.join(missing)}. They did not come in this run, which ended at "
-                f"step {trainer.global_step} after {_epochs(trainer)} epochs",
+                f"step {trainer.global_step} after {epochs_done(trainer)} epochs",
                 stacklevel=2,
             )
 
     def _write_due(self, trainer: Trainer, module: LightningModule, epoch_begins: bool) -> None:
         """Write what comes now: `ep` between two epochs, `it` as soon as so many steps were taken."""
         step, seen = trainer.global_step, -1 if self._seen is None else self._seen
-        epochs = _epochs(trainer)
+        epochs = epochs_done(trainer)
         self._seen = step
         for moment, name in self._names.items():
             due = epoch_begins and moment.count == epochs if moment.unit == "ep" else seen < moment.count <= step
@@ -117,7 +115,7 @@ class RewindCheckpoint(Callback):
         if self.path(name).exists() and self._keeps(name, digest):
             return
         about: dict[str, Any] = {"moment": str(moment), "stage": "rewind", "origin": self._origin}
-        per_epoch = _steps_per_epoch(trainer)
+        per_epoch = steps_per_epoch(trainer)
         if per_epoch is not None:
             about["steps_per_epoch"] = per_epoch
         save_network(self.path(name), trainer, module, None, **about)
@@ -152,17 +150,11 @@ def _shifted(moment: Moment, paper_epoch_offset: bool) -> Moment:
     return Moment(moment.count + 1, "ep") if paper_epoch_offset and moment.unit == "ep" else moment
 
 
-def _epochs(trainer: Trainer) -> int:
-    """Epochs behind us. At the end of training the last one counts, even if `max_steps` cut it short."""
-    progress: Any = trainer.fit_loop.epoch_progress.current
-    return int(progress.processed)
-
-
 def _refuse_late(trainer: Trainer, moment: Moment, name: str) -> None:
     """Raise InputError for a moment that surely lies after the end of training: `max_epochs` or `max_steps`."""
     epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs or 0
     steps = math.inf if trainer.max_steps == -1 else trainer.max_steps
-    per_epoch = _steps_per_epoch(trainer)
+    per_epoch = steps_per_epoch(trainer)
     if per_epoch is None:  # epochs and steps cannot be compared
         end = epochs if moment.unit == "ep" else steps
         if moment.count > end:
@@ -174,11 +166,3 @@ def _refuse_late(trainer: Trainer, moment: Moment, name: str) -> None:
         raise InputError(
             f"rewind moment {name} is step {moment.steps(per_epoch)}, after the end of training at step {end} ({why})"
         )
-
-
-def _steps_per_epoch(trainer: Trainer) -> int | None:
-    """What `global_step` grows by in every epoch; None if only the run will show it."""
-    scheduled = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    if scheduled or math.isinf(trainer.num_training_batches) or not trainer.lightning_module.automatic_optimization:
-        return None
-    return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)

@@ -1,0 +1,29 @@
+"""How long training is, and how much of it is done."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+
+def steps_per_epoch(trainer: Trainer) -> int | None:
+    """What `global_step` grows by in every epoch; None if only the run will show it."""
+    scheduled = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if scheduled or math.isinf(trainer.num_training_batches) or not trainer.lightning_module.automatic_optimization:
+        return None
+    return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+
+
+def epochs_done(trainer: Trainer) -> int:
+    """Epochs behind us. At the end of training the last one counts, even if it was cut short."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
+def last_epoch_is_whole(trainer: Trainer) -> bool:
+    """Whether the epoch that ends, or ended, saw all its batches: `max_steps` or a callback may cut it anywhere."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return bool(progress.is_last_batch or progress.current.ready >= trainer.num_training_batches)

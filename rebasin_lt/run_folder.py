@@ -98,6 +98,11 @@ def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     write_sealed(Path(folder) / RESULT, result)
 
 
+def discard_result(folder: Path | str) -> None:
+    """Take the result away before the files that it speaks of are made again: a run killed then is not complete."""
+    (Path(folder) / RESULT).unlink(missing_ok=True)
+
+
 def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write JSON atomically, with its format version and its own sha256."""
     write_json(path, {"format_version": FORMAT_VERSION, **content, SEAL: _seal(content)})
@@ -143,6 +148,7 @@ def run_once(
     with claim_folder(folder, config, but):
         result = finished(folder)
         if result is None or not all((Path(folder) / name).is_file() for name in outputs):
+            discard_result(folder)
             result = dict(work())
             finish(folder, result)
     return result

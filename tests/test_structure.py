@@ -32,6 +32,7 @@ TIERS = {
     "errors": 0,
     "status_table": 0,
     "files": 0,
+    "fingerprint": 0,
     "folder_lock": 0,
     "host_memory": 0,
     "config_files": 0,

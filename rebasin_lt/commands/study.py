@@ -83,7 +83,7 @@ def study(
 
         check_names_and_types(grid)  # a misspelt setting makes no other study
         raise
-    state = State.of(plan(grid), folder)
+    state = State.of(plan(grid), folder, unsaid=dry_run)
     if dry_run:
         _print_plan(grid, state, probe)
         return

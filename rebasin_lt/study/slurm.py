@@ -131,7 +131,7 @@ def _look(folder: Path, state: State) -> None:
     """What the tasks have left in the folder."""
     for path, stage in state.plan.items():
         answer = read_answer(folder, path)
-        if path not in state.done and stage.is_done(folder):
+        if path not in state.done and state.done.issuperset(stage.needs) and stage.is_done(folder):
             state.done.add(path)
             state.seconds[path] = answer.get("seconds", 0.0)
         elif path not in state.done and answer.get("state") == "failed":

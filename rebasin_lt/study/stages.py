@@ -22,7 +22,7 @@ from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import claim_folder, discard_result, finish, finished
 from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.recipe import Recipe
 
@@ -123,6 +123,8 @@ def _train(
     with _claimed(folder, {**about, **common, "epochs": epochs, "seed": seed}):
         result = finished(folder)
         if result is None or not all(path.is_file() for path in (folder / FINAL, *outputs)):
+            if is_first():
+                discard_result(folder)
             result = _run(folder, recipe, seed, build, epochs, callbacks, about["stage"])
             if is_first():
                 finish(folder, result)

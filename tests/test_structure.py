@@ -44,6 +44,7 @@ TIERS = {
     "stop_request": 0,
     "strict_yaml": 0,
     "tensor_file": 0,
+    "terminal_text": 0,
     "user_code": 0,
     "__init__": 0,
     "__main__": 3,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rebasin_lt.terminal_text import say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,5 +56,5 @@ def _show(folder: Path) -> None:
 
     outcome = collect(folder)
     records = [{**run, "accuracy": run["top1"]} for run in outcome.sparse]
-    print(experiment_table(records, [run["top1"] for run in outcome.dense]).to_text(), end="")
-    print(f"report: {write_study_report(outcome, folder / 'report')[0]}")
+    say(experiment_table(records, [run["top1"] for run in outcome.dense]).to_text(), end="")
+    say(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -39,6 +39,7 @@ from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 from rebasin_lt.signatures import arguments as arguments_of
+from rebasin_lt.terminal_text import say
 
 
 class RunCLI(ConfigWinsCLI):
@@ -199,7 +200,7 @@ def run(arguments: Sequence[str]) -> RunCLI:
     )
     if cli.subcommand in {"validate", "test"}:
         for name, value in cli.trainer.callback_metrics.items():
-            print(f"{name}\t{value.item():.4f}")
+            say(f"{name}\t{value.item():.4f}")
     if cli.subcommand == "predict":
         _write_predictions(cli.trainer)
     return cli
@@ -227,7 +228,7 @@ def _write_predictions(trainer: Trainer) -> None:
     header = ",".join(["example", *(f"value_{k}" for k in range(len(rows[0])))])
     lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(rows)]
     write_text(path, "\n".join([header, *lines]) + "\n")
-    print(path)
+    say(path)
 
 
 _MAY_DIFFER = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def report(dir: str, out: str | None = None) -> None:
     """Write tables, figures and one page of what there is of a study, the paper's numbers beside ours.
@@ -26,5 +28,5 @@ def report(dir: str, out: str | None = None) -> None:
     left = (Path(dir) / STUDY).exists() and not (Path(dir) / CONFIG).exists()  # a study may have its report inside it
     outcome = read_numbers(Path(dir)) if left else collect(Path(dir))
     page, markdown, *others = write_study_report(outcome, folder)
-    print(summary(outcome))
-    print(f"report: {page}, {markdown} and {len(others)} files beside them")
+    say(summary(outcome))
+    say(f"report: {page}, {markdown} and {len(others)} files beside them")

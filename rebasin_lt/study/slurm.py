@@ -18,6 +18,7 @@ from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
 from rebasin_lt.study.task import answer_file, read_answer
 from rebasin_lt.study.worker import THREADS
+from rebasin_lt.terminal_text import say
 
 JOBS = "jobs.json"
 _SCRIPT = """#!/bin/bash
@@ -55,7 +56,7 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Call
     try:
         _follow(folder, state, slurm, jobs, show)
     except KeyboardInterrupt:
-        print(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
+        say(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
         raise
 
 

@@ -35,6 +35,7 @@ TIERS = {
     "fingerprint": 0,
     "folder_lock": 0,
     "host_memory": 0,
+    "links": 0,
     "config_files": 0,
     "moment": 0,
     "precision": 0,

@@ -24,6 +24,7 @@ import rebasin_lt.lit.data
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
+from rebasin_lt.links import check_links
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import Progress
@@ -66,6 +67,7 @@ class RunCLI(ConfigWinsCLI):
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
+        check_links(folder)
         if self.subcommand == "fit":
             run_settings = self._run_settings()
             check_folder(folder, run_settings, but=may_differ(run_settings))

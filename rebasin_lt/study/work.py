@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.files import hash_tensors
+from rebasin_lt.links import check_inside
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.pruning.mask import Mask
@@ -32,8 +33,10 @@ def run_stage(study: Study, stage: Stage, folder: Path) -> None:
     """Do `stage` below the study's `folder`, unless it is complete; then have its result say what it was made from.
 
     Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop;
-    and BrokenFileError where one of its files is not what it wrote.
+    also InputError where a link leads out of the study's folder, and BrokenFileError where a file of the stage is not
+    what it wrote.
     """
+    check_inside(folder, stage.path)
     check_outputs(folder, stage)
     made_from = taken(folder, stage)
     _KINDS[stage.kind](study, stage, folder)

@@ -30,7 +30,8 @@ def rgb(image: Image) -> Tensor:  # shape: (3, H, W), uint8
     if image.mode in _CONVERTED:
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        return pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+        pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+        return pixels
     if image.mode in _OF_16_BITS or (image.mode == "I" and image.format in {"PNG", "PPM"}):
         return _scaled(image).expand(3, -1, -1).contiguous()
     raise InputError(
@@ -43,7 +44,7 @@ def _scaled(image: Image) -> Tensor:  # shape: (1, H, W), uint8
     import numpy as np
 
     tags: Any = getattr(image, "tag_v2", {})  # of TIFF alone, which has 12 bits too, and white as 0
-    top = 2 ** tags.get(_BITS, (16,))[0] - 1
+    top: int = 2 ** tags.get(_BITS, (16,))[0] - 1
     grey = torch.from_numpy(np.asarray(image).astype(np.int32))
     grey = top - grey if tags.get(_PHOTOMETRIC) == 0 else grey
     return ((grey * 255 + top // 2) // top).to(torch.uint8)[None]

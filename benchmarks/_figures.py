@@ -135,7 +135,7 @@ def table(rows: Sequence[tuple[str, Figure]]) -> str:
         ]
         for name, f in rows
     ]
-    return Table([Column(title, align="left") for title in titles], cells).to_markdown().strip()
+    return Table([Column(title, align="left") for title in titles], cells).to_markdown(markup=True).strip()
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -22,7 +22,9 @@ def write_report(results: Path, docs: Path = DOCS) -> None:
     """Put the tables between their markers in docs/matching.md."""
     settings = json.loads(results.read_text(encoding="utf-8"))
     page = (docs / "matching.md").read_text(encoding="utf-8")
-    tables = [quality_table(setting["title"], setting["records"]).to_markdown() for setting in settings.values()]
+    tables = [
+        quality_table(setting["title"], setting["records"]).to_markdown(markup=True) for setting in settings.values()
+    ]
     write_text(docs / "matching.md", between(page, "quality table", "\n".join(tables).strip()))
 
 

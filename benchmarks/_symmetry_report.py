@@ -85,7 +85,7 @@ def _summary(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [_row(name, models[name]) for name in sorted(models)]
-    return Table([Column("network", align="left"), *map(Column, _NUMBERS)], rows).to_markdown().strip()
+    return Table([Column("network", align="left"), *map(Column, _NUMBERS)], rows).to_markdown(markup=True).strip()
 
 
 def _row(name: str, record: Mapping[str, Any]) -> list[str]:

@@ -191,7 +191,7 @@ def _table(records: dict[str, dict[str, Any]]) -> str:
     for part in ("forward", "products and the rest", "assignment"):
         rows.append([f"{part}, % of default", *(f"{100 * r['shares'][part]:.1f}" for r in records.values())])
     rows.append(["equal groups, preset", *(f"{r['equal']['groups_on_live_units']} of 12" for r in records.values())])
-    return Table(names, rows).to_markdown().strip()
+    return Table(names, rows).to_markdown(markup=True).strip()
 
 
 def _cpu() -> str:

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write_report(results: Path, docs: Path = DOCS) -> None:
     """Put the table between its markers in docs/matching.md."""
     page = (docs / "matching.md").read_text(encoding="utf-8")
-    rows = table(_read(results)["networks"]).to_markdown().strip()
+    rows = table(_read(results)["networks"]).to_markdown(markup=True).strip()
     write_text(docs / "matching.md", between(page, "planted table", rows))
 
 

@@ -32,6 +32,7 @@ from rebasin_lt.folder_lock import release_all
 from rebasin_lt.host_memory import keep_freed_memory
 from rebasin_lt.paths import with_paths_expanded
 from rebasin_lt.stop_request import Stopped, stop_request
+from rebasin_lt.terminal_text import on_terminal, say
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,
@@ -93,7 +94,7 @@ def _run(argv: Sequence[str]) -> int:
             raise
         message, code = explained(error)
         hint = near_miss(message, arguments[0]) if arguments and isinstance(error, ArgumentError) else ""
-        print(f"rebasin-lt: error: {message}{hint}", file=sys.stderr)
+        say(f"rebasin-lt: error: {message}{hint}", file=sys.stderr)
         return code
     finally:
         release_all()
@@ -190,7 +191,7 @@ def _stopped(error: BaseException) -> str:
 
 def one_line(message: str) -> str:
     """A message without line breaks, and without what else would move a terminal's cursor: names come out of files."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
+    return on_terminal(" ".join(message.split()))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -85,12 +85,17 @@ def write_text(path: Path | str, text: str) -> None:
 def append_text(path: Path | str, text: str) -> None:
     """Append UTF-8 text, on disk when this returns. Raises OSError naming `path`; a part may be there then."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=no_link) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def no_link(path: str, flags: int) -> int:
+    """An `opener` for `open` that refuses a symbolic link in the file's place: it would write somewhere else."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def write_json(path: Path | str, value: Any) -> None:

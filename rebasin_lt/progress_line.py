@@ -6,6 +6,8 @@ import sys
 import time
 from types import TracebackType
 
+from rebasin_lt.terminal_text import on_terminal
+
 
 class ProgressLine:
     """Call it with what is being done, how much is done and how much there is; use it in a `with` block.
@@ -34,7 +36,8 @@ class ProgressLine:
             return
         self._shown = now
         pace = (now - self._began) / max(1, done - self._first)
-        sys.stderr.write(f"\r\x1b[2K{self.title}: {what} {done}/{total}, {time_left(pace * (total - done))} left")
+        line = on_terminal(f"{self.title}: {what} {done}/{total}, {time_left(pace * (total - done))} left")
+        sys.stderr.write(f"\r\x1b[2K{line}")
         sys.stderr.flush()
 
     def is_shown(self) -> bool:

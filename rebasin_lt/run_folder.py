@@ -14,6 +14,7 @@ import yaml
 from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
 from rebasin_lt.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.folder_lock import LOCK, FolderLock
+from rebasin_lt.links import check_links
 from rebasin_lt.paths import with_paths_located
 from rebasin_lt.strict_yaml import read_yaml
 
@@ -23,20 +24,22 @@ FORMAT_VERSION = 1
 _AGAIN = "remove it, and run again what wrote it"
 
 
-def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> FolderLock:
+def claim_folder(
+    folder: Path | str, config: Mapping[str, Any], but: Collection[str] = (), parts: Collection[str] = ("",)
+) -> FolderLock:
     """Make `folder` this run's own: lock it, and write its configuration, unless it lies there.
 
     The lock holds until the process ends, or to the end of a `with` around what this returns. Raises as
     `check_folder` and `FolderLock`; a folder that could not be claimed is not left behind.
     """
-    check_folder(folder, config, but)
+    check_folder(folder, config, but, parts)
     folder = Path(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
         try:
-            check_folder(folder, config, but)  # another run may have come in between
+            check_folder(folder, config, but, parts)  # another run may have come in between
             if not (folder / CONFIG).exists():
                 write_text(folder / CONFIG, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
         except BaseException:
@@ -50,10 +53,13 @@ def claim_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
     return lock
 
 
-def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[str] = ()) -> None:
+def check_folder(
+    folder: Path | str, config: Mapping[str, Any], but: Collection[str] = (), parts: Collection[str] = ("",)
+) -> None:
     """Raise InputError where the folder is of another run (with both values) or of something else; write nothing.
 
-    Settings named in `but`, such as `trainer.default_root_dir`, may differ.
+    Settings named in `but`, such as `trainer.default_root_dir`, may differ. No link may lead out of the folder, or of
+    those `parts` of it that the run writes itself.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -63,6 +69,7 @@ def check_folder(folder: Path | str, config: Mapping[str, Any], but: Collection[
         _check_same(folder, read_config(path), config, but)
     elif folder.exists() and any(entry.name != LOCK and not is_temporary(entry) for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
+    check_links(folder, parts)
 
 
 def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
@@ -98,6 +105,11 @@ def finished(folder: Path | str) -> dict[str, Any] | None:
 def finish(folder: Path | str, result: Mapping[str, Any]) -> None:
     """Write the result, which marks the run as complete."""
     write_sealed(Path(folder) / RESULT, result)
+
+
+def discard_result(folder: Path | str) -> None:
+    """Take the result away before the files that it speaks of are made again: a run killed then is not complete."""
+    (Path(folder) / RESULT).unlink(missing_ok=True)
 
 
 def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -151,6 +163,7 @@ def run_once(
         with claim_folder(folder, config, but):
             result = finished(folder)
             if result is None or not all((folder / name).is_file() for name in outputs):
+                discard_result(folder)
                 try:
                     result = finite(dict(work()))
                 except (InputError, BrokenFileError, SymmetryError):

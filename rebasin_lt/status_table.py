@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
+from rebasin_lt.terminal_text import on_terminal
+
 
 class StatusTable:
     """Call it with the lines to show; use it in a `with` block. It redraws at most five times a second.
@@ -31,7 +33,7 @@ class StatusTable:
             return
         self.clear()
         width = _width()
-        sys.stderr.write("".join(line[:width] + "\n" for line in lines))
+        sys.stderr.write("".join(on_terminal(line)[:width] + "\n" for line in lines))
         sys.stderr.flush()
         self._drawn, self._shown = len(lines), now
 

@@ -30,7 +30,7 @@ def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
     """Write docs/results.md, docs/images/results-*.svg and the README's part; returns the paths."""
     studies = {name: Measured.read(docs / "results" / name) for name in results_studies()}
     tables = claims.tables(studies) | {"not run": not_run_table(docs / "results" / "not_run.csv")}
-    texts = {name: table.to_markdown() for name, table in tables.items()}
+    texts = {name: table.to_markdown(markup=True) for name, table in tables.items()}
     written = []
     for name, figure in figures(studies).items():
         written.append(docs / "images" / f"results-{name}.svg")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def barrier(
     ckpt_a: str,
@@ -75,7 +77,7 @@ def barrier(
     )
     with ProgressLine("barrier") as progress:
         result = measure_barriers(settings, out, progress)
-    print(barriers_table(result).to_text(), end="")
+    say(barriers_table(result).to_text(), end="")
     write_text(Path(out) / "curves.csv", barriers_csv(result))
     figure = barriers_figure(result)
     for suffix in ("svg", "png"):

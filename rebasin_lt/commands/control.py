@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def control(
     kind: str,
@@ -65,5 +67,5 @@ def control(
     )
     with ProgressLine("control") as progress:
         made, imitated = write_control(settings, out, progress)
-    print(control_table(made, imitated).to_text(), end="")
-    print(f"{out}  ({kind}, sparsity {made.sparsity:.4f})")
+    say(control_table(made, imitated).to_text(), end="")
+    say(f"{out}  ({kind}, sparsity {made.sparsity:.4f})")

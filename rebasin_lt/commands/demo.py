@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rebasin_lt.terminal_text import say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,6 +54,6 @@ def _show(folder: Path) -> None:
     from rebasin_lt.study.outcome import collect
 
     outcome = collect(folder)
-    print(accuracies(outcome))
-    print(summary(outcome))
-    print(f"report: {write_study_report(outcome, folder / 'report')[0]}")
+    say(accuracies(outcome))
+    say(summary(outcome))
+    say(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def diversity(
     ckpts: list[str],
@@ -45,6 +47,6 @@ def diversity(
     )
     with ProgressLine("diversity") as progress:
         result = compare(comparison, out, progress)
-    print(diversity_table(result).to_text())
+    say(diversity_table(result).to_text())
     for path in write_diversity(result, out):
-        print(path)
+        say(path)

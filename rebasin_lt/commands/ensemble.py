@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.terminal_text import say
 
 _RECIPE = Recipe(targets=(0.95,))
 
@@ -51,6 +52,6 @@ def ensemble(
     )
     with ProgressLine("ensemble") as progress:
         result = run_ensembles(settings, progress)
-    print(diversity_table(result).to_text())
+    say(diversity_table(result).to_text())
     for path in write_diversity(result, out):
-        print(path)
+        say(path)

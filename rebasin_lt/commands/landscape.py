@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def landscape(
     out: str,
@@ -76,7 +78,7 @@ def landscape(
     )
     with ProgressLine("landscape") as progress:
         result = measure_plane(settings, out, progress)
-    print(plane_table(result).to_text(), end="")
+    say(plane_table(result).to_text(), end="")
     _save(planes_figure(result), out)
 
 
@@ -94,7 +96,7 @@ def _draw_two_weights(out: str) -> None:
     from rebasin_lt.study.two_weights import two_weights
 
     result = run_once(out, {"two_weights": True}, two_weights)
-    print(two_weights_table(result).to_text(), end="")
+    say(two_weights_table(result).to_text(), end="")
     _save(two_weights_figure(result), out)
 
 

@@ -24,6 +24,7 @@ import rebasin_lt.lit.data
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.files import remove_temporaries, write_text
 from rebasin_lt.folder_lock import FolderLock
+from rebasin_lt.links import check_links
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
@@ -43,6 +44,7 @@ from rebasin_lt.paths import with_paths_expanded
 from rebasin_lt.report.masks import profile_figure
 from rebasin_lt.run_folder import check_folder, claim_folder
 from rebasin_lt.signatures import arguments as arguments_of
+from rebasin_lt.terminal_text import say
 
 
 class RunCLI(ConfigWinsCLI):
@@ -69,6 +71,7 @@ class RunCLI(ConfigWinsCLI):
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
+        check_links(folder)
         if self.subcommand == "fit":
             run_settings = self._run_settings()
             check_folder(folder, run_settings, but=may_differ(run_settings))
@@ -213,7 +216,7 @@ def run(arguments: Sequence[str]) -> RunCLI:
     )
     if cli.subcommand in {"validate", "test"} and cli.trainer.is_global_zero:
         for name, value in cli.trainer.callback_metrics.items():
-            print(f"{name}\t{value.item():.4f}")
+            say(f"{name}\t{value.item():.4f}")
     if cli.subcommand == "predict":
         _write_predictions(cli.trainer)
     return cli
@@ -241,7 +244,7 @@ def _write_predictions(trainer: Trainer) -> None:
     header = ",".join(["example", *(f"value_{k}" for k in range(table.shape[1]))])
     lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(table.tolist())]
     write_text(path, "\n".join([header, *lines]) + "\n")
-    print(path)
+    say(path)
 
 
 _MAY_DIFFER = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def mask(
     mask: str,
@@ -47,4 +49,4 @@ def mask(
     for name, figure in report.mask_figures(result).items():
         for suffix in ("svg", "png"):
             save_figure(figure, Path(out) / f"{name}.{suffix}")
-    print("\n".join(table.to_text() for table in shown), end="")
+    say("\n".join(table.to_text() for table in shown), end="")

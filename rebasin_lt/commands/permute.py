@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rebasin_lt.terminal_text import say
+
 
 def permute(
     ckpt_a: str,
@@ -82,11 +84,11 @@ def permute(
     )
     with ProgressLine("permute") as progress:
         result = align(settings, out, progress)
-    print(groups_table(result).to_text())
+    say(groups_table(result).to_text())
     if result["masks"]:
-        print(masks_table(result["masks"]).to_text())
+        say(masks_table(result["masks"]).to_text())
     if "barrier" in result:
-        print(barrier_table(result["barrier"]).to_text(), end="")
+        say(barrier_table(result["barrier"]).to_text(), end="")
         for name, figure in barrier_figures([result]).items():
             for suffix in ("svg", "png"):
                 save_figure(figure, Path(out) / f"{name}.{suffix}")

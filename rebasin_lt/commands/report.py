@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def report(dir: str, out: str | None = None) -> None:
     """Write tables, figures and one page of what there is of a study, the paper's numbers beside ours.
@@ -15,6 +17,7 @@ def report(dir: str, out: str | None = None) -> None:
     from pathlib import Path
 
     from rebasin_lt.errors import InputError
+    from rebasin_lt.links import check_links
     from rebasin_lt.report.numbers import STUDY, read_numbers
     from rebasin_lt.report.study import summary, write_study_report
     from rebasin_lt.run_folder import CONFIG
@@ -23,8 +26,9 @@ def report(dir: str, out: str | None = None) -> None:
     folder = Path(dir) / "report" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file, expected a folder for the report")
+    check_links(*((Path(dir), ("report",)) if out is None else (folder,)))
     left = (Path(dir) / STUDY).exists() and not (Path(dir) / CONFIG).exists()  # a study may have its report inside it
     outcome = read_numbers(Path(dir)) if left else collect(Path(dir))
     page, markdown, *others = write_study_report(outcome, folder)
-    print(summary(outcome))
-    print(f"report: {page}, {markdown} and {len(others)} files beside them")
+    say(summary(outcome))
+    say(f"report: {page}, {markdown} and {len(others)} files beside them")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rebasin_lt.study.recipe import Recipe
 from rebasin_lt.study.slurm_options import Slurm
+from rebasin_lt.terminal_text import say
 
 if TYPE_CHECKING:
     from rebasin_lt.study.grid import Study
@@ -83,7 +84,7 @@ def study(
 
         check_names_and_types(grid)  # a misspelt setting makes no other study
         raise
-    state = State.of(plan(grid), folder)
+    state = State.of(plan(grid), folder, unsaid=dry_run)
     if dry_run:
         _print_plan(grid, state, probe)
         return
@@ -94,7 +95,7 @@ def study(
         check_study(grid, here=where.name == "local")
     with claim_study(folder, grid):
         run_study(grid, folder, state, where)
-    print(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
+    say(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
 
 
 def _print_plan(grid: Study, state: State, probe: bool) -> None:
@@ -108,7 +109,7 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
         check_network_name(grid)
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
-        print(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")
+        say(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")
     seconds = ledger.probe(grid) if probe else None
     rows = ledger.ledger(state.plan, state.done, ledger.images_per_epoch(grid), seconds)
-    print(f"\n{ledger_table(rows).to_text()}", end="")
+    say(f"\n{ledger_table(rows).to_text()}", end="")

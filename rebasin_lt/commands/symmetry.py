@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebasin_lt.terminal_text import say
+
 
 def symmetry(
     model: str,
@@ -29,7 +31,7 @@ def symmetry(
     network = build_network(model, width=width, num_classes=num_classes, input_shape=given)
     shape = given or default_input_shape(model)
     found = trace_symmetry(network, torch.randn(2, *shape))
-    print(as_json(found) if json else as_text(found))
+    say(as_json(found) if json else as_text(found))
 
 
 def _shape(text: str) -> tuple[int, int, int]:

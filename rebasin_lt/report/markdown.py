@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rebasin_lt.files import write_text
+from rebasin_lt.report.escape import markdown_paragraph, markdown_text
 from rebasin_lt.report.page import Folded, Part, Picture, Section
 from rebasin_lt.report.tables import Table
 
@@ -22,23 +23,16 @@ def write_markdown(path: Path | str, title: str, sections: Sequence[Section]) ->
 
 
 def _lines(title: str, sections: Sequence[Section]) -> Iterable[str]:
-    yield f"# {_plain(title)}\n"
+    yield f"# {markdown_text(title)}\n"
     for section in sections:
         if section.heading:
-            yield f"## {_plain(section.heading)}\n"
+            yield f"## {markdown_text(section.heading)}\n"
         yield from map(_part, section.parts)
 
 
 def _part(part: Part) -> str:
     if isinstance(part, Picture):
-        return f"![{_plain(part.description)}]({part.name}.svg)\n\n{_plain(part.caption)}\n"
+        return f"![{markdown_text(part.description)}]({part.name}.svg)\n\n{markdown_text(part.caption)}\n"
     if isinstance(part, Folded):
         return part.table.to_markdown()
-    return part.to_markdown() if isinstance(part, Table) else f"{_plain(part)}\n"
-
-
-def _plain(text: str) -> str:
-    """Text that stays as it is: what Markdown or HTML would read as markup is escaped."""
-    for mark in "\\`*_[]<>":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
+    return part.to_markdown() if isinstance(part, Table) else f"{markdown_paragraph(part)}\n"

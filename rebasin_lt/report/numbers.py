@@ -11,6 +11,7 @@ from typing import Any
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.files import write_json, write_text
 from rebasin_lt.report.accuracy import runs_table
+from rebasin_lt.report.escape import text_of_csv
 from rebasin_lt.report.ledger import stages_table
 from rebasin_lt.report.setting import Setting
 from rebasin_lt.report.study_barriers import barrier_runs_table, curves_table
@@ -122,6 +123,13 @@ def _value(name: str, text: str | None) -> Any:
     return None if text == "" else _READ.get(name, float)(text)
 
 
+def _name(cell: str) -> str:
+    text = text_of_csv(cell)
+    if not text.isprintable():
+        raise ValueError(f"{text!r} is no name")
+    return text
+
+
 _ABOUT = {"dense": ("role",), "pruned": ("role", "sparsity"), "sparse": ("method", "sparsity", "rewind")}
 _DIVERSITY = ("sparsity", "rewind", "accuracy_std", "ensemble", "disagreement", "kl", "js")
 _LINE = ("width", "seed", "matcher", "split", "correction", "when")
@@ -129,7 +137,7 @@ _MATCH = ("width", "seed", "matcher")
 _CURVE = {"alphas": "alpha", "loss": "loss", "error": "error"}
 _TEXT = ("stage", "role", "method", "rewind", "matcher", "split", "correction", "when", "setting", "kind", "path")
 _READ: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys(_TEXT, str),
+    **dict.fromkeys(_TEXT, _name),
     **dict.fromkeys(("seed", "epochs", "images", "members"), int),
     **dict.fromkeys(("done", "diverged"), {"True": True, "False": False}.__getitem__),
 }

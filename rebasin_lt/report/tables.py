@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.report.escape import csv_text, markdown_paragraph, markdown_text
 from rebasin_lt.report.statistics import Estimate
 
 Cell = str | int | float | Estimate | None
@@ -72,15 +73,23 @@ class Table:
         lines.insert(height, "─" * max(map(len, lines), default=0))
         return "\n".join(line.rstrip() for line in ([self.caption] if self.caption else []) + lines) + "\n"
 
-    def to_markdown(self) -> str:
-        """A GitHub-flavoured table, with the caption as a paragraph above it."""
+    def to_markdown(self, markup: bool = False) -> str:
+        """A GitHub-flavoured table, with the caption as a paragraph above it.
+
+        All text is escaped; of `markup` that the caller wrote as Markdown, the separator of columns alone.
+        """
+        escaped = _without_separator if markup else markdown_text
         rules = ["---:" if column.align == "right" else ":---" for column in self.columns]
-        rows = [[column.title for column in self.columns], rules, *self._texts()]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return "\n".join([self.caption, ""] * bool(self.caption) + lines) + "\n"
+        head, *rows = ([*map(escaped, row)] for row in [[column.title for column in self.columns], *self._texts()])
+        lines = ["| " + " | ".join(row) + " |" for row in [head, rules, *rows]]
+        caption = self.caption if markup else markdown_paragraph(self.caption)
+        return "\n".join([caption, ""] * bool(caption) + lines) + "\n"
 
     def to_csv(self) -> str:
-        """Full-precision numbers; a column of estimates becomes three: the value, its standard error and the count."""
+        """Full-precision numbers; a column of estimates becomes three: the value, its standard error and the count.
+
+        Text that a spreadsheet would compute is led by an apostrophe (`csv_text`).
+        """
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         wide = [any(isinstance(row[index], Estimate) for row in self.rows) for index in range(len(self.columns))]
@@ -121,6 +130,10 @@ def _wrapped(title: str, cells: Sequence[str]) -> list[str]:
     return textwrap.wrap(title, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
 
+def _without_separator(markup: str) -> str:
+    return markup.replace("|", "\\|")
+
+
 def _padded(lines: Sequence[str], align: str) -> list[str]:
     width = max(map(len, lines))
     return [line.rjust(width) if align == "right" else line.ljust(width) for line in lines]
@@ -132,11 +145,12 @@ def _tag(tag: str, text: str, align: str, attributes: str) -> str:
 
 
 def _csv_titles(column: Column, triple: bool) -> list[str]:
-    title = column.title
+    title = csv_text(column.title)
     return [title, f"{title} {column.spread}", f"{title} n"] if triple else [title]
 
 
 def _csv_values(cell: Cell, triple: bool) -> list[Cell]:
     if isinstance(cell, Estimate):
         return [cell.value, "" if math.isnan(cell.error) else cell.error, cell.count]
+    cell = csv_text(cell) if isinstance(cell, str) else cell
     return [cell, None, None] if triple else [cell]

@@ -16,6 +16,9 @@ from rebasin_lt.run_folder import CONFIG, check_folder, claim_folder, read_confi
 from rebasin_lt.study.grid import GROWS, Study
 from rebasin_lt.study.recipe import Recipe
 
+_WRITTEN = ("logs", "slurm", "report")
+"""What a study writes in its folder itself; its stages look after their own."""
+
 
 def claim_study(folder: Path, study: Study) -> FolderLock:
     """Lock the folder for this study, and write which it is; one that lies there may have fewer values on its axes.
@@ -23,7 +26,7 @@ def claim_study(folder: Path, study: Study) -> FolderLock:
     Raises InputError where another study lies there, with both values, or another process works on it.
     """
     check_study_folder(folder, study)
-    lock = claim_folder(folder, study.primitives(), but=_growing(study))
+    lock = claim_folder(folder, study.primitives(), but=_growing(study), parts=_WRITTEN)
     text = yaml.safe_dump(json.loads(json.dumps(study.primitives())), sort_keys=False)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
@@ -33,7 +36,8 @@ def claim_study(folder: Path, study: Study) -> FolderLock:
 def check_study_folder(folder: Path, study: Study) -> None:
     """Raise InputError where the folder holds another study, or one that has more on an axis; write nothing."""
     there = read_study(folder) if (folder / CONFIG).exists() else None
-    check_folder(folder, study.primitives(), but=[*_growing(study), *([] if there is None else _growing(there))])
+    but = [*_growing(study), *([] if there is None else _growing(there))]
+    check_folder(folder, study.primitives(), but, _WRITTEN)
     if there is None:
         return
     for axis in GROWS:

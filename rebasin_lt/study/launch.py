@@ -14,6 +14,7 @@ from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
 from rebasin_lt.study.status import status_lines
 from rebasin_lt.study.worker import log_file
+from rebasin_lt.terminal_text import say
 
 _LOG_LINES = 5
 
@@ -69,8 +70,8 @@ def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> N
 def _failure(folder: Path, state: State) -> str:
     """Print the last lines of the logs of what failed; one line that sums it up."""
     for path in state.failed:
-        print(f"{path} failed; the last lines of {log_file(folder, path)}:", file=sys.stderr)
-        print("".join(f"    {line}\n" for line in _last_lines(log_file(folder, path))), end="", file=sys.stderr)
+        say(f"{path} failed; the last lines of {log_file(folder, path)}:", file=sys.stderr)
+        say("".join(f"    {line}\n" for line in _last_lines(log_file(folder, path))), end="", file=sys.stderr)
     left = len(state.plan) - len(state.done)
     if not state.failed:
         return f"{left} of {len(state.plan)} stages are not complete: the same command runs them"

@@ -52,7 +52,7 @@ def collect(folder: Path) -> StudyOutcome:
     Raises InputError if no study lies there, BrokenFileError for files in it that cannot be read.
     """
     study = read_study(folder)
-    state = State.of(plan(study), folder)
+    state = State.of(plan(study), folder, unsaid=True)
     images = None if study.recipe.own_data else images_per_epoch(study)  # a folder may not choose code to import
     outcome = StudyOutcome(study.title, study.primitives(), ledger(state.plan, state.done, images))
     for stage, row in zip(state.plan.values(), outcome.stages, strict=True):

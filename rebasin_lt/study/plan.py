@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.run_folder import RESULT
 from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.grid import CONTROL_METHODS, Study
+from rebasin_lt.study.record import Fingerprints, Standing, standing
 
 KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
 """What a stage does, in the order in which reports name them."""
@@ -17,11 +17,16 @@ KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
 ROLES = ("a", "b")
 _SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5, "match": 6}
 _AT_REWOUND = ("snip", "grasp", "synflow")  # control masks of the weights that training starts from
+_AT_TRAINED = ("random_permutation", "b_magnitude")  # of the trained B
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One folder of a study. `needs` are the paths of stages that must be complete before; `outputs`, files in it."""
+    """One folder of a study.
+
+    `needs` are the paths of stages that must be complete before; `outputs`, files in its folder; `inputs`, the outputs
+    of others that it is made from, below the study's folder.
+    """
 
     path: str
     kind: str
@@ -30,18 +35,15 @@ class Stage:
     needs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
     def is_done(self, folder: Path) -> bool:
-        """Whether everything it leaves lies below the study's `folder`, and its result is the youngest of it, younger
-        than those of what it was made from.
+        """Whether everything it leaves lies below the study's `folder`, and its result names what it was made from.
 
-        A stage that is older is not run again either: it looks at the content of what it needs and finds it equal, or
-        refuses. Only then does it count as done. So a file that was replaced is noticed by the stages made from it.
+        A stage that was made from other files is not run again: it compares contents, finds them equal or refuses, and
+        only then counts as done. So a file that was replaced is noticed by the stages made from it.
         """
-        written = _time(folder / self.path / RESULT)
-        before = [*(f"{self.path}/{name}" for name in self.outputs), *(f"{need}/{RESULT}" for need in self.needs)]
-        times = [_time(folder / name) for name in before]
-        return written is not None and all(time is not None and time <= written for time in times)
+        return standing(folder, self, Fingerprints()) is Standing.COMPLETE
 
 
 def plan(study: Study) -> dict[str, Stage]:
@@ -95,6 +97,7 @@ class _Names:
             (dense.path,),
             (FINAL, *(f"imp/{name(target)}" for target in targets for name in (mask_name, ticket_name))),
             {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
+            (f"{dense.path}/{FINAL}",),
         )
 
     def match(self, matcher: str, a: int, b: int) -> Stage:
@@ -102,6 +105,8 @@ class _Names:
         needs = (self.dense(a, "a").path, self.dense(b, "b").path, self.imp(a, "a").path)
         folder = ("match", matcher) if a == b else (f"member={b}", "match", matcher)
         masks = tuple(mask_name(target) for target in self.study.recipe.targets)
+        at = self.study.matchers[matcher].get("at", "final")
+        weights_b = FINAL if at == "final" else rewind_name(at)
         return Stage(
             self.path(a if a == b else None, *folder),
             "match",
@@ -114,6 +119,7 @@ class _Names:
                 "repetition": a if a == b else None,
                 "seed": stage_seed(b, "match"),
             },
+            (f"{needs[0]}/{FINAL}", f"{needs[1]}/{weights_b}", *(f"{needs[2]}/imp/{mask}" for mask in masks)),
         )
 
     def control(self, method: str, seed: int, rewind: str) -> Stage:
@@ -122,17 +128,20 @@ class _Names:
         imp = self.imp(seed, "a").path
         moment = rewind if method in _AT_REWOUND else None
         name = method if moment is None else f"{method},rewind={moment}"
+        masks = tuple(mask_name(target) for target in self.study.recipe.targets)
+        weights = [f"{b}/{FINAL if moment is None else rewind_name(moment)}"] * (method in _AT_REWOUND + _AT_TRAINED)
         return Stage(
             self.path(seed, "controls", name),
             "control",
             self.width,
             0,
             (a, b, imp),
-            tuple(mask_name(target) for target in self.study.recipe.targets),
+            masks,
             {
                 **{"kind": CONTROL_METHODS[method], "a": a, "b": b, "imp": imp, "rewind": moment},
                 "seed": stage_seed(seed, "control"),
             },
+            (*(f"{imp}/imp/{mask}" for mask in masks), *weights),
         )
 
     def sparse(self, method: str, sparsity: float, rewind: str, a: int, b: int) -> Stage:
@@ -147,6 +156,7 @@ class _Names:
             masks, folder = (self.imp(b, "b") if own else self.imp(a, "a")), "imp/"
         cell = f"method={method},sparsity={sparsity:g},rewind={rewind}"
         parts = ("sparse", cell) if a == b else (f"member={b}", "sparse", cell)
+        mask, init_from = f"{masks.path}/{folder}{mask_name(sparsity)}", f"{dense.path}/{rewind_name(rewind)}"
         return Stage(
             self.path(a if a == b else None, *parts),
             "sparse",
@@ -156,10 +166,11 @@ class _Names:
             (FINAL,),
             {
                 **{"method": method, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
-                "mask": f"{masks.path}/{folder}{mask_name(sparsity)}",
-                "init_from": f"{dense.path}/{rewind_name(rewind)}",
+                "mask": mask,
+                "init_from": init_from,
                 "seed": stage_seed(b, "sparse"),
             },
+            (mask, init_from),
         )
 
     def barrier(self, matcher: str, seed: int) -> Stage:
@@ -171,6 +182,10 @@ class _Names:
             0,
             (match.settings["a"], match.settings["b"], match.path),
             settings={**match.settings, "match": match.path},
+            inputs=(
+                *(f"{match.settings[role]}/{FINAL}" for role in ROLES),
+                f"{match.path}/permutation.perm.safetensors",
+            ),
         )
 
     def ensembles(self, sparsity: float, rewind: str) -> Iterator[Stage]:
@@ -200,6 +215,7 @@ class _Names:
             0,
             tuple(dict.fromkeys(stage.path for stage in needs)),
             settings={"members": members, "sparsity": sparsity, "rewind": rewind},
+            inputs=tuple(dict.fromkeys(path for paths in members.values() for path in paths)),
         )
 
 
@@ -232,10 +248,3 @@ def _of_seed(names: _Names, seed: int) -> Iterator[Stage]:
         for sparsity in study.recipe.targets:
             for method in study.methods:
                 yield names.sparse(method, sparsity, rewind, seed, seed)
-
-
-def _time(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except (FileNotFoundError, NotADirectoryError):
-        return None

@@ -18,6 +18,7 @@ from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
 from rebasin_lt.study.task import answer_file, read_answer
 from rebasin_lt.study.worker import THREADS
+from rebasin_lt.terminal_text import say
 
 JOBS = "jobs.json"
 _SCRIPT = """#!/bin/bash
@@ -55,7 +56,7 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Call
     try:
         _follow(folder, state, slurm, jobs, show)
     except KeyboardInterrupt:
-        print(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
+        say(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
         raise
 
 
@@ -131,7 +132,7 @@ def _look(folder: Path, state: State) -> None:
     """What the tasks have left in the folder."""
     for path, stage in state.plan.items():
         answer = read_answer(folder, path)
-        if path not in state.done and stage.is_done(folder):
+        if path not in state.done and state.done.issuperset(stage.needs) and stage.is_done(folder):
             state.done.add(path)
             state.seconds[path] = answer.get("seconds", 0.0)
         elif path not in state.done and answer.get("state") == "failed":

@@ -27,7 +27,7 @@ from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.ranks import broadcast_buffers_, decided
-from rebasin_lt.run_folder import claim_folder, finish, finished
+from rebasin_lt.run_folder import claim_folder, discard_result, finish, finished
 from rebasin_lt.study.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.recipe import Recipe
 
@@ -140,6 +140,7 @@ def _train(
             result = finished(folder)
             if result is not None and all(path.is_file() for path in (folder / FINAL, *outputs)):
                 return result, None
+            discard_result(folder)
             remove_temporaries(folder)
             return None, str(folder / LAST) if (folder / LAST).exists() else None
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rebasin_lt.run_folder import finished
 from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.record import Fingerprints, Standing, standing
 
 
 @dataclass
@@ -21,15 +21,16 @@ class State:
     seconds: dict[str, float] = field(default_factory=dict)  # that stages took
 
     @classmethod
-    def of(cls, plan: Mapping[str, Stage], folder: Path) -> State:
+    def of(cls, plan: Mapping[str, Stage], folder: Path, unsaid: bool = False) -> State:
         """What is done in a folder, and nothing running. What needs something that is not done is not done either.
 
-        Raises BrokenFileError for a result that cannot be read.
+        With `unsaid`, results that do not say what they were made from, as those of earlier releases, count as well:
+        for whoever only looks. Raises BrokenFileError for a result that cannot be read.
         """
-        state = cls(plan)
+        state, seen = cls(plan), Fingerprints()
+        enough = {Standing.COMPLETE, Standing.UNSAID} if unsaid else {Standing.COMPLETE}
         for path, stage in plan.items():
-            if all(need in state.done for need in stage.needs) and stage.is_done(folder):
-                finished(folder / path)
+            if all(need in state.done for need in stage.needs) and standing(folder, stage, seen) in enough:
                 state.done.add(path)
         return state
 

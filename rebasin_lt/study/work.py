@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rebasin_lt.files import hash_tensors
+from rebasin_lt.links import check_inside
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.ranks import rank
-from rebasin_lt.run_folder import RESULT, run_once
+from rebasin_lt.run_folder import run_once
 from rebasin_lt.study import stages
 from rebasin_lt.study.alignment import Alignment, align
 from rebasin_lt.study.barrier import Barrier, measure_barriers
@@ -24,16 +24,22 @@ from rebasin_lt.study.file_names import FINAL, mask_name
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.matcher import matcher_of
 from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.record import check_outputs, record, taken
 
 
 def run_stage(study: Study, stage: Stage, folder: Path) -> None:
-    """Do `stage` below the study's `folder`, unless it is complete; then mark it as looked at.
+    """Do `stage` below the study's `folder`, unless it is complete; then have its result say what it was made from.
 
-    Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop.
+    Raises what the stage raises: InputError where the folder holds another run, Preempted where it was told to stop;
+    also InputError where a link leads out of the study's folder, and BrokenFileError where a file of the stage is not
+    what it wrote.
     """
+    check_inside(folder, stage.path)
+    check_outputs(folder, stage)
+    made_from = taken(folder, stage)
     _KINDS[stage.kind](study, stage, folder)
     if rank() == 0:  # another process that trains along may be here before the result is
-        os.utime(folder / stage.path / RESULT)  # younger than what it was made from: see `Stage.is_done`
+        record(folder, stage, made_from)
 
 
 def barrier_of(study: Study) -> Barrier:

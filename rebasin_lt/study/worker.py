@@ -22,7 +22,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from rebasin_lt.errors import InputError
+from rebasin_lt.files import no_link
 from rebasin_lt.host_memory import keep_freed_memory
+from rebasin_lt.links import check_inside
 
 ANSWERS = "REBASIN_LT_ANSWERS"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -63,9 +66,10 @@ def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
     """Run a stage with its output in its log, each rank its own; what became of it: state and, if not done, reason."""
     log = log_file(folder, path) if rank == 0 else log_file(folder, f"{path}.rank{rank}")
     try:
+        check_inside(folder, str(log.relative_to(folder).parent))
         log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("w", buffering=1)
-    except OSError as error:
+        file = open(log, "w", buffering=1, opener=no_link)  # noqa: SIM115 (closed below)
+    except (OSError, InputError) as error:
         return {"state": "failed", "reason": _reason(error)}
     with file:
         os.dup2(file.fileno(), 1)

@@ -195,5 +195,5 @@ CASES: list[tuple[str, int, str]] = [
         )
         for name, text in IMAGES
     ),
-    (f"{_FIT} mlp --data ImageFolder --data.root data/images_none", 2, "Found no valid file"),
+    (f"{_FIT} mlp --data ImageFolder --data.root data/images_none", 2, "no image in its class folder"),
 ]

@@ -123,7 +123,7 @@ def test_refusals(folders, tmp_path) -> None:
     with pytest.raises(InputError, match=r"class folders of .*test are not those of .*train"):
         ImageFolder(root=str(root)).setup("test")
     (root / "train" / "empty").mkdir()
-    with pytest.raises(InputError, match=r"root has .*train, but: Found no valid file for the classes empty"):
+    with pytest.raises(InputError, match=r"root has .*train, but no image in its class folder empty: files end in"):
         ImageFolder(root=str(root)).setup("fit")
     for argument, value in (("num_workers", -1), ("image_size", 0)):
         with pytest.raises(InputError, match=rf"{argument} is {value}, expected at least {value + 1}"):

@@ -20,7 +20,7 @@ def test_markdown_has_all_parts_and_links_its_figures(tmp_path: Path) -> None:
     paths = write_markdown(tmp_path / "report.md", "Title_1", sections)
     assert paths == [tmp_path / "report.md", tmp_path / "accuracy.svg"]
     text = paths[0].read_text(encoding="utf-8")
-    assert text.startswith("# Title\\_1\n\nLead \\<b\\>& \\*text\\*\\</b\\>\n\n## Results\n")
+    assert text.startswith("# Title\\_1\n\nLead &lt;b&gt;&amp; \\*text\\*&lt;/b&gt;\n\n## Results\n")
     assert "![What is seen](accuracy.svg)\n\nBelow\n" in text
     assert text.count("Caption\n\n| a | b |\n| ---: | ---: |\n| x | 1.00 |\n") == 2
     assert paths[1].read_text(encoding="utf-8") == figure_svg(figure)

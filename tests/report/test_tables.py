@@ -53,7 +53,7 @@ def test_markdown_escapes_the_separator() -> None:
     lines = TABLE.to_markdown().splitlines()
     assert lines[:2] == ["Accuracy in %", ""]
     assert lines[3] == "| :--- | ---: | ---: | ---: |"
-    assert lines[5].startswith("| naive \\| <b> | 5 | 8.0 ± 12.0 |")
+    assert lines[5].startswith("| naive \\| &lt;b&gt; | 5 | 8.0 ± 12.0 |")
     assert all(line.replace("\\|", "").count("|") == 5 for line in lines[2:])
 
 

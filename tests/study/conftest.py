@@ -10,9 +10,24 @@ import torch
 from torch import nn
 
 from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.work import run_stage
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The tiny study, done stage by stage in this process; for reading."""
+    from tiny import STUDY
+
+    folder = tmp_path_factory.mktemp("study") / "tiny"
+    with claim_study(folder, STUDY):
+        for stage in plan(STUDY).values():
+            run_stage(STUDY, stage, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from shipped_studies import STUDIES, read
 
+from rebasin_lt.study.control_kinds import KINDS as CONTROLS
 from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS, Study
-from rebasin_lt.study.plan import KINDS, Stage, plan, stage_seed
+from rebasin_lt.study.plan import KINDS, plan, stage_seed
 from rebasin_lt.study.recipe import Recipe
 
 SMALL = Study(
@@ -224,28 +223,20 @@ def test_more_seeds_are_another_ensemble_of_the_members_there_were():
     }
 
 
-def test_a_stage_is_done_when_all_of_it_is_there_and_younger_than_what_it_needs(tmp_path):
-    need, stage = Stage("a", "dense", 1), Stage("b", "match", 1, needs=("a",), outputs=("mask",))
+def test_controls_are_made_from_the_weights_that_their_kinds_look_at():
+    kinds = {name: CONTROLS[kind] for name, kind in CONTROL_METHODS.items()}
+    stages = [stage for stage in grown(SMALL, methods=["lth", *kinds]).values() if stage.kind == "control"]
+    assert {stage.settings["kind"] for stage in stages} == set(CONTROL_METHODS.values())
+    for stage in stages:
+        checkpoints = [name for name in stage.inputs if name.endswith(".ckpt")]
+        moment = stage.settings["rewind"]
+        weights = f"{stage.settings['b']}/{'final' if moment is None else f'rewind/{moment}'}.ckpt"
+        assert checkpoints == [weights] * ("ckpt" in CONTROLS[stage.settings["kind"]].needs)
 
-    def write(name, second):
-        path = Path(tmp_path / name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("{}")
-        os.utime(path, (second, second))
 
-    assert not need.is_done(tmp_path)
-    write("a/result.json", 10)
-    assert need.is_done(tmp_path)
-    write("b/result.json", 20)
-    assert not stage.is_done(tmp_path)  # its output is missing
-    write("b/mask", 20)
-    assert stage.is_done(tmp_path)
-    write("a/result.json", 30)
-    assert not stage.is_done(tmp_path)
-    write("b/result.json", 30)
-    assert stage.is_done(tmp_path)
-    write("b/mask", 40)
-    assert not stage.is_done(tmp_path)  # somebody has put another one there
-    write("b/mask", 20)
-    (tmp_path / "a/result.json").unlink()
-    assert not stage.is_done(tmp_path)
+def test_what_a_stage_is_made_from_is_what_others_leave():
+    stages = grown(SMALL, barrier={}, diversity={}, methods=["lth", "permuted", "b_imp", "snip", "shuffled"])
+    left = {f"{path}/{name}": path for path, stage in stages.items() for name in stage.outputs}
+    for path, stage in stages.items():
+        assert {left[name] for name in stage.inputs} <= set(stage.needs), path
+        assert bool(stage.inputs) == bool(stage.needs), path

@@ -9,7 +9,9 @@ import pytest
 
 from rebasin_lt.cli import main
 from rebasin_lt.files import write_json
+from rebasin_lt.run_folder import finish
 from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.record import record
 from rebasin_lt.study.slurm import run_slurm
 from rebasin_lt.study.slurm_options import Slurm
 from rebasin_lt.study.state import State
@@ -56,8 +58,8 @@ def test_what_was_running_when_the_last_job_ended_has_failed(queue, tmp_path) ->
     folder, shown = tmp_path / "study", []
     write_json(folder / "slurm/jobs.json", ["7"])
     queue.write_text("8 7\n8 7\n8\n")
-    (folder / "done").mkdir(parents=True)
-    (folder / "done/result.json").write_text("{}")
+    finish(folder / "done", {})
+    record(folder, PLAN["done"], {})
     for name, answer in (("lost", {"state": "running"}), ("failed", {"state": "failed", "reason": "no room"})):
         write_json(answer_file(folder, name), answer)
     state = State(PLAN)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from rebasin_lt import run_folder
 from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.record import record, taken
 from rebasin_lt.study.state import State
 
 PLAN = {
-    path: Stage(path, "dense", 1, needs=needs)
+    path: Stage(path, "dense", 1, needs=needs, outputs=("out",), inputs=tuple(f"{need}/out" for need in needs))
     for path, needs in {"a": (), "b": (), "imp": ("a",), "match": ("a", "b", "imp"), "lth": ("a", "imp")}.items()
 }
 
@@ -19,11 +19,13 @@ def ready(state):
     return [stage.path for stage in state.ready()]
 
 
-def finish(folder, path, second):
+def finish(folder, path):
+    """The stage is done, with an output of its own; its result says what it was made from."""
+    stage = PLAN[path]
     (folder / path).mkdir(exist_ok=True)
-    result = folder / path / "result.json"
-    result.write_text("{}")
-    os.utime(result, (second, second))
+    (folder / path / "out").write_text(path)
+    run_folder.finish(folder / path, {})
+    record(folder, stage, taken(folder, stage))
 
 
 def test_stages_begin_in_the_order_of_the_plan_when_what_they_need_is_done():
@@ -64,18 +66,38 @@ def test_a_study_is_not_over_while_something_runs():
 
 
 @pytest.mark.parametrize(
-    ("times", "done"),
+    ("there", "done"),
     [
-        ({}, set()),
-        ({"a": 1, "b": 2}, {"a", "b"}),
-        ({"a": 1, "b": 1, "imp": 2, "match": 3, "lth": 3}, set(PLAN)),
-        ({"a": 1, "imp": 2, "match": 3, "lth": 3}, {"a", "imp", "lth"}),  # b is gone, and match was made from it
-        ({"a": 9, "b": 1, "imp": 2, "match": 3, "lth": 10}, {"a", "b"}),  # imp was made from another a
+        ((), set()),
+        (("a", "b"), {"a", "b"}),
+        (tuple(PLAN), set(PLAN)),
+        (("a", "imp", "match", "lth"), {"a", "imp", "lth"}),  # b is not there, and match is made from it
     ],
 )
-def test_what_a_folder_has_done(tmp_path, times, done):
-    for path, second in times.items():
-        finish(tmp_path, path, second)
+def test_what_a_folder_has_done(tmp_path, there, done):
+    for path in there:
+        finish(tmp_path, path)
     state = State.of(PLAN, tmp_path)
     assert state.done == done
     assert (state.running, state.failed) == ({}, {})
+
+
+def test_what_was_made_from_something_else_is_not_done_until_it_is_looked_at(tmp_path):
+    for path in PLAN:
+        finish(tmp_path, path)
+    (tmp_path / "a/out").write_text("b")
+    assert State.of(PLAN, tmp_path).done == {"b"}
+    for path in ("a", "imp"):
+        record(tmp_path, PLAN[path], taken(tmp_path, PLAN[path]))
+    assert State.of(PLAN, tmp_path).done == {"a", "b", "imp"}
+
+
+def test_results_that_do_not_say_what_they_were_made_from_count_for_whoever_only_looks(tmp_path):
+    for path in PLAN:
+        finish(tmp_path, path)
+    for path in ("a", "lth"):
+        run_folder.finish(tmp_path / path, {})
+    assert State.of(PLAN, tmp_path).done == {"b"}
+    assert State.of(PLAN, tmp_path, unsaid=True).done == set(PLAN)
+    (tmp_path / "a/out").unlink()
+    assert State.of(PLAN, tmp_path, unsaid=True).done == {"b"}

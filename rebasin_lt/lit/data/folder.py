@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.lit.data.class_folders import class_names, image_files
 from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import Batch, ImageLoader, Normalisation
+from rebasin_lt.lit.data.rgb import rgb
 
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 Transform = Callable[[Tensor], Tensor]
@@ -39,13 +41,8 @@ class FolderImages:
     def __init__(
         self, folder: Path, fit: Transform, augment: Transform, normalise: Normalisation, num_workers: int
     ) -> None:
-        from torchvision.datasets import ImageFolder as Listing
-
         self.classes = class_names(folder)
-        try:
-            self.files: list[tuple[str, int]] = Listing(str(folder)).samples
-        except FileNotFoundError as error:  # a class without images
-            raise InputError(f"root has {folder}, but: {str(error).splitlines()[0]}") from error
+        self.files = image_files(folder, self.classes)
         self.fit, self.augment, self.normalise = fit, augment, normalise
         self.num_workers = num_workers
 
@@ -58,17 +55,19 @@ class FolderImages:
     def decode(self, index: int) -> Tensor:  # shape: (3, H, W), uint8
         """One image file in RGB. Raises BrokenFileError for one that cannot be read or has more than 89 million pixels.
 
-        Only formats of photographs are tried, whatever the file is called: some others run programs.
+        Only formats of photographs are tried, whatever the file is called: some others run programs. Raises InputError
+        as `rgb`.
         """
         from PIL import Image
-        from torchvision.transforms.v2.functional import pil_to_tensor
 
         path = self.files[index][0]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 with Image.open(path, formats=_FORMATS) as image:
-                    return pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+                    return rgb(image)
+        except InputError:
+            raise
         except (
             *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
             *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -79,14 +78,6 @@ class FolderImages:
         """Every image, as `fit` has it, shape (n, 3, H, W), uint8, and its label, shape (n,), int64."""
         pixels = torch.stack([self.fit(self.decode(index)) for index in range(len(self))])
         return pixels, torch.tensor([label for _, label in self.files])
-
-
-def class_names(folder: Path) -> list[str]:
-    """The class folders of `folder`, sorted. Raises InputError where there is none."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    if not names:
-        raise InputError(f"root: no class folders in {folder}: set root to the folder that holds it")
-    return names
 
 
 class FolderLoader(ImageLoader):
@@ -130,9 +121,10 @@ class FolderLoader(ImageLoader):
     def _decoded(self) -> Iterator[Batch]:  # images as uint8, on the CPU
         try:
             yield from self.workers
-        except BrokenFileError as error:  # a worker's comes with its traceback as text; the last line is the message
-            message = str(error).splitlines()[-1].removeprefix(f"{BrokenFileError.__module__}.BrokenFileError: ")
-            raise BrokenFileError(message) from error
+        except (BrokenFileError, InputError) as error:
+            # a worker's comes with its traceback as text; the last line is the message
+            kind = type(error)
+            raise kind(str(error).splitlines()[-1].removeprefix(f"{kind.__module__}.{kind.__name__}: ")) from error
 
 
 def _outlast_signals(worker: int) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData, Split
-from rebasin_lt.lit.data.folder import FolderImages, Transform, class_names
+from rebasin_lt.lit.data.class_folders import class_names
+from rebasin_lt.lit.data.folder import FolderImages, Transform
 from rebasin_lt.lit.data.loader import Images
 
 

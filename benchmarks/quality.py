@@ -39,6 +39,7 @@ from rebasin_lt.study.recipe import Recipe
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 EVERY = tuple(METHODS)
+OFFERED = tuple(name for name, (title, _) in METHODS.items() if not title.startswith("tried"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Setting:
     recipe: Recipe
     num_pairs: int
     trained: tuple[str, ...] = EVERY
+    methods: tuple[str, ...] = EVERY  # all that are judged
     own_mask: bool = False  # whether B is pruned too, for the ceiling
     num_images: int | None = None  # to match on and to correct statistics with
     num_test_images: int | None = None  # to measure barriers on
@@ -95,13 +97,14 @@ def settings(work: Path) -> dict[str, Setting]:
         "pruned-weights",
         "frank-wolfe",
     )
-    few_images: dict[str, Any] = {"num_images": 2000, "num_test_images": 2000, "num_alphas": 3}
+    few_images: dict[str, Any] = {"num_images": 2000, "num_test_images": 2000, "num_alphas": 3, "methods": OFFERED}
     return {
         "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
         "resnet20": Setting(
             *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few),
             num_images=4000,
             num_test_images=2500,
+            methods=OFFERED,
         ),
         "vgg11": Setting("VGG11×½ with batch norm, CIFAR-10 (JPEG)", vgg11, 3, (), **few_images),
         "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG, 16×16)", wide, 3, (), **few_images),
@@ -171,7 +174,7 @@ def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, 
     records = [{"method": f"dense {role}", "accuracy": accuracy} for role, accuracy in dense_accuracy.items()]
     records[0]["memory"] = _memory(setting, folder, pair)
     own = _one_shot(pair)
-    for method in METHODS:
+    for method in setting.methods:
         records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
     if setting.trained:
         from_b = stages.rewind_file(dense["b"], recipe.rewinds[-1])

@@ -18,6 +18,9 @@ from rebasin_lt.tensor_file import tensors_in
 PARTS = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict}
 """What Lightning writes beside the weights, and in what it writes them."""
 
+POSITION = ("epoch_progress", "epoch_loop.batch_progress")
+"""Entries of the loop that say how far training has come."""
+
 SIZE = "training_state_tensors"
 """In a checkpoint's metadata: how many tensors its optimisers' states hold."""
 
@@ -35,8 +38,12 @@ def check_training_state(content: Mapping[str, Any], path: Path | str) -> None:
     for part, kind in PARTS.items():
         if not isinstance(content.get(part), kind):
             raise _broken(path, f"it has no {part}")
-    if not isinstance(content["loops"].get("fit_loop"), Mapping) or not content["loops"]["fit_loop"]:
+    fit_loop = content["loops"].get("fit_loop")
+    if not isinstance(fit_loop, Mapping) or not fit_loop:
         raise _broken(path, "its loops have no fit_loop")
+    for part in POSITION:
+        if part not in fit_loop:  # Lightning would begin at 0 without it, and say nothing
+            raise _broken(path, f"its fit_loop has no {part}")
     said = content.get(METADATA, {}).get(SIZE)
     if said is not None and said != size_of(content):
         raise _broken(path, f"its optimizer_states hold {size_of(content)} tensors, {said} were written")

@@ -32,7 +32,7 @@ def write() -> None:
         Path(f"match_result_{name}/result.json").write_bytes(result)
     checkpoints = {"cut": lambda path: cut("run/last.ckpt", path, 0.7), "evil": _evil, "bare": _bare, "older": _older}
     checkpoints |= {"loops": partial(_older, loops={}), "optimizer": partial(_older, optimizer_states=None)}
-    checkpoints |= {"loop": partial(_older, loops={"fit_loop": {"strange": 1}})}
+    checkpoints |= {"loop": partial(_older, loops={"fit_loop": {"strange": 1}}), "progress": _without_progress}
     for name, damage in checkpoints.items():
         shutil.copytree("run", f"run_last_{name}")
         damage(f"run_last_{name}/last.ckpt")
@@ -51,6 +51,13 @@ def _evil(path: str) -> None:
 
 def _bare(path: str) -> None:
     shutil.copyfile("a.ckpt", path)
+
+
+def _without_progress(path: str) -> None:
+    """Its position is there, but is none: Lightning fails on it."""
+    content = torch.load(path, weights_only=True)
+    content["loops"]["fit_loop"]["epoch_progress"] = 1
+    torch.save(content, path)
 
 
 def _older(path: str, **change: Any) -> None:
@@ -88,7 +95,8 @@ CASES: list[tuple[str, int, str]] = [
     (f"{FIT} run_last_evil", 1, "run_last_evil/last.ckpt holds pickled Python objects"),
     (f"{FIT} run_last_bare", 2, "run_last_bare/last.ckpt has no optimizer_states, which fit needs"),
     (f"{FIT} run_last_loops", 1, "run_last_loops/last.ckpt cannot be gone on from: its loops have no fit_loop"),
-    (f"{FIT} run_last_loop", 1, "run_last_loop/last.ckpt could not be gone on from: "),
+    (f"{FIT} run_last_loop", 1, "run_last_loop/last.ckpt cannot be gone on from: its fit_loop has no epoch_progress"),
+    (f"{FIT} run_last_progress", 1, "run_last_progress/last.ckpt could not be gone on from: "),
     (f"{FIT} run_last_optimizer", 1, "run_last_optimizer/last.ckpt cannot be gone on from: it has no optimizer_states"),
     (f"{FIT} run_rows_garbage", 1, "metrics.jsonl, line 1 is not readable JSON"),
     (f"{FIT} run_rows_list", 1, "metrics.jsonl, line 1 is no row of metrics"),

@@ -150,7 +150,7 @@ def test_position_counts_the_batches_handed_out() -> None:
     loader = images_of().loader(EpochBatches(torch.arange(20), 6), False, CPU)
     iterator = iter(loader)
     next(iterator), next(iterator)
-    assert loader.state_dict() == {"epoch": 0, "done": 2}
+    assert loader.state_dict() == {"epoch": 0, "done": 2, "batch_size": 6, "world_size": 1}
     assert len(loader) == 4
     again = images_of().loader(EpochBatches(torch.arange(20), 6), False, CPU)
     again.load_state_dict(loader.state_dict())

@@ -207,4 +207,6 @@ def test_the_checkpoint_holds_the_position_in_primitives(fashion: Path, tmp_path
     data = build_data("fashion_mnist", root=str(fashion), val_size=10, batch_size=10)
     fit(data, tmp_path, [Kill(tmp_path / "cut.ckpt", step=8)])
     loops = torch.load(tmp_path / "cut.ckpt", weights_only=True)["loops"]
-    assert loops["fit_loop"]["state_dict"]["combined_loader"] == [{"epoch": 1, "done": 3}]
+    assert loops["fit_loop"]["state_dict"]["combined_loader"] == [
+        {"epoch": 1, "done": 3, "batch_size": 10, "world_size": 1}
+    ]

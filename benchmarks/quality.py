@@ -85,7 +85,7 @@ def settings(work: Path) -> dict[str, Setting]:
     vgg11 = replace(
         line,
         data=large,
-        network={"arch": "vgg11_bn", "width": 0.5, "num_classes": 10, "input_shape": [3, 32, 32]},
+        network={"arch": "vgg11_bn", "width": 0.25, "num_classes": 10, "input_shape": [3, 32, 32]},
         dense={"learning_rate": 0.05, "weight_decay": 1.5e-2},
     )
     few = (
@@ -106,7 +106,7 @@ def settings(work: Path) -> dict[str, Setting]:
             num_test_images=2500,
             methods=OFFERED,
         ),
-        "vgg11": Setting("VGG11×½ with batch norm, CIFAR-10 (JPEG)", vgg11, 3, (), **few_images),
+        "vgg11": Setting("VGG11×¼ with batch norm, CIFAR-10 (JPEG)", vgg11, 3, (), **few_images),
         "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG, 16×16)", wide, 3, (), **few_images),
     }
 

@@ -70,7 +70,7 @@ def _settings() -> list[Any]:
         for name in ("conv", "rnn", "matmul")
         if hasattr(backend, name)
     ]
-    return [backends, backends.cuda.matmul, *special]
+    return [backends, backends.cudnn, backends.cuda.matmul, *special]  # cudnn's own is that of all of CUDA
 
 
 @contextmanager

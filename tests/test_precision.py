@@ -115,6 +115,23 @@ def test_a_special_setting_that_followed_the_general_one_follows_it_still() -> N
     assert {setting.fp32_precision for setting in SPECIAL} == {"ieee"}
 
 
+@needs_new
+def test_what_followed_the_setting_of_all_of_cuda_follows_it_still() -> None:
+    """Whatever it was, and it is itself as before."""
+    cuda = torch.backends.cudnn  # its setting is that of CUDA's products too
+    try:
+        for setting in (*SPECIAL, cuda):
+            setting.fp32_precision = "none"
+        cuda.fp32_precision = "tf32"
+        with full_precision(CPU):
+            assert {setting.fp32_precision for setting in (GENERAL, *SPECIAL)} == {"ieee"}
+        assert [setting.fp32_precision for setting in SPECIAL] == ["tf32", "tf32", "tf32", "none"]
+        cuda.fp32_precision = "ieee"
+        assert [setting.fp32_precision for setting in SPECIAL] == ["ieee", "ieee", "ieee", "none"]
+    finally:
+        cuda.fp32_precision = "none"
+
+
 @every_user
 def test_moments_can_be_taken_whatever_is_set(user: str) -> None:
     USERS[user]()

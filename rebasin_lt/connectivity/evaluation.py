@@ -54,7 +54,8 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
     """
     device = device_of(state_of(network))
     inputs, targets = labelled(next(nonempty(batches, argument)), device)
-    logits = _logits(clone(network)(*inputs), targets, argument)
+    with full_precision(device):
+        logits = _logits(clone(network)(*inputs), targets, argument)
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise InputError(
             f"{argument} has targets from {int(targets.min())} to {int(targets.max())}, but the network tells "

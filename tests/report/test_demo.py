@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rebasin_lt.commands.demo import METHODS, _show
 from rebasin_lt.report.accuracy import accuracy_table
 from rebasin_lt.report.runs import group_runs
 from rebasin_lt.report.setting import Setting
 
+SPREAD = {1: "test accuracy in %, one seed", 3: "mean ± sample standard deviation, n = 3"}
 
-def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypatch, capsys) -> None:
-    outcome = make_outcome(widths=(1,), rewinds=("1ep",), methods=METHODS, dataset="digits", arch="mlp")
+
+@pytest.mark.parametrize("count", SPREAD)
+def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypatch, capsys, count) -> None:
+    seeds = tuple(range(count))
+    outcome = make_outcome(widths=(1,), seeds=seeds, rewinds=("1ep",), methods=METHODS, dataset="digits", arch="mlp")
     monkeypatch.setattr("rebasin_lt.study.outcome.collect", lambda folder: outcome)
     _show(tmp_path)
     printed = capsys.readouterr().out
@@ -17,7 +23,10 @@ def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypa
     cells = group_runs(outcome.sparse)[1.0]
     table = accuracy_table(1, cells, Setting.of(outcome.settings), dense)
     assert printed.startswith(table.to_text())
-    assert "mean ± sample standard deviation, n = 3" in table.caption
+    assert SPREAD[count] in table.caption
+    assert len(table.rows) == 2
+    assert "None" not in printed
+    assert "nan" not in printed
     assert (
         "standard error" not in printed.partition("gap closure ± standard error")[0]
     )  # of a ratio it is one, and says so

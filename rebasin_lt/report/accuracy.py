@@ -106,7 +106,8 @@ def _caption(width: float, metric: str, usual: int, dense: Sequence[float], sett
     text = f"Width {width:g}: {METRICS[metric]} in %, {spread}"
     if dense:
         estimate = spread_of(dense).scaled(100)
-        text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}"
+        named = ", ± sample standard deviation" if usual < 2 <= estimate.count else ""
+        text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}{named}"
     published = setting.published_dense(width) if metric == "top1" else None
     return text if published is None else f"{text}, published {100 * published.value:.2f} ({published.source})"
 

@@ -167,3 +167,11 @@ def test_commands_refuse_in_one_line(
     assert main(command(study)) == 2
     assert capfd.readouterr().err.count("\n") == 1
     assert sorted(study.rglob("*")) == before
+
+
+def test_a_report_may_go_where_the_user_has_links(outside, untouched, study, tmp_path) -> None:
+    """Its files are all in that folder and replace what lies there; nothing is written through a link."""
+    link(tmp_path / "mine" / "data", outside)
+    link(tmp_path / "mine" / "report.html", outside / "report.html")
+    assert main(["report", str(study), "--out", str(tmp_path / "mine")]) == 0
+    assert not (tmp_path / "mine" / "report.html").is_symlink()

@@ -171,6 +171,16 @@ def test_python_takes_them_too(home):
             read("~/nothing")
 
 
+@pytest.mark.parametrize("kind", [Mask, Permutation])
+def test_what_python_writes_lies_where_it_reads_it(home, kind):
+    """And not in a folder that is called `~`."""
+    made = Mask({"weight": torch.tensor([True])}) if kind is Mask else Permutation({"group": torch.tensor([1, 0])})
+    for place in ("~/made", "$PLACE/made"):
+        made.save(place)
+        assert kind.load(place).hash == made.hash if kind is Mask else list(kind.load(place)) == list(made)
+    assert {path.name for path in home.iterdir()} == {"runs", "link", "deep", "made"}
+
+
 _NO_PATHS = {"ckpts", "data", "kind", "methods", "model"}  # `ckpts` are read where their names and commas are
 
 

@@ -26,7 +26,8 @@ def report(dir: str, out: str | None = None) -> None:
     folder = Path(dir) / "report" if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file, expected a folder for the report")
-    check_links(*((Path(dir), ("report",)) if out is None else (folder,)))
+    if out is None:  # else the user's own choice: every file lies in it itself, and replaces a link in its place
+        check_links(Path(dir), ("report",))
     left = (Path(dir) / STUDY).exists() and not (Path(dir) / CONFIG).exists()  # a study may have its report inside it
     outcome = read_numbers(Path(dir)) if left else collect(Path(dir))
     page, markdown, *others = write_study_report(outcome, folder)

@@ -147,7 +147,7 @@ class Mask(Mapping[str, Tensor]):
     def save(self, path: Path | str, **metadata: str) -> None:
         """Write `*.mask.safetensors`, atomically, with `metadata` beside the sparsity, hash and format version."""
         about = {"format": "rebasin_lt.mask", "version": str(FORMAT_VERSION), "sparsity": repr(self.sparsity)}
-        with atomic_path(path) as temporary:
+        with atomic_path(expanded(path, "mask file")) as temporary:
             tensors = {name: tensor.contiguous() for name, tensor in self.items()}
             save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
 

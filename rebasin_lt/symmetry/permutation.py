@@ -74,7 +74,7 @@ class Permutation(Mapping[str, Tensor]):
 
     def save(self, path: Path | str, **metadata: str) -> None:
         """Write a `*.perm.safetensors` file atomically; `metadata` says where the permutation comes from."""
-        with atomic_path(path) as temporary:
+        with atomic_path(expanded(path, "permutation")) as temporary:
             about = {"format": "rebasin_lt.permutation", "format_version": FORMAT_VERSION, **metadata}
             save_file({group: index.contiguous() for group, index in self.items()}, temporary, metadata=about)
 

@@ -88,7 +88,7 @@ def test_sparse_runs_begin_where_they_should_in_one_data_order_per_index(trained
 
 def test_complete_run_is_not_trained_or_measured_again(trained, monkeypatch) -> None:
     settings, result = trained
-    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a complete stage was trained again"))
+    monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a complete stage was trained again"))
     monkeypatch.setattr(ensemble, "measure", lambda *_, **__: pytest.fail("a complete run was measured again"))
     assert run_ensembles(settings) == result
     with pytest.raises(InputError, match="holds another run: members is 2 there and 3 here"):

@@ -199,7 +199,7 @@ def test_results_of_earlier_releases_are_reported_then_compared_and_recorded_onc
     outcome = collect(place)
     assert outcome == collect(finished)
     assert State.of(plan(STUDY), place).done == set()
-    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a complete stage was trained again"))
+    monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a complete stage was trained again"))
     for stage in plan(STUDY).values():
         run_stage(STUDY, stage, place)
     assert State.of(plan(STUDY), place).done == ALL
@@ -218,7 +218,7 @@ def test_a_killed_stage_that_is_made_again_does_not_look_finished(finished, tmp_
     place = tmp_path / "study"
     shutil.copytree(finished, place)
     lost(f"{FIRST}/dense_a/rewind/0it.ckpt")(place)
-    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(stages, "_run", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_stage(STUDY, plan(STUDY)[f"{FIRST}/dense_a"], place)
     assert not (place / FIRST / "dense_a" / RESULT).exists()

@@ -110,14 +110,14 @@ def test_what_a_cell_is_trained_from(finished) -> None:
 
 
 def test_complete_stages_are_not_trained_again(finished, monkeypatch) -> None:
-    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a complete stage was trained again"))
+    monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a complete stage was trained again"))
     for stage in plan(STUDY).values():
         run_stage(STUDY, stage, finished)
 
 
 def test_a_folder_may_be_moved(finished, tmp_path, monkeypatch) -> None:
     shutil.copytree(finished, tmp_path / "moved")
-    monkeypatch.setattr(stages, "quiet_trainer", lambda *_, **__: pytest.fail("a moved stage was trained again"))
+    monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a moved stage was trained again"))
     for stage in plan(STUDY).values():
         run_stage(STUDY, stage, tmp_path / "moved")
     assert State.of(plan(STUDY), tmp_path / "moved").done == set(plan(STUDY))

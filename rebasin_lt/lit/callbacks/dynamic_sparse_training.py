@@ -94,6 +94,7 @@ class DynamicSparseTraining(MaskGuard):
         self._postponed = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
         if sum(isinstance(callback, MaskGuard) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]

@@ -102,10 +102,6 @@ class DynamicSparseTraining(MaskGuard):
         if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
             self.mask, self._postponed = self._given, False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at(pl_module)
-        super().on_fit_start(trainer, pl_module)
-
     def state_dict(self) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in _SETTINGS}, "postponed": self._postponed}
 

@@ -129,7 +129,6 @@ class IterativeMagnitudePruning(MaskGuard):
             self._check_rewind(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at(pl_module)
         self._trainable = trainable(pl_module)
         super().on_fit_start(trainer, pl_module)
 

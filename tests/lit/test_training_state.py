@@ -105,4 +105,4 @@ def test_hyperparameters_that_no_checkpoint_can_hold_are_refused_before_the_firs
     module, data = Module(), ForeignData()
     (module if holder == "module" else data).save_hyperparameters({"loss": len})
     with pytest.raises(InputError, match=r"hyper_parameters.loss is a builtin_function_or_method, .*ignore=\['loss'"):
-        trainer(1, [ResumePoint()]).fit(module, datamodule=data)
+        trainer(1, [ResumePoint()], enable_checkpointing=True).fit(module, datamodule=data)

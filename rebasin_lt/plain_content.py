@@ -71,7 +71,9 @@ def _plain_mapping(value: Mapping[Any, Any], place: str, depth: int) -> dict[Any
 def _plain_tensor(value: Tensor, place: str) -> Tensor:
     if type(value) not in {Tensor, nn.Parameter} or value.layout != torch.strided or value.is_meta:
         raise _refused(value, place)
-    return value.detach()  # without the attributes that somebody gave it
+    plain = value.detach()  # without the attributes that somebody gave it
+    shows_more = plain.numel() * plain.element_size() > plain.untyped_storage().nbytes()  # expanded: the reader's bomb
+    return plain.contiguous() if shows_more else plain
 
 
 def _refused(value: Any, place: str) -> InputError:

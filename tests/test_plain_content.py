@@ -54,6 +54,7 @@ SAME = [
     bytearray(b"x"),
     (1, [2, {"a": 3}]),
 ]
+SAME += [torch.arange(3.0).expand(2, 3), torch.arange(6.0)[::2], torch.arange(6.0).view(2, 3).t()]
 SAME += [{1, 2}, {3: "number", None: 0, (1, 2): 1}, torch.float16, torch.device("cpu"), torch.Size([2, 3])]
 SAME += [
     OrderedDict(b=1, a=2),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, DivergedError, MaskLeakError
 from rebasin_lt.files import write_tensors
-from rebasin_lt.lit.checkpoint_content import MASK, check_content, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import MASK, check_content
 from rebasin_lt.plain_content import plain_content
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.tensor_file import read_tensors
@@ -44,7 +44,7 @@ def write_checkpoint(path: Path | str, content: Mapping[str, Any], masks: Iterab
     check_content(content, path)
     masks = [*masks, *([Mask(content[MASK])] if MASK in content else [])]
     for state in weight_states(content):
-        check_weights(network_names(state, is_ours(content)), masks, path)
+        check_weights(state, masks, path)
     write_tensors(path, plain)
 
 
@@ -58,7 +58,8 @@ def check_finite(state: Mapping[str, Any], path: Path | str) -> None:
 def check_weights(state: Mapping[str, Tensor], masks: Iterable[Mask], path: Path | str) -> None:
     """Raise DivergedError or MaskLeakError, naming the tensor, unless `state` is finite and zero under all `masks`.
 
-    Names are those of the masks. A device is waited for once or twice, whatever the number of tensors.
+    Names are those of the masks, or of our modules, which put `net.` before them; weights that are saved alone do not
+    say whose they are. A device is waited for once or twice, whatever the number of tensors.
     """
     diverged = first_not_finite(state)
     if diverged is not None:
@@ -67,9 +68,10 @@ def check_weights(state: Mapping[str, Tensor], masks: Iterable[Mask], path: Path
             "buffer that is meant to hold infinity stays out of checkpoints with persistent=False)"
         )
     for mask in masks:
-        names = [name for name in mask if name in state]
-        leaks = _nonzero([state[name].masked_fill(mask[name].to(state[name].device), 0) for name in names])
-        for name, leak in zip(names, leaks, strict=True):
+        saved = {name: state.get(name, state.get(f"net.{name}")) for name in mask}
+        weights = {name: weight for name, weight in saved.items() if weight is not None}
+        leaks = _nonzero([weight.masked_fill(mask[name].to(weight.device), 0) for name, weight in weights.items()])
+        for name, leak in zip(weights, leaks, strict=True):
             if leak:
                 raise MaskLeakError(
                     f"{path} is not written: {leak} of {int((~mask[name]).sum())} pruned weights of {name} are not "
@@ -90,14 +92,15 @@ def weight_states(content: Mapping[str, Any]) -> Iterator[Mapping[str, Tensor]]:
 def first_not_finite(state: Mapping[str, Any]) -> str | None:
     """The name of the first tensor with NaN or infinity; None if there is none.
 
-    One of zeros and infinities is no sign of divergence: what attention adds to its scores looks so.
+    One of zeros and infinities is no sign of divergence: what attention adds to its scores looks so. Nor is a single
+    number that is infinite: a bound, or the best value so far before there is one.
     """
     named = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and _can_diverge(tensor)}
     finite = [tensor.isfinite().all() for tensor in named.values()]
     if all(_together(finite)):
         return None
     suspects = (name for name, fine in zip(named, _together(finite), strict=True) if not fine)
-    return next((name for name in suspects if not _adds_to_scores(named[name])), None)
+    return next((name for name in suspects if not _is_meant(named[name])), None)
 
 
 def _with_state_dict(content: dict[str, Any]) -> dict[str, Any]:
@@ -109,9 +112,10 @@ def _can_diverge(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _adds_to_scores(tensor: Tensor) -> bool:
+def _is_meant(tensor: Tensor) -> bool:
     finite = tensor.isfinite()
-    return bool(finite.any()) and not bool(tensor[finite].any()) and not bool(tensor.isnan().any())
+    zeros_beside = bool(finite.any()) and not bool(tensor[finite].any())
+    return (tensor.dim() == 0 or zeros_beside) and not bool(tensor.isnan().any())
 
 
 def _nonzero(tensors: list[Tensor]) -> list[int]:

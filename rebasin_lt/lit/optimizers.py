@@ -33,7 +33,7 @@ def renew_optimizers(trainer: Trainer, module: LightningModule, trainable_then: 
 
 def _set_trainable(module: LightningModule, flags: Mapping[str, bool]) -> None:
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad != flags[name]:
+        if parameter.requires_grad != flags.get(name, parameter.requires_grad):  # those made since stay as they are
             parameter.requires_grad_(flags[name])
 
 

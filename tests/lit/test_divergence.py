@@ -12,6 +12,7 @@ from foreign import ForeignData, ForeignModule
 from lightning import Callback
 
 from rebasin_lt.errors import BrokenFileError, DivergedError
+from rebasin_lt.lit.callbacks import divergence
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint
@@ -129,3 +130,11 @@ def test_the_command_line_says_so_in_one_line_and_ends_with_1(tmp_path, monkeypa
         assert "the run diverged: net." in error[0]
         assert not (tmp_path / "r" / LAST).exists()
         assert strict((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[-1])["train/loss"] is None
+
+
+def test_what_diverged_on_one_rank_ends_all(trainer, monkeypatch):
+    """Statistics of batches are each rank's own: the others would wait for one that raised alone."""
+    module, run = ForeignModule(), trainer(1)
+    monkeypatch.setattr(divergence, "some_rank", lambda trainer, value: True)
+    with pytest.raises(DivergedError, match="the run diverged: a tensor of another rank holds NaN or infinity"):
+        Divergence().on_train_epoch_end(run, module)

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
+from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from rebasin_lt.errors import DivergedError, InputError, MaskLeakError
 from rebasin_lt.lit.callbacks.dynamic_sparse_training import DynamicSparseTraining
@@ -209,10 +210,11 @@ def test_zero_under_the_mask_whatever_changes_the_weights(trainer, tmp_path, kin
     if not settings:
         assert {"last.ckpt", "0it.ckpt", "3it.ckpt"} <= {path.name for path in written}
         assert (tmp_path / "imp" / "sparsity-0.75.ckpt").exists() == (kind == "imp")
+    newest_alone = max((tmp_path / "weights").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
     for path in written:
         content = read_checkpoint(path)
         masks = [Mask(content["rebasin_lt_mask"])] if "rebasin_lt_mask" in content else []
-        if kind == "guard":
+        if kind == "guard" or path == newest_alone:  # weights alone come without their mask
             masks.append(guard.mask)
         for mask in masks:
             assert leaks(content["state_dict"], mask) == 0, path
@@ -252,6 +254,22 @@ def test_no_step_pays_for_it(trainer):
     assert len(calls) == 12 + len(["train start", *["epoch end"] * 3, "train end", "teardown"])
 
 
+@pytest.mark.parametrize("kind", GUARDS)
+def test_a_guard_hears_of_no_step_when_its_fit_is_over(trainer, kind):
+    before, module = len(_global_optimizer_post_hooks), Module()
+    trainer(-1 if kind == "imp" else 1, [GUARDS[kind]()]).fit(module, ForeignData())
+    assert len(_global_optimizer_post_hooks) == before
+
+
+@pytest.mark.parametrize("name", ["x", "net.x"])
+def test_weights_alone_are_looked_at_under_either_name(tmp_path, name):
+    """Without metadata a file does not say that it is of one of our modules, whose masks leave out `net.`."""
+    with pytest.raises(MaskLeakError, match="1 of 1 pruned weights of x are not zero"):
+        write_checkpoint(
+            tmp_path / "x.ckpt", {"state_dict": {name: torch.ones(2)}}, [Mask({"x": torch.tensor([True, False])})]
+        )
+
+
 def test_averages_of_a_stranger_are_refused_when_they_are_written(trainer, tmp_path):
     class Revive(Callback):
         def on_save_checkpoint(self, trainer, module, checkpoint):
@@ -287,6 +305,8 @@ def test_averages_beside_the_weights_are_looked_at(tmp_path, callback):
         (torch.full((3,), float("inf")), False),  # a running variance that diverged
         (torch.tensor([0.0, float("nan"), -float("inf")]), False),
         (torch.full((3, 3), -float("inf")).triu(1), True),  # a causal mask of attention
+        (torch.tensor(float("inf")), True),  # the smallest of what was not seen yet
+        (torch.tensor(float("nan")), False),
         (torch.tensor([2**60]), True),
         (torch.zeros(0), True),
     ],

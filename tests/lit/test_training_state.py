@@ -8,7 +8,7 @@ import pytest
 import torch
 from foreign import ForeignData, ForeignModule
 
-from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
@@ -94,3 +94,15 @@ def test_switches_of_how_a_device_computes_are_left_alone(trainer, tmp_path):
     group(content)["foreach"] = True
     torch.save(content, tmp_path / "other.ckpt")
     assert run(trainer, 2, ckpt_path=str(tmp_path / "other.ckpt")).current_epoch == 2
+
+
+@pytest.mark.parametrize("holder", ["module", "data"])
+def test_hyperparameters_that_no_checkpoint_can_hold_are_refused_before_the_first_step(trainer, holder):
+    class Module(ForeignModule):
+        def training_step(self, batch, batch_idx):
+            raise AssertionError("a step was taken")
+
+    module, data = Module(), ForeignData()
+    (module if holder == "module" else data).save_hyperparameters({"loss": len})
+    with pytest.raises(InputError, match=r"hyper_parameters.loss is a builtin_function_or_method, .*ignore=\['loss'"):
+        trainer(1, [ResumePoint()], enable_checkpointing=True).fit(module, datamodule=data)

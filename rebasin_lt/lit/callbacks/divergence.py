@@ -38,8 +38,10 @@ class Divergence(Checkpoint):
         when = f"at the end of epoch {trainer.current_epoch} (step {trainer.global_step})"
         advice = "lower the learning rate; checkpoints from before are kept"
         name = first_not_finite(pl_module.state_dict())
-        if name is not None:
-            raise DivergedError(f"the run diverged: {name} holds NaN or infinity {when}; {advice}")
+        if some_rank(trainer, name is not None):  # statistics of batches differ between ranks
+            raise DivergedError(
+                f"the run diverged: {name or 'a tensor of another rank'} holds NaN or infinity {when}; {advice}"
+            )
         if some_rank(trainer, loss is not None and not bool(loss.isfinite().all())):
             value = "not finite on another rank" if loss is None else loss.detach().float().mean().item()
             raise DivergedError(

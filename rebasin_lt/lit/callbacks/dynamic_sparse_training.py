@@ -94,16 +94,13 @@ class DynamicSparseTraining(MaskGuard):
         self._postponed = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
         if sum(isinstance(callback, MaskGuard) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise InputError("DynamicSparseTraining and another mask guard would fight over the weights: name one")
         if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
             self.mask, self._postponed = self._given, False
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at(pl_module)
-        super().on_fit_start(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in _SETTINGS}, "postponed": self._postponed}

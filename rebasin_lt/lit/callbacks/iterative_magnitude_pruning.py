@@ -111,6 +111,7 @@ class IterativeMagnitudePruning(MaskGuard):
         return self._file(target, "ckpt")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
         _refuse_averages(trainer)
@@ -128,7 +129,6 @@ class IterativeMagnitudePruning(MaskGuard):
             self._check_rewind(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at(pl_module)
         self._trainable = trainable(pl_module)
         super().on_fit_start(trainer, pl_module)
 
@@ -138,6 +138,7 @@ class IterativeMagnitudePruning(MaskGuard):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """What was missed is said here, after everything that other callbacks do when fit ends."""
+        super().teardown(trainer, pl_module, stage)
         missing = self._missing(trainer) if stage == "fit" else []
         if missing:
             raise Unfinished(

@@ -64,6 +64,7 @@ class MaskGuard(Callback):
             trainer.strategy.checkpoint_io.hold_masks = lambda: hold_masks(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look_at(pl_module)
         self._bind(pl_module)
         self._mask_averages(trainer)
 
@@ -101,6 +102,7 @@ class MaskGuard(Callback):
         self._release()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._look_at(pl_module)  # the rate finder writes one before other callbacks hear that fit starts
         self.hold(trainer, pl_module)  # the weights in the checkpoint share its memory
         checkpoint[MASK] = dict(self.mask)
         checkpoint.setdefault(METADATA, {})["mask_sha256"] = self.mask.hash
@@ -123,6 +125,9 @@ class MaskGuard(Callback):
             self._bind(module)
         self._mask_weights()
         self._mask_averages(trainer)
+
+    def _look_at(self, module: LightningModule) -> None:
+        """Find the mask, unless it is known: for those whose mask follows from the network."""
 
     def _bind(self, module: LightningModule) -> None:
         """Fetch the masked parameters and their factors once, and zero what is pruned."""

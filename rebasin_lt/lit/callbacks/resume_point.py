@@ -13,7 +13,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
+from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, options, size_of
+from rebasin_lt.plain_content import plain_content
 from rebasin_lt.stop_request import stop_request
 
 LAST = "last.ckpt"
@@ -55,6 +57,7 @@ class ResumePoint(Checkpoint):
             self._resumed = {part: checkpoint[part] for part in ("optimizer_states", "lr_schedulers")}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _check_hyperparameters(trainer, pl_module)
         path = trainer.ckpt_path
         if path and not self._resumed:  # Lightning asks no callback if the file holds none
             raise BrokenFileError(f"checkpoint {path} cannot be gone on from: it has no callbacks")
@@ -101,6 +104,13 @@ class ResumePoint(Checkpoint):
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
+
+
+def _check_hyperparameters(trainer: Trainer, module: LightningModule) -> None:
+    """Raise InputError, before the first step, for hyperparameters that no checkpoint could be read back with."""
+    if isinstance(trainer.strategy.checkpoint_io, SafeCheckpointIO):
+        for holder in filter(None, (module, getattr(trainer, "datamodule", None))):
+            plain_content(dict(holder.hparams), holder.CHECKPOINT_HYPER_PARAMS_KEY)
 
 
 def ranks_can_agree(trainer: Trainer, batch_idx: int) -> bool:

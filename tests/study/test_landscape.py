@@ -33,7 +33,7 @@ def test_grid_holds_the_test_loss_of_each_point(settings, tmp_path) -> None:
     assert [len(row) for row in result["loss"]["bn_reset"]] == [3] * 3
     assert result["num_images"] == 50
     assert not (tmp_path / "plane" / landscape.ROWS).exists()
-    assert result["corners"]["permuted"] == (0.0, 0.0)
+    assert result["corners"]["permuted"] == [0.0, 0.0]  # as it is read again
     a, b = (load_network(path).network for path in (settings.ckpt_a, settings.ckpt_b))
     images = open_images(open_data(load_network(settings.ckpt_a), "a"), num_images=60, num_test_images=50)
     plane = landscape.Plane(b, trace_symmetry(a, torch.randn(2, 1, 8, 8)).permute(a.state_dict(), _pi(settings)), b, a)

@@ -17,6 +17,7 @@ from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.study.record import record
 from rebasin_lt.study.state import State
 from rebasin_lt.study.task import main, read_answer
 
@@ -41,6 +42,7 @@ def complete(folder, stage):
         (folder / stage.path / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / stage.path / name).touch()
     finish(folder / stage.path, {})
+    record(folder, stage, {})
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class Side:
         self.batch = torch.randn(batch, 3, 32, 32, device=device), torch.randint(0, 10, (batch,), device=device)
         parameters = self.module.parameters()
         self.optimizer = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
-        self.trainer: Any = SimpleNamespace(optimizers=[self.optimizer])
+        self.trainer: Any = SimpleNamespace(optimizers=[self.optimizer], callbacks=[])
         self.guard = None
         if masked:
             state = self.module.net.state_dict()

@@ -248,10 +248,29 @@ def test_no_step_pays_for_it(trainer):
     """Weights that only the optimiser changes are multiplied once per step, by the hook after it."""
     guard = MaskGuard(random_mask())
     calls, real = [], guard._mask_weights
-    guard._mask_weights = lambda *_: (calls.append(1), real())
+    guard._mask_weights = lambda: (calls.append(1), real())
     run = trainer(3, [guard])
     run.fit(Module(), ForeignData())
     assert len(calls) == 12 + len(["train start", *["epoch end"] * 3, "train end", "teardown"])
+
+
+def test_a_step_of_another_network_is_none_of_the_guards(trainer):
+    """The hook hears of every optimiser in the process: a teacher's, or that of a run beside this one."""
+    calls = []
+
+    class Teacher(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            other = torch.nn.Linear(2, 2)
+            other(torch.ones(1, 2)).sum().backward()
+            before = len(calls)
+            torch.optim.SGD(other.parameters(), 0.1).step()
+            assert len(calls) == before
+
+    guard = MaskGuard(random_mask())
+    real = guard._mask_weights
+    guard._mask_weights = lambda: (calls.append(1), real())
+    trainer(1, [guard, Teacher()]).fit(Module(), ForeignData())
+    assert calls
 
 
 @pytest.mark.parametrize("kind", GUARDS)

@@ -63,8 +63,8 @@ def written(outcome: StudyOutcome, folder: Path, names: Mapping[str, str]) -> di
     for plain, name in names.items():
         texts = {path: re.sub(rf"\b{name}\b", plain, text) for path, text in texts.items()}
     return {
-        path: re.sub(r"[ _]+|─+|:?-{3,}:?", " ", text) for path, text in texts.items()
-    }  # columns are as wide as names
+        path: re.sub(r"[ _]+|─+|:?-{3,}:?", " ", text.replace("\\_", "_")) for path, text in texts.items()
+    }  # columns are as wide as names, and an underscore is escaped in Markdown
 
 
 @pytest.mark.parametrize("seed", range(3))

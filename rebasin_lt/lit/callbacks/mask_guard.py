@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
@@ -148,7 +149,7 @@ class MaskGuard(Callback):
         """Hear of every step of every optimiser, those inside others too, until the fit ends."""
         self._every_batch = any(hides_its_steps(optimizer) for optimizer in trainer.optimizers)
         if self._hook is None:
-            self._hook = register_optimizer_step_post_hook(self._mask_weights)
+            self._hook = register_optimizer_step_post_hook(self._after_step)
 
     def _release(self) -> None:
         if self._hook is not None:
@@ -159,8 +160,14 @@ class MaskGuard(Callback):
         if self._every_batch or self._writes != [weight._version for weight in self._weights]:
             self._mask_weights()
 
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        """Zero what is pruned, unless the optimiser is another network's: the hook hears of all in the process."""
+        ours = {id(weight) for weight in self._weights}
+        if any(id(parameter) in ours for group in optimizer.param_groups for parameter in group["params"]):
+            self._mask_weights()
+
     @torch.no_grad()
-    def _mask_weights(self, *_: Any) -> None:
+    def _mask_weights(self) -> None:
         if self._weights:
             torch._foreach_mul_(self._weights, self._factors)
             self._writes = [weight._version for weight in self._weights]

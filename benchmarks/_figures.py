@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks._page import DOCS, between
-from rebasin_lt.files import write_json, write_text
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
 ORDER = ("data_path", "step", "trainer", "end_to_end", "training_device", "startup")

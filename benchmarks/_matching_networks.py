@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.lit.data import ImageData, ImageFolder
 from rebasin_lt.models.registry import build_network
-from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.process.progress_line import ProgressLine
 
 EPOCHS = {1: 16, 4: 2}  # by width
 TRAIN_SIZE = 5000

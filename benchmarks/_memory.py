@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
-from rebasin_lt.study.recipe import Recipe
 
 State = Mapping[str, Tensor]
 _DECAY, _RATE, _MOMENTUM = 5e-4, 0.08, 0.9  # the defaults of `Classifier`

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context, parent_process
 
-from rebasin_lt.host_memory import keep_freed_memory
+from rebasin_lt.process.host_memory import keep_freed_memory
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import inputs_of, state_of
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.batches import inputs_of, state_of
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks._page import DOCS, between
 from benchmarks._quality_methods import METHODS
-from rebasin_lt.files import write_text
-from rebasin_lt.report.statistics import Estimate, estimate_mean, gap_closure, paired_difference
-from rebasin_lt.report.tables import Cell, Column, Table
+from rebasin_lt.report.kit.statistics import Estimate, estimate_mean, gap_closure, paired_difference
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.storage.files import write_text
 
 DEFAULT = "pruned-weights"  # of masks
 _CORRECTED = {"bn_reset": "BN reset", "repair": "REPAIR"}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._page import DOCS, between
-from rebasin_lt.files import write_text
-from rebasin_lt.report.figures import blank_figure, figure_style, save_figure  # one look for every figure
-from rebasin_lt.report.methods import COLOURS
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.report.kit.figures import blank_figure, figure_style, save_figure  # one look for every figure
+from rebasin_lt.report.kit.methods import COLOURS
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_text
 
 _NUMBERS = (
     "groups",

@@ -17,8 +17,8 @@ from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask, prunable_names
 from rebasin_lt.pruning.saliency import grasp, snip
 from rebasin_lt.pruning.synflow import synflow
-from rebasin_lt.report.figures import blank_figure, figure_style, save_figure, spread
-from rebasin_lt.report.methods import COLOURS
+from rebasin_lt.report.kit.figures import blank_figure, figure_style, save_figure, spread
+from rebasin_lt.report.kit.methods import COLOURS
 
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "control-densities.svg"
 _SHAPE, _SPARSITY, _SEED = (1, 8, 8), 0.95, 0

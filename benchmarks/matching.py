@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from benchmarks._matching_networks import load, open_folder, trained
 from benchmarks._page import between
 from benchmarks._paper_matching import match_layer_by_layer
-from rebasin_lt.files import write_json, write_text
 from rebasin_lt.matching import activation
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.models.registry import build_network
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_json, write_text
 from rebasin_lt.symmetry.trace import Symmetry, infer_symmetry
 
 FORWARDS, FORWARDS_LAST = "two forwards", "two forwards, channels last"

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.files import write_json
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.models.registry import build_network
+from rebasin_lt.storage.files import write_json
 from rebasin_lt.symmetry.trace import infer_symmetry
 
 SUBJECTS = (("resnet20", 1, 50_000), ("resnet20", 4, 50_000), ("resnet20", 16, 50_000), ("resnet50", 1, 25_600))

@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rebasin_lt.files import write_json
+from rebasin_lt.batches import state_of
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.batches import state_of
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.models.registry import build_network
+from rebasin_lt.storage.files import write_json
 from rebasin_lt.symmetry.trace import Symmetry, infer_symmetry
 
 

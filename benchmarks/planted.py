@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from benchmarks._page import DOCS, between
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
-from rebasin_lt.files import write_json, write_text
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.models.registry import build_network
-from rebasin_lt.progress_line import ProgressLine
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.process.progress_line import ProgressLine
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_json, write_text
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 

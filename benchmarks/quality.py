@@ -26,16 +26,16 @@ from benchmarks._memory import init_memory, share_left, sign_agreement
 from benchmarks._quality_methods import METHODS, Pair
 from benchmarks._quality_report import write_report
 from rebasin_lt.connectivity.barrier import loss_barrier
-from rebasin_lt.files import write_json
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.file_names import FINAL
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.folder import class_names
 from rebasin_lt.lit.data.registry import build_data
-from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.process.progress_line import ProgressLine
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.study import stages
-from rebasin_lt.study.file_names import FINAL
-from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.storage.files import write_json
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 EVERY = tuple(METHODS)

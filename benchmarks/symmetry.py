@@ -22,8 +22,8 @@ from typing import Any
 
 from benchmarks._symmetry_report import write_report
 from rebasin_lt.errors import SymmetryError
-from rebasin_lt.files import write_json
-from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.process.progress_line import ProgressLine
+from rebasin_lt.storage.files import write_json
 
 Record = dict[str, Any]
 KERNELS = "kernel positions of a convolution"

@@ -25,7 +25,7 @@ import torch
 from benchmarks._figures import Figure, options, ratios, record, spread
 from benchmarks.data_path import synthetic
 from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, Place, step_seconds, train_ours
-from rebasin_lt.host_memory import keep_freed_memory
+from rebasin_lt.process.host_memory import keep_freed_memory
 
 CHOICES = OURS | {
     f"{FASTEST}, compiled": OURS[FASTEST] | COMPILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.process.stop_request import stop_request
 
 
 def main() -> int:

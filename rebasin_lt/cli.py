@@ -26,13 +26,13 @@ from rebasin_lt.commands.permute import permute
 from rebasin_lt.commands.report import report
 from rebasin_lt.commands.study import study
 from rebasin_lt.commands.symmetry import symmetry
-from rebasin_lt.config_files import with_configs_found
 from rebasin_lt.errors import InputError, RebasinError
-from rebasin_lt.folder_lock import release_all
-from rebasin_lt.host_memory import keep_freed_memory
-from rebasin_lt.paths import with_paths_expanded
-from rebasin_lt.stop_request import Stopped, stop_request
-from rebasin_lt.terminal_text import on_terminal, say
+from rebasin_lt.process.host_memory import keep_freed_memory
+from rebasin_lt.process.stop_request import Stopped, stop_request
+from rebasin_lt.process.terminal_text import on_terminal, say
+from rebasin_lt.settings.config_files import with_configs_found
+from rebasin_lt.storage.folder_lock import release_all
+from rebasin_lt.storage.paths import with_paths_expanded
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "permute": permute,

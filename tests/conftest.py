@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.work import run_stage
+from rebasin_lt.symmetry.trace import trace_symmetry
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,3 +41,40 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries under test still use it
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The tiny study, done stage by stage in this process; for reading."""
+    from tiny import STUDY
+
+    folder = tmp_path_factory.mktemp("study") / "tiny"
+    with claim_study(folder, STUDY):
+        for stage in plan(STUDY).values():
+            run_stage(STUDY, stage, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory):
+    """a.ckpt, b.ckpt: untrained ResNets with batch norm; pi.perm.safetensors; permuted.ckpt, which is π(A)."""
+    folder = tmp_path_factory.mktemp("planted")
+    torch.manual_seed(0)
+    for name in ("a", "b"):
+        module = Classifier(arch="resnet20", width=0.25, input_shape=[1, 8, 8])
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                for tensor in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
+                    tensor.uniform_(0.3, 1.5)
+        write(folder / f"{name}.ckpt", module, module.net.state_dict())
+        if name == "a":
+            symmetry = trace_symmetry(module.net.eval(), torch.randn(2, 1, 8, 8))
+            permutation = symmetry.random()
+            permutation.save(folder / "pi.perm.safetensors")
+            write(folder / "permuted.ckpt", module, symmetry.permute(module.net.state_dict(), permutation))
+    return folder
+
+
+def write(path, module, state) -> None:
+    about = {"format_version": 1, **module.architecture(), "data": {"name": "digits"}}
+    torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in state.items()}, "rebasin_lt": about}, path)

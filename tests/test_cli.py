@@ -8,8 +8,8 @@ import yaml
 
 from rebasin_lt.cli import COMMANDS, LIGHTNING, main, spelled_out, with_underscores
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.recipe import Recipe
 
 
 def test_dashes_and_underscores_are_alike_in_names_only():

@@ -11,11 +11,11 @@ import yaml
 
 from rebasin_lt.cli import spelled_out
 from rebasin_lt.commands.permute import permute
-from rebasin_lt.config_files import find_config, shipped, with_configs_found
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.settings.config_files import find_config, shipped, with_configs_found
 
 STAGES = [name for name in shipped() if "fit --config" in Path(find_config(name)).read_text(encoding="utf-8")]
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rebasin_lt import precision
+from rebasin_lt.analyses.diversity import measure
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.connectivity.batchnorm import reset_batchnorm
 from rebasin_lt.connectivity.corrections import CORRECTIONS
@@ -21,7 +22,6 @@ from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.precision import full_precision, sum_device, sum_dtype
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.saliency import grasp, snip
-from rebasin_lt.study.diversity import measure
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 CPU = torch.device("cpu")

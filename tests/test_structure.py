@@ -1,4 +1,4 @@
-"""The package's structure: imports go down the tiers, the public names are there, files stay small."""
+"""The package's structure: imports go down, the public names are there, files stay small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,43 +17,31 @@ import rebasin_lt as rb
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rebasin_lt"
-TIERS = {
-    "cli": 3,
-    "commands": 3,
-    "study": 2,
-    "report": 2,
-    "lit": 1,
-    "models": 0,
-    "symmetry": 0,
-    "matching": 0,
-    "pruning": 0,
-    "connectivity": 0,
-    "diversity": 0,
-    "errors": 0,
-    "status_table": 0,
-    "files": 0,
-    "fingerprint": 0,
-    "folder_lock": 0,
-    "host_memory": 0,
-    "links": 0,
-    "config_files": 0,
-    "moment": 0,
-    "evaluation_mode": 0,
-    "precision": 0,
-    "paths": 0,
-    "plain_content": 0,
-    "progress_line": 0,
-    "ranks": 0,
-    "run_folder": 0,
-    "signatures": 0,
-    "stop_request": 0,
-    "strict_yaml": 0,
-    "tensor_file": 0,
-    "terminal_text": 0,
-    "user_code": 0,
-    "__init__": 0,
-    "__main__": 3,
-}
+ROOMS = [
+    "__init__",
+    "errors",
+    "moment",
+    "process",
+    "storage",
+    "settings",
+    "precision",
+    "batches",
+    "models",
+    "symmetry",
+    "pruning",
+    "matching",
+    "connectivity",
+    "diversity",
+    "lit",
+    "experiment",
+    "analyses",
+    "study",
+    "report",
+    "commands",
+    "cli",
+    "__main__",
+]
+"""From the ground up: each imports from those before it alone."""
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 
 
@@ -73,22 +61,48 @@ def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
 
 
-def tier(name: str) -> int:
-    """The tier of `rebasin_lt.<part>...`; a lazily exported name has that of the module it comes from."""
+def room(name: str) -> str:
+    """`rebasin_lt.<room>...`; a lazily exported name has that of the module it comes from."""
     part = name.split(".")[1] if "." in name else "__init__"
     part = rb._EXPORTS.get(part, part).split(".")[0]
-    return TIERS["__init__" if part.startswith("__version") else part]
+    return "__init__" if part.startswith("__version") else part
 
 
 def violations(source: str, module: str) -> list[str]:
-    """The imports that go up, and those of lightning in tier 0."""
-    own, found = tier(module), []
+    """The imports that go up, and those of lightning below `lit`."""
+    own, found = ROOMS.index(room(module)), []
     for line, name in imports(source, module):
-        if name.split(".")[0] in LIGHTNING and own == 0:
-            found.append(f"{module}:{line} imports {name}, tier 0 may not")
-        elif name.split(".")[0] == "rebasin_lt" and tier(name) > own:
-            found.append(f"{module}:{line} (tier {own}) imports {name} (tier {tier(name)})")
+        if name.split(".")[0] in LIGHTNING and own < ROOMS.index("lit"):
+            found.append(f"{module}:{line} imports {name}, which only lit and what is above it may")
+        elif name.split(".")[0] == "rebasin_lt" and ROOMS.index(room(name)) > own:
+            found.append(f"{module}:{line} imports {name}, which is above it")
     return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """The modules of the package that each of them imports."""
+    modules = {module_name(path).removesuffix(".__init__"): path for path in source_files()}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = {name for _, name in imports(path.read_text(encoding="utf-8"), module_name(path))}
+        found[module] = {part for name in names for part in (name, name.rpartition(".")[0]) if part in modules}
+        found[module] -= {module, "rebasin_lt"}
+    return found
+
+
+def circles(arrows: Mapping[str, set[str]]) -> list[str]:
+    """The members of circles: whatever reaches itself."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            new = arrows.get(waiting.pop(), set()) - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    return sorted(name for name in arrows if name in reached(name))
 
 
 def source_files() -> list[Path]:
@@ -96,8 +110,31 @@ def source_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_imports_go_down_the_tiers(path: Path) -> None:
+def test_imports_go_down(path: Path) -> None:
     assert violations(path.read_text(encoding="utf-8"), module_name(path)) == []
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    assert circles(arrows()) == []
+
+
+def test_no_folders_import_one_another_in_a_circle() -> None:
+    """A folder and one within it may: what is within is a shelf of the room."""
+    folders: dict[str, set[str]] = {}
+    for module, imported in arrows().items():
+        own = module.rpartition(".")[0]
+        others = {name.rpartition(".")[0] for name in imported}
+        related = {other for other in others if f"{own}.".startswith(f"{other}.") or f"{other}.".startswith(f"{own}.")}
+        folders.setdefault(own, set()).update(others - related)
+    assert circles(folders) == []
+
+
+def test_circles_are_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_few_modules_lie_loose() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
 
 
 @pytest.mark.parametrize(
@@ -106,17 +143,19 @@ def test_imports_go_down_the_tiers(path: Path) -> None:
         ("rebasin_lt.pruning.mask", "import lightning"),
         ("rebasin_lt.pruning.mask", "def f():\n    from pytorch_lightning.callbacks import Callback"),
         ("rebasin_lt.pruning.mask", "from rebasin_lt.lit.checkpoint import load_network"),
-        ("rebasin_lt.pruning.mask", "import rebasin_lt.report.tables"),
+        ("rebasin_lt.pruning.mask", "import rebasin_lt.report.kit.tables"),
         ("rebasin_lt.pruning.mask", "def f():\n    from ..lit import checkpoint"),
         ("rebasin_lt.pruning.mask", "from rebasin_lt import cli"),
+        ("rebasin_lt.storage.files", "from rebasin_lt.settings import signatures"),
+        ("rebasin_lt.symmetry.trace", "from rebasin_lt.matching import moments"),
         ("rebasin_lt.pruning.mask", "from rebasin_lt import Classifier"),
         ("rebasin_lt.errors", "from .lit import checkpoint"),
         ("rebasin_lt.pruning.__init__", "from ..lit import checkpoint"),
         ("rebasin_lt.lit.classifier", "from rebasin_lt.study import plan"),
-        ("rebasin_lt.report.page", "from rebasin_lt.commands.demo import demo"),
+        ("rebasin_lt.report.kit.page", "from rebasin_lt.commands.demo import demo"),
     ],
 )
-def test_tier_check_sees_an_import_that_goes_up(module: str, source: str) -> None:
+def test_check_sees_an_import_that_goes_up(module: str, source: str) -> None:
     assert len(violations(source, module)) == 1
 
 
@@ -131,7 +170,7 @@ def test_tier_check_sees_an_import_that_goes_up(module: str, source: str) -> Non
         ("rebasin_lt.cli", "from rebasin_lt.commands.demo import demo"),
     ],
 )
-def test_tier_check_allows_what_goes_down(module: str, source: str) -> None:
+def test_check_allows_what_goes_down(module: str, source: str) -> None:
     assert violations(source, module) == []
 
 
@@ -208,7 +247,7 @@ def test_every_package_folder_has_a_light_init() -> None:
     assert [path for path in inits if list(imports(path.read_text(encoding="utf-8"), module_name(path)))] == []
 
 
-def test_every_tiered_module_of_the_package_is_known() -> None:
+def test_every_room_is_known() -> None:
     entries = [path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
-    assert set(entries) <= set(TIERS)
+    assert sorted(entries) == sorted(ROOMS)
     assert importlib.import_module("rebasin_lt").__version__

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.results_page.measured import Cells, Measured, growth
-from rebasin_lt.report.accuracy import spread_of
-from rebasin_lt.report.diversity import LABELS
-from rebasin_lt.report.methods import label_of
-from rebasin_lt.report.paired import closure, difference, with_interval
-from rebasin_lt.report.published import Published, published
-from rebasin_lt.report.runs import Group, over_rewinds
-from rebasin_lt.report.statistics import Estimate, paired_difference, sparsity_text
-from rebasin_lt.report.study_barriers import barriers_table
-from rebasin_lt.report.study_diversity import diversity_table
-from rebasin_lt.report.study_overlap import overlap_table
-from rebasin_lt.report.tables import Cell, Column, Table
+from rebasin_lt.report.analyses.diversity import LABELS
+from rebasin_lt.report.kit.methods import label_of
+from rebasin_lt.report.kit.statistics import Estimate, paired_difference, sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.barriers import barriers_table
+from rebasin_lt.report.study.diversity import diversity_table
+from rebasin_lt.report.study.overlap import overlap_table
+from rebasin_lt.report.study.paired import closure, difference, with_interval
+from rebasin_lt.report.study.published import Published, published
+from rebasin_lt.report.study.runs import Group, over_rewinds
 
 Studies = Mapping[str, Measured]
 Line = Mapping[str, Any]

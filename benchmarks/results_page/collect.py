@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._figures import machine
-from rebasin_lt.config_files import find_config, shipped
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import write_text
-from rebasin_lt.report.numbers import write_numbers
-from rebasin_lt.strict_yaml import read_yaml
+from rebasin_lt.report.study.numbers import write_numbers
+from rebasin_lt.settings.config_files import find_config, shipped
+from rebasin_lt.storage.files import write_text
+from rebasin_lt.storage.strict_yaml import read_yaml
 from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
 from rebasin_lt.study.outcome import collect

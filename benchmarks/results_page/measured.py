@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rebasin_lt.report.numbers import read_numbers
-from rebasin_lt.report.runs import Group, Place, group_runs, over_rewinds
-from rebasin_lt.report.setting import Setting
-from rebasin_lt.report.statistics import Estimate, paired_difference
+from rebasin_lt.report.kit.statistics import Estimate, paired_difference
+from rebasin_lt.report.study.numbers import read_numbers
+from rebasin_lt.report.study.runs import Group, Place, group_runs, over_rewinds
+from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.study.outcome import StudyOutcome
 
 Cells = Mapping[Place, Group]

@@ -13,12 +13,12 @@ from benchmarks.results_page import claims
 from benchmarks.results_page.collect import results_studies
 from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.values import value
-from rebasin_lt.files import write_text
-from rebasin_lt.report.accuracy_figures import accuracy_figures
-from rebasin_lt.report.figures import save_figure
-from rebasin_lt.report.runs import group_runs
-from rebasin_lt.report.study_barriers import barrier_figures
-from rebasin_lt.report.tables import Column, Table
+from rebasin_lt.report.kit.figures import save_figure
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.study.accuracy_figures import accuracy_figures
+from rebasin_lt.report.study.barriers import barrier_figures
+from rebasin_lt.report.study.runs import group_runs
+from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.results_page.measured import Measured
-from rebasin_lt.report.paired import closure, difference, with_interval
-from rebasin_lt.report.runs import Group, over_rewinds
-from rebasin_lt.report.statistics import mean
-from rebasin_lt.report.tables import Column
+from rebasin_lt.report.kit.statistics import mean
+from rebasin_lt.report.kit.tables import Column
+from rebasin_lt.report.study.paired import closure, difference, with_interval
+from rebasin_lt.report.study.runs import Group, over_rewinds
 
 _POINTS, _RATIO = Column("", decimals=1), Column("")
 _ALL = "all"

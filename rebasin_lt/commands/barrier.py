@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def barrier(
@@ -50,11 +50,11 @@ def barrier(
     """
     from pathlib import Path
 
-    from rebasin_lt.files import write_text
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.barrier import barriers_csv, barriers_figure, barriers_table
-    from rebasin_lt.report.figures import save_figure
-    from rebasin_lt.study.barrier import Barrier, measure_barriers
+    from rebasin_lt.analyses.barrier import Barrier, measure_barriers
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.barrier import barriers_csv, barriers_figure, barriers_table
+    from rebasin_lt.report.kit.figures import save_figure
+    from rebasin_lt.storage.files import write_text
 
     settings = Barrier(
         ckpt_a=ckpt_a,

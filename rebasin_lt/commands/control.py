@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def control(
@@ -44,10 +44,10 @@ def control(
         seed: of what is random; 0 if not given
         device: auto, cpu, cuda or cuda:N
     """
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.controls import control_table
-    from rebasin_lt.study.control_kinds import Control
-    from rebasin_lt.study.controls import write_control
+    from rebasin_lt.analyses.control import write_control
+    from rebasin_lt.experiment.controls import Control
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.control import control_table
 
     settings = Control(
         kind=kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,11 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
     from pathlib import Path
 
     from rebasin_lt.errors import InputError
+    from rebasin_lt.experiment.recipe import Recipe
     from rebasin_lt.study.folder import check_study_folder, claim_study
     from rebasin_lt.study.grid import Study
     from rebasin_lt.study.launch import Launcher, run_study
     from rebasin_lt.study.plan import plan
-    from rebasin_lt.study.recipe import Recipe
     from rebasin_lt.study.state import State
 
     if seeds < 1:
@@ -50,7 +50,7 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
 
 def _show(folder: Path) -> None:
     """Print what the report says, and write it."""
-    from rebasin_lt.report.study import accuracies, summary, write_study_report
+    from rebasin_lt.report.study.sections import accuracies, summary, write_study_report
     from rebasin_lt.study.outcome import collect
 
     outcome = collect(folder)

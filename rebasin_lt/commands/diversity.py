@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def diversity(
@@ -31,9 +31,9 @@ def diversity(
         batch_size: images at a time
         device: auto, cpu, cuda or cuda:N
     """
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.diversity import diversity_table, write_diversity
-    from rebasin_lt.study.diversity import Comparison, compare, gather_checkpoints
+    from rebasin_lt.analyses.diversity import Comparison, compare, gather_checkpoints
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.diversity import diversity_table, write_diversity
 
     comparison = Comparison(
         checkpoints=gather_checkpoints(ckpts),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rebasin_lt.study.recipe import Recipe
-from rebasin_lt.terminal_text import say
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.process.terminal_text import say
 
 _RECIPE = Recipe(targets=(0.95,))
 
@@ -34,8 +34,8 @@ def ensemble(
     import torch
 
     from rebasin_lt.errors import InputError
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.diversity import diversity_table, write_diversity
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.diversity import diversity_table, write_diversity
     from rebasin_lt.study.ensemble import Ensembles, run_ensembles
 
     if dense and members not in {None, len(dense)}:

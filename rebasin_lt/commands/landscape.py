@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def landscape(
@@ -55,9 +55,9 @@ def landscape(
     if ckpt_a is None or ckpt_b is None or permutation is None:
         raise InputError("expected --ckpt-a, --ckpt-b and --permutation, or --two-weights alone")
 
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.landscapes import plane_table, planes_figure
-    from rebasin_lt.study.landscape import Landscape, measure_plane
+    from rebasin_lt.analyses.landscape import Landscape, measure_plane
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.landscape import plane_table, planes_figure
 
     settings = Landscape(
         ckpt_a=ckpt_a,
@@ -91,9 +91,9 @@ def _check_alone(*options: str | None) -> None:
 
 
 def _draw_two_weights(out: str) -> None:
-    from rebasin_lt.report.landscapes import two_weights_figure, two_weights_table
-    from rebasin_lt.run_folder import run_once
-    from rebasin_lt.study.two_weights import two_weights
+    from rebasin_lt.analyses.two_weights import two_weights
+    from rebasin_lt.report.analyses.landscape import two_weights_figure, two_weights_table
+    from rebasin_lt.storage.run_folder import run_once
 
     result = run_once(out, {"two_weights": True}, two_weights)
     say(two_weights_table(result).to_text(), end="")
@@ -105,7 +105,7 @@ def _save(figure: object, out: str) -> None:
 
     from matplotlib.figure import Figure
 
-    from rebasin_lt.report.figures import save_figure
+    from rebasin_lt.report.kit.figures import save_figure
 
     assert isinstance(figure, Figure)
     for suffix in ("svg", "png"):

@@ -22,9 +22,6 @@ import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
-from rebasin_lt.files import remove_temporaries, write_text
-from rebasin_lt.folder_lock import FolderLock
-from rebasin_lt.links import check_links
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
@@ -40,11 +37,14 @@ from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
-from rebasin_lt.paths import with_paths_expanded
-from rebasin_lt.report.masks import profile_figure
-from rebasin_lt.run_folder import check_folder, claim_folder
-from rebasin_lt.signatures import arguments as arguments_of
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
+from rebasin_lt.report.analyses.mask import profile_figure
+from rebasin_lt.settings.signatures import arguments as arguments_of
+from rebasin_lt.storage.files import remove_temporaries, write_text
+from rebasin_lt.storage.folder_lock import FolderLock
+from rebasin_lt.storage.links import check_links
+from rebasin_lt.storage.paths import with_paths_expanded
+from rebasin_lt.storage.run_folder import check_folder, claim_folder
 
 
 class RunCLI(ConfigWinsCLI):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def mask(
@@ -27,11 +27,11 @@ def mask(
     """
     from pathlib import Path
 
-    from rebasin_lt.files import write_text
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report import masks as report
-    from rebasin_lt.report.figures import save_figure
-    from rebasin_lt.study.masks import MaskAnalysis, analyse_mask
+    from rebasin_lt.analyses.mask import MaskAnalysis, analyse_mask
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses import mask as report
+    from rebasin_lt.report.kit.figures import save_figure
+    from rebasin_lt.storage.files import write_text
 
     settings = MaskAnalysis(mask, tuple(other or ()), ckpt, model, width, num_classes)
     with ProgressLine("mask") as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def permute(
@@ -61,11 +61,11 @@ def permute(
     """
     from pathlib import Path
 
-    from rebasin_lt.progress_line import ProgressLine
-    from rebasin_lt.report.alignment import barrier_figures, barrier_table, groups_table, masks_table
-    from rebasin_lt.report.figures import save_figure
-    from rebasin_lt.study.alignment import Alignment, align
-    from rebasin_lt.study.matcher import Matcher
+    from rebasin_lt.analyses.permute import Alignment, align
+    from rebasin_lt.experiment.matcher import Matcher
+    from rebasin_lt.process.progress_line import ProgressLine
+    from rebasin_lt.report.analyses.permute import barrier_figures, barrier_table, groups_table, masks_table
+    from rebasin_lt.report.kit.figures import save_figure
 
     settings = Alignment(
         ckpt_a=ckpt_a,

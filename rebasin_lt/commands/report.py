@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def report(dir: str, out: str | None = None) -> None:
@@ -17,10 +17,10 @@ def report(dir: str, out: str | None = None) -> None:
     from pathlib import Path
 
     from rebasin_lt.errors import InputError
-    from rebasin_lt.links import check_links
-    from rebasin_lt.report.numbers import STUDY, read_numbers
-    from rebasin_lt.report.study import summary, write_study_report
-    from rebasin_lt.run_folder import CONFIG
+    from rebasin_lt.report.study.numbers import STUDY, read_numbers
+    from rebasin_lt.report.study.sections import summary, write_study_report
+    from rebasin_lt.storage.links import check_links
+    from rebasin_lt.storage.run_folder import CONFIG
     from rebasin_lt.study.outcome import collect
 
     folder = Path(dir) / "report" if out is None else Path(out)

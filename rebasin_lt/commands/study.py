@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from rebasin_lt.study.recipe import Recipe
-from rebasin_lt.study.slurm_options import Slurm
-from rebasin_lt.terminal_text import say
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.process.terminal_text import say
+from rebasin_lt.study.launchers.slurm_options import Slurm
 
 if TYPE_CHECKING:
     from rebasin_lt.study.grid import Study
@@ -100,7 +100,7 @@ def study(
 
 def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
-    from rebasin_lt.report.ledger import ledger_table
+    from rebasin_lt.report.study.ledger import ledger_table
     from rebasin_lt.study import ledger
     from rebasin_lt.study.checks import check_names_and_types, check_network_name
 

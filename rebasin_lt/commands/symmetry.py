@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebasin_lt.terminal_text import say
+from rebasin_lt.process.terminal_text import say
 
 
 def symmetry(

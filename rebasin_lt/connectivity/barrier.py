@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from rebasin_lt.batches import Network, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.connectivity.corrections import Correction as Correction
 from rebasin_lt.connectivity.corrections import corrected_line
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import Network, check_repeatable, state_of
 
 
 @dataclass(frozen=True)

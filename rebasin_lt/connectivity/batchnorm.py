@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.precision import full_precision
 
 

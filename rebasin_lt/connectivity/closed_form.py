@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.connectivity.repair import State, observed, rescale_
-from rebasin_lt.matching.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.matching.moments import UnitMoments
 from rebasin_lt.precision import full_precision, sum_device
 

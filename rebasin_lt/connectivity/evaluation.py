@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rebasin_lt.batches import device_of, labelled, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import device_of, labelled, nonempty, state_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import Network, check_alike, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import Network, check_alike, check_repeatable, state_of
 
 Point = tuple[float, float]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from rebasin_lt.matching.batches import state_of
+from rebasin_lt.batches import state_of
 
 MEMORY = 2**30
 """Bytes of weights in one pass: as many points as fit share their passes over the data. States and the networks that

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from rebasin_lt.batches import Network, check_repeatable, device_of, inputs_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers, clone, reset_batchnorm
 from rebasin_lt.connectivity.interpolation import interpolate
-from rebasin_lt.matching.batches import Network, check_repeatable, device_of, inputs_of, nonempty, state_of
 from rebasin_lt.matching.moments import UnitMoments
 from rebasin_lt.precision import full_precision, sum_dtype
 

@@ -25,7 +25,7 @@ from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.user_code import is_user_code
+from rebasin_lt.settings.user_code import is_user_code
 
 UNSAID = "unsaid"
 """Stands in a checkpoint for a dataset's settings that could not be said."""

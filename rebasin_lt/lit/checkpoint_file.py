@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, DivergedError, MaskLeakError
-from rebasin_lt.files import write_tensors
 from rebasin_lt.lit.checkpoint_content import MASK, check_content
-from rebasin_lt.plain_content import plain_content
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.tensor_file import read_tensors
+from rebasin_lt.storage.files import write_tensors
+from rebasin_lt.storage.plain_content import plain_content
+from rebasin_lt.storage.tensor_file import read_tensors
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.evaluation_mode import evaluation_mode
 from rebasin_lt.lit._compat import with_signature
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
@@ -21,6 +20,7 @@ from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
 from rebasin_lt.lit.epoch_sums import EpochSums
 from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.schedule import learning_rate_factor
+from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.moment import Moment
 from rebasin_lt.precision import sum_dtype

@@ -12,8 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rebasin_lt.errors import BrokenFileError
-from rebasin_lt.files import append_text, write_text
 from rebasin_lt.lit._compat import epoch_metrics
+from rebasin_lt.storage.files import append_text, write_text
 
 METRICS = "metrics.jsonl"
 NOT_FINITE = "not_finite"

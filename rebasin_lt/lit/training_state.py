@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.checkpoint_content import METADATA
 from rebasin_lt.lit.checkpoint_file import check_finite, weight_states
-from rebasin_lt.tensor_file import tensors_in
+from rebasin_lt.storage.tensor_file import tensors_in
 
 PARTS = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict}
 """What Lightning writes beside the weights, and in what it writes them."""

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from rebasin_lt.batches import Network, check_alike, state_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.matching.batches import Network, check_alike, state_of
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments, paper_points

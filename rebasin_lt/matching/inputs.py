@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rebasin_lt.matching.batches import inputs_of
+from rebasin_lt.batches import inputs_of
 
 
 def watched(batches: Iterable[Any]) -> Iterator[Any]:

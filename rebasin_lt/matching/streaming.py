@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rebasin_lt.batches import device_of, inputs_of
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.batches import device_of, inputs_of
 from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from rebasin_lt.batches import Network, check_alike, state_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import MatchResult, check_symmetry
-from rebasin_lt.matching.batches import Network, check_alike, state_of
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
 from rebasin_lt.matching.frank_wolfe import frank_wolfe
 from rebasin_lt.matching.weight import in_double, inner_product, weight_names

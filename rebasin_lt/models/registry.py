@@ -17,7 +17,7 @@ from rebasin_lt.models.mlp import MLP
 from rebasin_lt.models.resnet_cifar import ResNetCifar
 from rebasin_lt.models.sizes import ImageShape, check_sizes
 from rebasin_lt.models.vgg_cifar import VGG11Cifar
-from rebasin_lt.user_code import import_named, is_user_code
+from rebasin_lt.settings.user_code import import_named, is_user_code
 
 
 class _Entry(NamedTuple):

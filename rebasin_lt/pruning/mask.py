@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import atomic_path, hash_tensors
-from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
+from rebasin_lt.storage.files import atomic_path, hash_tensors
+from rebasin_lt.storage.paths import expanded
 
 FORMAT_VERSION = 1
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.matching.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.batches import check_repeatable, labelled, nonempty
 from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest

@@ -11,18 +11,18 @@ from lightning import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
+from rebasin_lt.analyses.barrier import Barrier, check_barrier
+from rebasin_lt.analyses.permute import Alignment
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
+from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.models.registry import default_input_shape
-from rebasin_lt.signatures import arguments
-from rebasin_lt.study.alignment import Alignment
-from rebasin_lt.study.barrier import Barrier, check_barrier
+from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.matcher import OF_IMAGES, Matcher, matcher_of
-from rebasin_lt.study.recipe import TRAININGS, Recipe
-from rebasin_lt.study.settings import check_settings
 from rebasin_lt.study.work import barrier_of
 
 _OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")

@@ -8,8 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rebasin_lt.analyses.diversity import Progress, measure, open_test
+from rebasin_lt.analyses.permute import Alignment, align
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import hash_tensors
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.file_names import FINAL
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.classifier import Classifier
@@ -17,13 +21,9 @@ from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.run_folder import finished, run_once
-from rebasin_lt.study import stages
-from rebasin_lt.study.alignment import Alignment, align
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.run_folder import finished, run_once
 from rebasin_lt.study.checks import check_data
-from rebasin_lt.study.diversity import Progress, measure, open_test
-from rebasin_lt.study.file_names import FINAL
-from rebasin_lt.study.recipe import Recipe
 
 SAME_SPARSITY = 0.005  # how far a given mask may be from the sparsity of the others
 

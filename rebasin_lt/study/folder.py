@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
-from rebasin_lt.files import write_text
-from rebasin_lt.folder_lock import FolderLock
-from rebasin_lt.run_folder import CONFIG, check_folder, claim_folder, read_config
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.storage.files import write_text
+from rebasin_lt.storage.folder_lock import FolderLock
+from rebasin_lt.storage.run_folder import CONFIG, check_folder, claim_folder, read_config
 from rebasin_lt.study.grid import GROWS, Study
-from rebasin_lt.study.recipe import Recipe
 
 _WRITTEN = ("logs", "slurm", "report")
 """What a study writes in its folder itself; its stages look after their own."""

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.study.recipe import Recipe
 
 FIXED_METHODS = ("lth", "naive", "b_imp")
 """Masks that pruning leaves: A's on A, A's on B, and B's own on B."""

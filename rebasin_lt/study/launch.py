@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rebasin_lt.errors import InputError, RebasinError
-from rebasin_lt.status_table import StatusTable
+from rebasin_lt.process.status_table import StatusTable
+from rebasin_lt.process.terminal_text import say
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.slurm_options import Slurm
+from rebasin_lt.study.launchers.slurm_options import Slurm
+from rebasin_lt.study.launchers.worker import log_file
 from rebasin_lt.study.state import State
 from rebasin_lt.study.status import status_lines
-from rebasin_lt.study.worker import log_file
-from rebasin_lt.terminal_text import say
 
 _LOG_LINES = 5
 
@@ -53,13 +53,13 @@ def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> N
         return
     with StatusTable() as table:
         if launcher.name == "slurm":
-            from rebasin_lt.study.slurm import run_slurm
+            from rebasin_lt.study.launchers.slurm import run_slurm
 
             slurm = launcher.slurm
             count = slurm.max_running
             run_slurm(folder, state, slurm, launcher.threads, lambda now: table(status_lines(study.title, now, count)))
         else:
-            from rebasin_lt.study.local import places, run_local
+            from rebasin_lt.study.launchers.local import places, run_local
 
             found = places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
             run_local(folder, state, found, lambda now: table(status_lines(study.title, now, len(found))))

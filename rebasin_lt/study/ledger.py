@@ -8,7 +8,7 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.stage import Stage
 
 _PROBE_SECONDS = 2.0
 _FULL_STEP = 0.1  # seconds: a step of that length takes per image what one of more images does
@@ -64,10 +64,10 @@ def _seconds_per_image(study: Study, width: float) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
+    from rebasin_lt.experiment.subjects import resolve_device
     from rebasin_lt.lit.classifier import Classifier
     from rebasin_lt.lit.data.registry import build_data
     from rebasin_lt.models.registry import default_input_shape
-    from rebasin_lt.study.subjects import resolve_device
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it

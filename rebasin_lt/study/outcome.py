@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.run_folder import finished
-from rebasin_lt.study.file_names import DIVERGED, mask_name
+from rebasin_lt.experiment.file_names import DIVERGED, mask_name
+from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch, ledger
-from rebasin_lt.study.plan import Stage, plan
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.stage import Stage
 from rebasin_lt.study.state import State
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from rebasin_lt.study.file_names import FINAL, mask_name, rewind_name, ticket_name
+from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.study.grid import CONTROL_METHODS, Study
-from rebasin_lt.study.record import Fingerprints, Standing, standing
+from rebasin_lt.study.stage import Stage
 
 KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
 """What a stage does, in the order in which reports name them."""
@@ -18,32 +16,6 @@ ROLES = ("a", "b")
 _SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5, "match": 6}
 _AT_REWOUND = ("snip", "grasp", "synflow")  # control masks of the weights that training starts from
 _AT_TRAINED = ("random_permutation", "b_magnitude")  # of the trained B
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One folder of a study.
-
-    `needs` are the paths of stages that must be complete before; `outputs`, files in its folder; `inputs`, the outputs
-    of others that it is made from, below the study's folder.
-    """
-
-    path: str
-    kind: str
-    width: float
-    epochs: int = 0
-    needs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
-
-    def is_done(self, folder: Path) -> bool:
-        """Whether everything it leaves lies below the study's `folder`, and its result names what it was made from.
-
-        A stage that was made from other files is not run again: it compares contents, finds them equal or refuses, and
-        only then counts as done. So a file that was replaced is noticed by the stages made from it.
-        """
-        return standing(folder, self, Fingerprints()) is Standing.COMPLETE
 
 
 def plan(study: Study) -> dict[str, Stage]:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rebasin_lt.errors import BrokenFileError
-from rebasin_lt.fingerprint import fingerprint, is_whole
-from rebasin_lt.run_folder import RESULT, finish, finished
-
-if TYPE_CHECKING:
-    from rebasin_lt.study.plan import Stage
+from rebasin_lt.storage.fingerprint import fingerprint, is_whole
+from rebasin_lt.storage.run_folder import RESULT, finish, finished
+from rebasin_lt.study.stage import Stage
 
 _FILES, _MADE_FROM, _WROTE = "files", "made_from", "wrote"
 _BACK = "put the right one there, or remove it to have it made again"
@@ -53,6 +51,15 @@ def standing(folder: Path, stage: Stage, seen: Fingerprints) -> Standing:
     return Standing.COMPLETE if here and all(
         _is(made_from.get(name), seen[folder / name]) for name in stage.inputs
     ) else Standing.INCOMPLETE  # fmt: skip
+
+
+def is_done(folder: Path, stage: Stage) -> bool:
+    """Whether everything `stage` leaves lies below the study's `folder`, and its result names what it was made from.
+
+    A stage that was made from other files is not run again: it compares contents, finds them equal or refuses, and only
+    then counts as done. So a file that was replaced is noticed by the stages made from it.
+    """
+    return standing(folder, stage, Fingerprints()) is Standing.COMPLETE
 
 
 def taken(folder: Path, stage: Stage) -> dict[str, str | None]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.record import Fingerprints, Standing, standing
+from rebasin_lt.study.stage import Stage
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from rebasin_lt.progress_line import time_left
-from rebasin_lt.study.plan import KINDS, Stage
+from rebasin_lt.process.progress_line import time_left
+from rebasin_lt.study.plan import KINDS
+from rebasin_lt.study.stage import Stage
 from rebasin_lt.study.state import State
 
 _HEAD = ("", "stages", "done", "running", "failed", "waiting")

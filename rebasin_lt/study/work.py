@@ -7,24 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.files import hash_tensors
-from rebasin_lt.links import check_inside
+from rebasin_lt.analyses.barrier import Barrier, measure_barriers
+from rebasin_lt.analyses.control import write_control
+from rebasin_lt.analyses.diversity import measure, open_test
+from rebasin_lt.analyses.permute import Alignment, align
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.controls import KINDS, Control
+from rebasin_lt.experiment.file_names import FINAL, mask_name
+from rebasin_lt.experiment.matcher import matcher_of
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.process.ranks import rank
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.ranks import rank
-from rebasin_lt.run_folder import run_once
-from rebasin_lt.study import stages
-from rebasin_lt.study.alignment import Alignment, align
-from rebasin_lt.study.barrier import Barrier, measure_barriers
-from rebasin_lt.study.control_kinds import KINDS, Control
-from rebasin_lt.study.controls import write_control
-from rebasin_lt.study.diversity import measure, open_test
-from rebasin_lt.study.file_names import FINAL, mask_name
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.links import check_inside
+from rebasin_lt.storage.run_folder import run_once
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.matcher import matcher_of
-from rebasin_lt.study.plan import Stage
 from rebasin_lt.study.record import check_outputs, record, taken
+from rebasin_lt.study.stage import Stage
 
 
 def run_stage(study: Study, stage: Stage, folder: Path) -> None:

@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.evaluation_mode import evaluation_mode
+from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import exportable
 
 _TORCH = os.path.dirname(torch.__file__)

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import atomic_path
-from rebasin_lt.paths import expanded
+from rebasin_lt.storage.files import atomic_path
+from rebasin_lt.storage.paths import expanded
 
 FORMAT_VERSION = "1"
 

@@ -10,9 +10,9 @@ import torch
 from bad_checkpoints import cut, flipped
 from safetensors.torch import save_file
 
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.symmetry.permutation import Permutation
 
 MASK_ABOUT = {"format": "rebasin_lt.mask", "version": "1"}

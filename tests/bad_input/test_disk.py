@@ -14,8 +14,8 @@ import torch
 from bad_folders import FIT, MATCH
 
 from rebasin_lt.cli import main
-from rebasin_lt.files import atomic_path, write_json, write_tensors
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.storage.files import atomic_path, write_json, write_tensors
 
 
 def mounted(folder: Path, options: str) -> bool:
@@ -144,7 +144,7 @@ def test_files_without_permission_are_named(here, files) -> None:
 import os
 from rebasin_lt.cli import main
 from rebasin_lt.lit.data.digits import Digits
-import rebasin_lt.study.alignment, rebasin_lt.report.alignment, rebasin_lt.report.figures
+import rebasin_lt.analyses.permute, rebasin_lt.report.analyses.permute, rebasin_lt.report.kit.figures
 Digits().setup("test")
 os.chdir({str(here)!r})
 os.setuid(65534)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks._memory import init_memory, share_left, sign_agreement
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.study.recipe import Recipe
 
 
 def test_a_mask_of_its_initial_weights_remembers_all_and_one_of_others_nothing() -> None:

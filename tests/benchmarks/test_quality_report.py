@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks._page import between
 from benchmarks._quality_report import DEFAULT, quality_table, write_report
-from rebasin_lt.report.statistics import Estimate
+from rebasin_lt.report.kit.statistics import Estimate
 
 
 def barrier(loss: float, midpoint: float) -> dict:

@@ -15,8 +15,8 @@ from benchmarks.results_page.collect import collect_numbers, results_studies
 from benchmarks.results_page.measured import Measured, gains, growth
 from benchmarks.results_page.values import value
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.numbers import write_numbers
-from rebasin_lt.report.statistics import Estimate
+from rebasin_lt.report.kit.statistics import Estimate
+from rebasin_lt.report.study.numbers import write_numbers
 from rebasin_lt.study.outcome import StudyOutcome
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from lightning import Callback
 
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.resident import ResidentImages
+from rebasin_lt.storage.files import hash_tensors
 
 
 class Noise(ImageData):

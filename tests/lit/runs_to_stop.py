@@ -12,10 +12,10 @@ import yaml
 from kill_driver import Driver
 from PIL import Image
 
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.metrics_file import read_rows
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.storage.files import hash_tensors
 
 STEPS = 10  # in an epoch: 52 images to train on, 5 in a batch
 IMP = {

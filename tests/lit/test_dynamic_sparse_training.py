@@ -5,11 +5,11 @@ from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.dynamic_sparse_training import DynamicSparseTraining
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_scores
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.storage.files import hash_tensors
 
 NAMES = ["encoder.0.weight", "head.weight"]
 

@@ -13,7 +13,7 @@ from rebasin_lt.cli import main
 from rebasin_lt.lit.callbacks import preemption
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
-from rebasin_lt.stop_request import StopRequest
+from rebasin_lt.process.stop_request import StopRequest
 
 SETUP = "rebasin_lt.lit.data.base:ImageData.setup"
 VALIDATION = "rebasin_lt.lit.classifier:Classifier.validation_step"

@@ -5,9 +5,9 @@ from lightning import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import read_checkpoint
+from rebasin_lt.storage.files import hash_tensors
 
 
 class States(Callback):

@@ -10,7 +10,7 @@ import time
 import pytest
 from signal_moments import configure, signalled, start
 
-from rebasin_lt.stop_request import Stopped, StopRequest
+from rebasin_lt.process.stop_request import Stopped, StopRequest
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_command_that_does_not_train_ends_at_once(folder, number):
 @pytest.mark.parametrize("module", ["worker", "task"])
 def test_processes_of_a_study_have_their_handlers_before_their_imports(folder, module):
     """Told in the first import after them: it fails for want of arguments, and not by the signal."""
-    assert signalled(folder, "rebasin_lt.host_memory", module=f"rebasin_lt.study.{module}", arguments=()) == 1
+    assert signalled(folder, "rebasin_lt.process.host_memory", module=f"rebasin_lt.study.{module}", arguments=()) == 1
     assert "Error" in (folder / "errors.txt").read_text()
 
 
@@ -87,7 +87,7 @@ def test_random_moments_of_a_whole_run(folder):
         for _ in range(moments):
             if stage == "a run":
                 shutil.rmtree(folder / "run", ignore_errors=True)
-            process = start(folder, "rebasin_lt.stop_request")
+            process = start(folder, "rebasin_lt.process.stop_request")
             codes.append(_after_its_first_import(folder, process, generator.uniform(0, 1.1 * lengths[-1])))
         assert set(codes) <= {0, 75}, codes
         print(

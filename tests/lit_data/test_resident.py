@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms import v2
 
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.data.epoch_batches import AUGMENTATION, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import Normalisation
 from rebasin_lt.lit.data.resident import ResidentImages
+from rebasin_lt.storage.files import hash_tensors
 
 CPU = torch.device("cpu")
 IDENTITY = Normalisation((0.0,), (1 / 255,))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rebasin_lt.commands.demo import METHODS, _show
-from rebasin_lt.report.accuracy import accuracy_table
-from rebasin_lt.report.runs import group_runs
-from rebasin_lt.report.setting import Setting
+from rebasin_lt.report.study.accuracy import accuracy_table
+from rebasin_lt.report.study.runs import group_runs
+from rebasin_lt.report.study.setting import Setting
 
 SPREAD = {1: "test accuracy in %, one seed", 3: "mean ± sample standard deviation, n = 3"}
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.numbers import read_numbers
-from rebasin_lt.report.study import accuracies, summary, write_study_report
+from rebasin_lt.report.study.numbers import read_numbers
+from rebasin_lt.report.study.sections import accuracies, summary, write_study_report
 from rebasin_lt.study.outcome import StudyOutcome
 
 MATCHERS: dict[str, dict[str, Any]] = {

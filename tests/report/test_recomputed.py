@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from rebasin_lt.report import published as published_module
-from rebasin_lt.report.study import write_study_report
-from rebasin_lt.run_folder import finish
-from rebasin_lt.study.file_names import DIVERGED, mask_name
+from rebasin_lt.experiment.file_names import DIVERGED, mask_name
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.report.study import published as published_module
+from rebasin_lt.report.study.sections import write_study_report
+from rebasin_lt.storage.run_folder import finish
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
-from rebasin_lt.study.plan import Stage, plan
-from rebasin_lt.study.recipe import Recipe
+from rebasin_lt.study.plan import plan
 from rebasin_lt.study.record import record, taken
+from rebasin_lt.study.stage import Stage
 
 RECIPE = Recipe(
     data={"name": "cifar10", "batch_size": 128},

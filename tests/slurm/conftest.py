@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "lit"), str(HERE.parent / "study")]  # for `runs_to_stop` and `tiny`
+sys.path[:0] = [str(HERE.parent / "lit")]  # for `runs_to_stop`
 
 
 @pytest.fixture(scope="session")

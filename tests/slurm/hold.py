@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning import Callback
 
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.process.stop_request import stop_request
 
 
 class Hold(Callback):

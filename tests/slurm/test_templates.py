@@ -11,7 +11,7 @@ import pytest
 import yaml
 from runs_to_stop import fingerprint
 
-from rebasin_lt.config_files import find_config
+from rebasin_lt.settings.config_files import find_config
 
 STEPS = 20  # in an epoch: 1,000 images, 25 in a batch of each of two processes
 NO_GPUS = ["--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--time=10"]

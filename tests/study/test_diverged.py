@@ -16,16 +16,16 @@ import yaml
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import DivergedError
-from rebasin_lt.report.numbers import read_numbers
-from rebasin_lt.report.study import summary, write_study_report
-from rebasin_lt.run_folder import RESULT, finish, finished, read_sealed
-from rebasin_lt.study import stages
-from rebasin_lt.study.file_names import DIVERGED
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.file_names import DIVERGED
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.report.study.numbers import read_numbers
+from rebasin_lt.report.study.sections import summary, write_study_report
+from rebasin_lt.storage.run_folder import RESULT, finish, finished, read_sealed
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
 from rebasin_lt.study.plan import plan
-from rebasin_lt.study.recipe import Recipe
 from rebasin_lt.study.work import run_stage
 
 RECIPE = Recipe(targets=(0.5,), fraction=0.5, rewinds=("1ep",), dense_epochs=1, epochs_per_round=1, sparse_epochs=1)

@@ -13,12 +13,13 @@ import torch
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.run_folder import finished, read_config
-from rebasin_lt.study import ensemble, stages
+from rebasin_lt.storage.run_folder import finished, read_config
+from rebasin_lt.study import ensemble
 from rebasin_lt.study.ensemble import Ensembles, run_ensembles
-from rebasin_lt.study.recipe import Recipe
 
 TINY = Recipe(targets=(0.5,), fraction=0.5, dense_epochs=2, epochs_per_round=1, sparse_epochs=1)
 SPARSE = ("lth", "permuted", "naive")

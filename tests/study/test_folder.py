@@ -9,10 +9,10 @@ import yaml
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.folder import check_study_folder, claim_study, read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.plan import plan
-from rebasin_lt.study.recipe import Recipe
 
 STUDY = Study(
     title="first",

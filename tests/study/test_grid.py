@@ -9,9 +9,9 @@ import pytest
 from shipped_studies import STUDIES, read
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.recipe import Recipe
 
 RECIPE = Recipe(rewinds=("0it", "1ep"))
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from shipped_studies import read
 
-from rebasin_lt.report.ledger import ledger_table
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.report.study.ledger import ledger_table
 from rebasin_lt.study import ledger as module
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
 from rebasin_lt.study.plan import plan
-from rebasin_lt.study.recipe import Recipe
 
 STUDY = Study("costs", Recipe(targets=(0.2,), dense_epochs=3, epochs_per_round=2, sparse_epochs=4), [0], [1, 0.5])
 

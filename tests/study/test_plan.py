@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from shipped_studies import STUDIES, read
 
-from rebasin_lt.study.control_kinds import KINDS as CONTROLS
+from rebasin_lt.experiment.controls import KINDS as CONTROLS
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS, Study
 from rebasin_lt.study.plan import KINDS, plan, stage_seed
-from rebasin_lt.study.recipe import Recipe
 
 SMALL = Study(
     title="small",

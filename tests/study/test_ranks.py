@@ -14,7 +14,7 @@ from rank_driver import pair
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.registry import build_data
 
-DRIVER = Path(__file__).with_name("rank_driver.py")
+DRIVER = Path(__file__).parents[1] / "rank_driver.py"
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from tiny import STUDY, report_bytes, write_config
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.run_folder import RESULT, finish
-from rebasin_lt.run_folder import finished as read_result
-from rebasin_lt.study import launch, stages
+from rebasin_lt.experiment import stages
+from rebasin_lt.storage.run_folder import RESULT, finish
+from rebasin_lt.storage.run_folder import finished as read_result
+from rebasin_lt.study import launch
 from rebasin_lt.study.outcome import collect
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State

@@ -8,11 +8,11 @@ import torch
 from shipped_studies import RESULTS, STUDIES, read
 
 from rebasin_lt.cli import main
-from rebasin_lt.config_files import find_config
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.report.setting import Setting
-from rebasin_lt.strict_yaml import read_yaml
+from rebasin_lt.report.study.setting import Setting
+from rebasin_lt.settings.config_files import find_config
+from rebasin_lt.storage.strict_yaml import read_yaml
 from rebasin_lt.study.checks import check_study
 from rebasin_lt.study.plan import plan
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rebasin_lt import run_folder
-from rebasin_lt.study.plan import Stage
+from rebasin_lt.storage import run_folder
 from rebasin_lt.study.record import record, taken
+from rebasin_lt.study.stage import Stage
 from rebasin_lt.study.state import State
 
 PLAN = {

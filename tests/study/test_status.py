@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rebasin_lt.study.plan import Stage
+from rebasin_lt.study.stage import Stage
 from rebasin_lt.study.state import State
 from rebasin_lt.study.status import seconds_left, status_lines
 

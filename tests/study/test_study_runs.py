@@ -18,16 +18,16 @@ import tiny
 from tiny import STUDY, command, report_bytes, start, write_config
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import hash_tensors
+from rebasin_lt.experiment import stages
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.study import stages
+from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.launchers.worker import log_file
 from rebasin_lt.study.outcome import collect
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
-from rebasin_lt.study.worker import log_file
 
 
 def done(folder):

@@ -19,12 +19,12 @@ from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.lit.optimizers import renew_optimizers, trainable
 from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
 from rebasin_lt.moment import Moment
-from rebasin_lt.paths import expanded
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
 from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.pruning.weight_norm import keep_directions
+from rebasin_lt.storage.paths import expanded
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from rebasin_lt.errors import Preempted
 from rebasin_lt.lit._compat import leave_children_alone, leave_signals_alone, step_is_complete
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint, ranks_can_agree, some_rank
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.process.stop_request import stop_request
 
 
 class Preemption(Checkpoint):

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from rebasin_lt.progress_line import ProgressLine
+from rebasin_lt.process.progress_line import ProgressLine
 
 
 class Progress(Callback):

@@ -15,8 +15,8 @@ from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, options, size_of
-from rebasin_lt.plain_content import plain_content
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.process.stop_request import stop_request
+from rebasin_lt.storage.plain_content import plain_content
 
 LAST = "last.ckpt"
 _ASK_EVERY = 10  # steps: to agree with other ranks means to wait for them

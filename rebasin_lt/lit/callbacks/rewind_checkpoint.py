@@ -10,12 +10,12 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.files import hash_tensors
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint, save_network
 from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
 from rebasin_lt.moment import Moment
-from rebasin_lt.paths import expanded
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.paths import expanded
 
 
 class RewindCheckpoint(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
-from rebasin_lt.stop_request import stop_request
+from rebasin_lt.process.stop_request import stop_request
 
 
 class TimeLimit(Callback):

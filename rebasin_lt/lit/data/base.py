@@ -15,8 +15,8 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
-from rebasin_lt.paths import expanded
-from rebasin_lt.signatures import arguments, given
+from rebasin_lt.settings.signatures import arguments, given
+from rebasin_lt.storage.paths import expanded
 
 Split = Literal["train", "val", "test"]
 _SPLIT_SEED = 0

@@ -13,8 +13,8 @@ from rebasin_lt.lit.data.fashion_mnist import FashionMNIST
 from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
 from rebasin_lt.lit.data.svhn import SVHN
-from rebasin_lt.signatures import arguments
-from rebasin_lt.user_code import import_named, is_user_code
+from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.user_code import import_named, is_user_code
 
 DATASETS: dict[str, type[ImageData]] = {
     kind.name: kind for kind in (Digits, FashionMNIST, CIFAR10, CIFAR100, SVHN, ImageFolder, ImageNet)

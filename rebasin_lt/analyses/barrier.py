@@ -1,0 +1,207 @@
+"""Loss and error along the line from A to B, before and after alignment, raw and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from torch import Tensor, nn
+
+from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
+from rebasin_lt.connectivity.corrections import Correction, applicable
+from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images
+from rebasin_lt.lit.checkpoint import LoadedNetwork
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.run_folder import run_once
+from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.trace import trace_symmetry
+
+Progress = Callable[[str, int, int], None]
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Between what, and where, the barrier is measured; see the options of `rebasin-lt barrier`."""
+
+    ckpt_a: str
+    ckpt_b: str
+    permutation: str | None = None
+    masks: tuple[str, ...] = ()
+    num_alphas: int = 25
+    corrections: tuple[str, ...] | None = None
+    splits: tuple[str, ...] = SPLITS
+    data: str | None = None
+    root: str | None = None
+    model: str | None = None
+    width: float = 1
+    num_classes: int = 10
+    num_images: int | None = None
+    num_test_images: int | None = None
+    batch_size: int = 500
+    seed: int = 0
+    device: str = "auto"
+
+
+class Ends(NamedTuple):
+    """The two ends of one line, each under its mask."""
+
+    first: dict[str, Tensor]
+    second: dict[str, Tensor]
+    mask: Mask | None  # what the line can reach; None where that is everything
+
+
+def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
+    """Measure every line under every correction on every split, and write the curves into `out`; once.
+
+    Each end is multiplied by its mask: that of its checkpoint, or its own of two given `masks` (A's moves with A under
+    the permutation). So the line runs in what the union of both masks leaves. One given mask, in B's order of units,
+    holds for both ends and with them for the whole line.
+
+    Everything is checked before the folder is made. Raises InputError for checkpoints of different networks, a
+    permutation or masks that do not fit, corrections that do not apply, or data that is not there.
+    """
+    source, reference = load_networks(
+        {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
+    )
+    corrections = check_barrier(settings, reference.network)
+    masks = _masks(settings, source, reference)
+    permutation = None if settings.permutation is None else Permutation.load(settings.permutation)
+    images = open_images(
+        open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root),
+        num_images=settings.num_images,
+        num_test_images=settings.num_test_images,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=settings.device,
+    )
+    lines = dict(_lines(source, reference, masks, permutation, images))
+    contents = {
+        "sha256_a": hash_tensors(source.network.state_dict()),
+        "sha256_b": hash_tensors(reference.network.state_dict()),
+        "sha256_permutation": None if permutation is None else hash_tensors(permutation),
+        "sha256_masks": [mask.hash for mask in masks.given],
+    }
+    tell = progress or (lambda *_: None)
+    work = partial(_measure, settings, reference.network, lines, corrections, images, tell)
+    paths = ("ckpt_a", "ckpt_b", "permutation", "masks", "root")
+    return run_once(out, {**asdict(settings), **contents}, work, but=paths)
+
+
+def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] | list[str]) -> None:
+    """Raise InputError for a name that is not known, or none at all."""
+    for name in chosen or ("",):
+        if name not in known:
+            raise InputError(f"--{argument} holds {name!r}, expected some of {', '.join(known)}")
+
+
+class _Masks(NamedTuple):
+    """Of A, in A's order of units; of B; of the whole line, in B's order."""
+
+    first: Mask | None
+    second: Mask | None
+    line: Mask | None
+
+    @property
+    def given(self) -> list[Mask]:
+        return [mask for mask in self if mask is not None]
+
+
+def _masks(settings: Barrier, source: LoadedNetwork, reference: LoadedNetwork) -> _Masks:
+    given = [Mask.load(path) for path in settings.masks]
+    if len(given) > 2:
+        raise InputError(f"--mask has {len(given)} files, expected one for the line, or A's and B's")
+    for mask in given:
+        mask.check_fits(dict(reference.network.named_parameters()))
+    if len(given) == 1:
+        return _Masks(None, None, given[0])
+    first, second = given or (source.mask, reference.mask)
+    return _Masks(first, second, None)
+
+
+def check_barrier(settings: Barrier, network: nn.Module) -> list[Correction]:
+    """The corrections to measure under: those asked for, or all that apply to such a network.
+
+    Raises InputError for a split or correction that is not known or does not apply, and for too few points.
+    """
+    check_choice("split", settings.splits, SPLITS)
+    if settings.num_alphas < 3:
+        raise InputError(f"--alphas is {settings.num_alphas}, expected at least 3")
+    possible = applicable(network)
+    if settings.corrections is None:
+        return possible
+    check_choice("corrections", settings.corrections, get_args(Correction))
+    for name in settings.corrections:
+        if name not in possible:
+            norm = "with" if "bn_reset" in possible else "without"
+            raise InputError(
+                f"--corrections holds {name}, which is not for a network {norm} batch norm such as this "
+                f"{type(network).__name__}: choose from {', '.join(possible)}"
+            )
+    return [name for name in possible if name in settings.corrections]
+
+
+def _lines(
+    source: LoadedNetwork, reference: LoadedNetwork, masks: _Masks, permutation: Permutation | None, images: Images
+) -> Iterator[tuple[str, Ends]]:
+    """`before`: from A to B; with a permutation also `after`: from π(A) to B."""
+    network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
+    second, mask_b = network_b.state_dict(), masks.line or masks.second
+    second = masked(second, mask_b)
+    yield "before", _ends(masked(network_a.state_dict(), masks.first), masks.first, second, mask_b, masks.line)
+    if permutation is not None:
+        symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
+        first = symmetry.permute(masked(network_a.state_dict(), masks.first), permutation)
+        mask_a = None if masks.first is None else Mask(symmetry.permute(masks.first, permutation))
+        yield "after", _ends(first, mask_a, second, mask_b, masks.line)
+
+
+def _ends(
+    first: dict[str, Tensor], mask_a: Mask | None, second: dict[str, Tensor], mask_b: Mask | None, line: Mask | None
+) -> Ends:
+    if line is not None:
+        return Ends(masked(first, line), second, line)
+    return Ends(first, second, None if mask_a is None or mask_b is None else union(mask_a, mask_b))
+
+
+def masked(state: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
+    """The state with its pruned weights at 0, if there is a mask."""
+    return dict(state) if mask is None else mask.applied_to(state)
+
+
+def union(first: Mask, second: Mask) -> Mask:
+    """What either mask keeps; weights that only one of them names are kept."""
+    return Mask({name: tensor | second[name] for name, tensor in first.items() if name in second})
+
+
+def _measure(
+    settings: Barrier,
+    network: nn.Module,
+    lines: Mapping[str, Ends],
+    corrections: list[Correction],
+    images: Images,
+    progress: Progress,
+) -> dict[str, Any]:
+    splits = {name: getattr(images, name) for name in SPLITS if name in settings.splits}
+    curves = []
+    for correction in corrections:
+        for alignment, ends in lines.items():
+            found = loss_barriers(
+                network, ends.first, ends.second, splits,
+                alphas=settings.num_alphas, correction=correction, correction_batches=images.train,
+                progress=partial(progress, f"{alignment} alignment, {correction}"),
+            )  # fmt: skip
+            curves += [_curve(correction, alignment, split, barrier) for split, barrier in found.items()]
+    sparsity = {name: 0.0 if ends.mask is None else ends.mask.sparsity for name, ends in lines.items()}
+    return {"sparsity": sparsity, "curves": curves}
+
+
+def _curve(correction: str, alignment: str, split: str, barrier: BarrierResult) -> dict[str, Any]:
+    derived = ("loss_barrier", "loss_excess_over_mean", "error_barrier", "error_excess_over_mean")
+    values = {name: getattr(barrier, name) for name in ("num_images", *derived, "alphas", "loss", "error")}
+    return {"correction": correction, "alignment": alignment, "split": split, **values}

@@ -1,0 +1,166 @@
+"""Settings side by side: how diverse the networks of each are, and how good their ensemble is, on the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rebasin_lt.diversity import EnsembleDiversity
+from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.stages import trained_file
+from rebasin_lt.experiment.subjects import load_networks, open_data, resolve_device
+from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.precision import full_precision, sum_device
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.paths import expanded
+from rebasin_lt.storage.run_folder import run_once
+
+UNNAMED = "ensemble"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Checkpoints by the name of their setting, and the images; see the options of `rebasin-lt diversity`."""
+
+    checkpoints: Mapping[str, Sequence[str]]
+    data: str | None = None
+    root: str | None = None
+    model: str | None = None
+    width: float = 1
+    num_classes: int = 10
+    batch_size: int = 500
+    device: str = "auto"
+
+
+def compare(comparison: Comparison, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
+    """Measure every setting and write `result.json` into `out`; a complete one is kept.
+
+    Everything is checked before the folder is made. Raises InputError for checkpoints of different architectures or
+    datasets, and for data that is not there.
+    """
+    networks, data = _load(comparison)
+    images = open_test(data, comparison.batch_size, comparison.device)
+    hashes = {name: [hash_tensors(each.state_dict()) for each in members] for name, members in networks.items()}
+
+    def work() -> dict[str, Any]:
+        return {"data": data.name, "checkpoints": dict(comparison.checkpoints), **measure(networks, images, progress)}
+
+    return run_once(out, {**asdict(comparison), "sha256": hashes}, work)
+
+
+@torch.no_grad()
+def measure(
+    networks: Mapping[str, Sequence[nn.Module]], images: ImageLoader, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The results of `EnsembleDiversity` for each setting's networks, as numbers and lists, in one pass over `images`.
+
+    The networks are moved to the images' device. What is not finite becomes None. Raises InputError as the metric.
+    """
+    metrics = {name: EnsembleDiversity(len(members)) for name, members in networks.items()}
+    for done, (inputs, targets) in enumerate(images, start=1):
+        for name, members in networks.items():
+            with full_precision(inputs.device):
+                logits = torch.stack([member.to(inputs.device).eval()(inputs) for member in members])
+            place = sum_device(inputs.device)
+            metrics[name].to(place).update(logits.to(place), targets.to(place))
+        if progress is not None:
+            progress("batch", done, len(images))
+    results = {name: _plain(metric.compute(), metric.num_members) for name, metric in metrics.items()}
+    count = {result.pop("num_images") for result in results.values()}.pop()
+    bins = {metric.num_bins for metric in metrics.values()}.pop()
+    return {"num_images": count, "num_bins": bins, "settings": results}
+
+
+def open_test(data: ImageData, batch_size: int = 500, device: str = "auto") -> ImageLoader:
+    """All test images. Raises InputError for a device that is not there."""
+    return data.sweep("test", batch_size=batch_size, device=resolve_device(device))
+
+
+def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:
+    """Checkpoint files by the name of their setting, out of what people write after `--ckpts`.
+
+    Each value is `NAME=PATH`, or a path alone for the setting "ensemble"; the same name again adds to it. A path is a
+    checkpoint, a run's folder, a folder of such folders, a pattern such as `runs/*/permuted`, or several of them with
+    commas between. A path that exists is taken as it is, whatever signs are in it.
+
+    Raises InputError for a path that leads to no checkpoint.
+    """
+    groups: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name or "/" in name or Path(value).exists():
+            name, path = UNNAMED, value
+        groups.setdefault(name, []).extend(_files(path))
+    if not groups:
+        raise InputError("--ckpts names no checkpoint: give at least one, or NAME=PATH for each setting")
+    return groups
+
+
+def _files(path: str) -> Iterator[str]:
+    """The checkpoints that a path leads to."""
+    path = expanded(path, "--ckpts")
+    if Path(path).is_file():
+        yield path
+    elif Path(path).is_dir():
+        yield from _files_in(Path(path))
+    elif matches := sorted(glob(path)):
+        for match in matches:
+            yield from _files(match)
+    elif "," in path:
+        for part in path.split(","):
+            yield from _files(part)
+    else:
+        raise InputError(f"checkpoint {path} does not exist")
+
+
+def _files_in(folder: Path) -> list[str]:
+    """The trained network of a run, or of each run that lies in the folder."""
+    runs = [folder] if trained_file(folder) else sorted(path for path in folder.iterdir() if path.is_dir())
+    files = [str(file) for file in map(trained_file, runs) if file]
+    if not files:
+        raise InputError(f"--ckpts {folder}: neither it nor a folder in it holds final.ckpt or last.ckpt")
+    return files
+
+
+def _load(comparison: Comparison) -> tuple[dict[str, list[nn.Module]], ImageData]:
+    """The networks by setting, alike in architecture and data, and their data."""
+    named = {
+        f"--ckpts {name} {index}": (name, path)
+        for name, paths in comparison.checkpoints.items()
+        for index, path in enumerate(paths, start=1)
+    }
+    loaded = load_networks(
+        {argument: path for argument, (_, path) in named.items()},
+        comparison.model,
+        comparison.width,
+        comparison.num_classes,
+    )
+    networks: dict[str, list[nn.Module]] = {}
+    for (name, _), each in zip(named.values(), loaded, strict=True):
+        networks.setdefault(name, []).append(each.network)
+    argument = " ".join([next(iter(named)), next(iter(named.values()))[1]])
+    return networks, open_data(loaded[0], argument, comparison.data, comparison.root)
+
+
+def _plain(results: Mapping[str, Tensor], num_members: int) -> dict[str, Any]:
+    """Python numbers and nested lists in the metric's shapes, which torchmetrics makes scalars of for one member."""
+    plain: dict[str, Any] = {}
+    for name, value in results.items():
+        dims = 1 if name.startswith("member_") else 2 if name.endswith("_matrix") else 0
+        plain[name] = _finite(value.reshape([num_members] * dims).tolist())
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no nan (a single member has no pairs) and no infinity."""
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return value if abs(value) < float("inf") else None

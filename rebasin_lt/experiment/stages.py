@@ -1,0 +1,196 @@
+"""The stages that train, each a folder: run once, skipped when complete, resumed where they stopped, as `fit` is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer, seed_everything
+
+from rebasin_lt.errors import DivergedError
+from rebasin_lt.experiment.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.lit._compat import join_ranks
+from rebasin_lt.lit.callbacks.divergence import Divergence
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.preemption import Preemption
+from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
+from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.callbacks.step_seed import StepSeed
+from rebasin_lt.lit.callbacks.time_limit import TimeLimit
+from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
+from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
+from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.metrics_file import MetricsFile
+from rebasin_lt.lit.trainer import quiet_trainer
+from rebasin_lt.process.ranks import broadcast_buffers_, decided
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.storage.files import hash_tensors, remove_temporaries, write_json
+from rebasin_lt.storage.run_folder import claim_folder, discard_result, finish, finished
+
+_RESUME_MINUTES = 2.0  # most stages are over by then
+_BY_CONTENT = ("mask", "init_from", "data.root")  # paths: the folder may move; hashes say what lay there
+
+
+def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
+    """Train a dense network from `seed`; leaves its rewind checkpoints and `final.ckpt`; returns its test metrics."""
+    rewind = RewindCheckpoint(list(recipe.rewinds), dirpath=str(folder / "rewind"))
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: Classifier(**recipe.network, **recipe.dense),
+        recipe.dense_epochs,
+        [rewind],
+        {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense},
+        [rewind_file(folder, moment) for moment in recipe.rewinds],
+    )
+
+
+def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
+    """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
+    trained = trained_file(dense) or dense / FINAL
+    imp = IterativeMagnitudePruning(
+        list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp")
+    )
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(trained)),
+        imp.num_epochs,
+        [imp],
+        {
+            **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
+            "init_sha256": _hash(trained),
+        },
+        [file(folder, target) for target in recipe.targets for file in (mask_file, ticket_file)],
+    )
+
+
+def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int, epochs: int) -> dict[str, float]:
+    """Train under `mask` from the weights in `init_from`; returns the test metrics."""
+    return _train(
+        folder,
+        recipe,
+        seed,
+        lambda: MaskedClassifier(str(mask), **recipe.network, **recipe.sparse, init_from=str(init_from)),
+        epochs,
+        [],
+        {
+            **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
+            **{"mask_sha256": Mask.load(mask).hash, "init_sha256": _hash(init_from)},
+        },
+        [],
+    )
+
+
+def trained_file(run: Path) -> Path | None:
+    """The trained network of a run: that of a stage here, else that of `rebasin-lt fit`; None if there is neither."""
+    return next((run / name for name in (FINAL, LAST) if (run / name).is_file()), None)
+
+
+def mask_file(pruned: Path, target: float) -> Path:
+    """Where `prune` leaves the mask of a target sparsity."""
+    return pruned / "imp" / mask_name(target)
+
+
+def ticket_file(pruned: Path, target: float) -> Path:
+    """Where `prune` leaves the network that it pruned to a target sparsity and fine-tuned."""
+    return pruned / "imp" / ticket_name(target)
+
+
+def rewind_file(dense: Path, moment: str) -> Path:
+    """Where `train_dense` leaves the weights of a moment to rewind to."""
+    return dense / rewind_name(moment)
+
+
+def _hash(checkpoint: Path) -> str:
+    """Of the network's tensors: a stage belongs to what it began from, not to the name of a file."""
+    return hash_tensors(network_state(read_checkpoint(checkpoint)))
+
+
+def _train(
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    build: Callable[[], Classifier],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    about: dict[str, Any],
+    outputs: Sequence[Path],
+) -> dict[str, float]:
+    """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back.
+
+    Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
+    which a report counts, and raises DivergedError.
+    """
+    common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
+    config = {**about, **common, "epochs": epochs, "seed": seed}
+    trainer = _trainer(folder, recipe, seed, epochs, callbacks)
+    join_ranks(trainer)
+    with ExitStack() as held:
+
+        def begin() -> tuple[dict[str, float] | None, str | None]:
+            """The result if there is one, else the checkpoint to go on from."""
+            held.enter_context(claim_folder(folder, config, _BY_CONTENT))
+            result = finished(folder)
+            if result is not None and all(path.is_file() for path in (folder / FINAL, *outputs)):
+                return result, None
+            discard_result(folder)
+            remove_temporaries(folder)
+            return None, str(folder / LAST) if (folder / LAST).exists() else None
+
+        result, resume = decided(begin)
+        if result is None:
+            try:
+                result = measured = _run(trainer, folder, recipe, seed, build, resume, about["stage"])
+            except DivergedError as error:
+                if trainer.is_global_zero:
+                    write_json(folder / DIVERGED, {"reason": str(error)})
+                raise
+
+            def end() -> None:
+                finish(folder, measured)
+                for name in (LAST, DIVERGED):
+                    (folder / name).unlink(missing_ok=True)
+
+            decided(end)
+    return result
+
+
+def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Sequence[Callback]) -> Trainer:
+    settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
+    resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
+    limit = settings.pop("max_time", None)
+    limits = [] if limit is None else [TimeLimit(limit)]
+    ours = [StepSeed(seed), *limits, MetricsFile(folder), Divergence(), resume, Preemption(resume)]
+    return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
+
+
+def _run(
+    trainer: Trainer,
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    build: Callable[[], Classifier],
+    resume: str | None,
+    stage: str,
+) -> dict[str, float]:
+    """Train, write the network, and test the very network that was written; returns the test metrics."""
+    seed_everything(seed, workers=True, verbose=False)
+    module = build()
+    data = build_data(**{**recipe.data, "seed": seed})
+    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    broadcast_buffers_(module, trainer.strategy.root_device)
+    mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
+    decided(lambda: save_network(folder / FINAL, trainer, module, mask, stage=stage))
+    trainer.test(module, datamodule=data, verbose=False)
+    found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"the run diverged: {name} of the trained network is {value}; lower its learning rate")
+    return {name: float(f"{value:.7g}") for name, value in found.items()}

@@ -1,0 +1,140 @@
+"""What an analysis is given: networks out of checkpoints, and the images they see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.lit.checkpoint import UNSAID, LoadedNetwork, load_network
+from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.settings.signatures import is_primitive
+from rebasin_lt.settings.user_code import is_user_code
+
+
+class Images(NamedTuple):
+    """Batches of (images, labels) on one device, the same ones in every pass."""
+
+    train: ImageLoader  # to match on, and to correct statistics
+    test: ImageLoader  # to measure on
+    device: torch.device
+
+
+def load_networks(
+    paths: Mapping[str, str], model: str | None = None, width: float = 1, num_classes: int = 10
+) -> list[LoadedNetwork]:
+    """The networks of checkpoints by the argument that names each; `model` and the rest as in `load_network`.
+
+    Raises InputError, with both arguments and values, where architectures, widths or datasets differ.
+    """
+    arguments, loaded = list(paths), []
+    for argument, path in paths.items():
+        loaded.append(load_network(path, model, width=width, num_classes=num_classes))
+        for key in ("arch", "width", "num_classes", "input_shape"):
+            first, other = loaded[0].metadata.get(key), loaded[-1].metadata.get(key)
+            if first != other:
+                raise InputError(
+                    f"{arguments[0]} {paths[arguments[0]]} has {key} {first} and {argument} {path} has {other}: "
+                    "only networks of one architecture can be compared"
+                )
+        names = [_data_name(network) for network in (loaded[0], loaded[-1])]
+        if None not in names and names[0] != names[1]:
+            raise InputError(
+                f"{arguments[0]} {paths[arguments[0]]} was trained on {names[0]} and {argument} {path} on {names[1]}: "
+                "only networks of one dataset can be compared"
+            )
+    return loaded
+
+
+def open_data(network: LoadedNetwork, argument: str, data: str | None = None, root: str | None = None) -> ImageData:
+    """The dataset that a network was trained on, or `data` in `root` for a checkpoint that does not say it.
+
+    `root` alone says where the dataset lies here. Raises InputError where the checkpoint names another dataset than
+    `data`, with both, where neither names one, and where the checkpoint alone names code to import; BrokenFileError
+    for a checkpoint whose dataset cannot be.
+    """
+    known = network.metadata.get("data")
+    where = {} if root is None else {"root": root}
+    if known is None:
+        if data is None:
+            raise InputError(f"{argument} does not say what it was trained on: give --data NAME")
+        return build_data(data, **where)
+    if not _is_plain(known):
+        raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
+    name = known["name"]
+    if data is None and is_user_code(name):
+        raise InputError(
+            f"{argument} was trained on {name}, code that it may not choose: name it too "
+            f"(--data {name.replace('__main__', 'YOUR_SCRIPT')})"
+        )
+    if data is not None and not _same(data, name):
+        raise InputError(
+            f"--data is {data}, but {argument} was trained on {name}: other images, normalised otherwise, "
+            "would be compared"
+        )
+    if known.get(UNSAID):
+        raise InputError(
+            f"{argument} was trained on {name} with arguments that a checkpoint cannot say, such as objects: they are "
+            "not known any more; train on a class that takes numbers and texts alone"
+        )
+    # a file says what to read; it may not have anything fetched or written
+    settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
+    try:
+        return build_data(data or name, **{**settings, **where})
+    except InputError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        raise BrokenFileError(
+            f"{argument} was trained on {known}, which no dataset takes: {error.__cause__}"
+        ) from error
+
+
+def open_images(
+    data: ImageData,
+    *,
+    num_images: int | None = None,
+    num_test_images: int | None = None,
+    augment: bool = False,
+    batch_size: int = 500,
+    seed: int = 0,
+    device: str = "auto",
+) -> Images:
+    """Its training images (`num_images` of them, chosen by `seed`, augmented if asked for) and its test images (all, or
+    `num_test_images` of them)."""
+    place = resolve_device(device)
+    common: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": place}
+    train = data.sweep("train", num_images=num_images, augment=augment, **common)
+    return Images(train, data.sweep("test", num_images=num_test_images, **common), place)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU if there is one. Raises InputError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _same(data: str, name: str) -> bool:
+    """Whether the dataset that the user calls `data` is the one of a checkpoint; a script's has no module to go by."""
+    ours = data_class(data).name
+    module, _, attribute = name.partition(":")
+    return name in {data, ours} or (module == "__main__" and ours.partition(":")[2] == attribute)
+
+
+def _is_plain(settings: Mapping[str, Any]) -> bool:
+    """Whether they are a dataset's name, a folder and primitives."""
+    texts = [settings.get("name"), settings.get("root", "")]
+    return all(isinstance(text, str) for text in texts) and is_primitive(dict(settings))
+
+
+def _data_name(network: LoadedNetwork) -> str | None:
+    return (network.metadata.get("data") or {}).get("name")

@@ -1,0 +1,129 @@
+"""Loss and error along the line between two networks: table, CSV and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rebasin_lt.report.analyses.permute import CORRECTIONS
+from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.methods import COLOURS
+from rebasin_lt.report.kit.statistics import times
+from rebasin_lt.report.kit.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = {"before": "A to B", "after": "π(A) to B"}
+_COLOUR = {"before": "naive", "after": "permuted"}
+_DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "chord": (0, (1, 2))}
+_TEXTS = {"test": "test images", "train": "training images", "chord": "chord"}
+_QUANTITIES = {"loss": ("loss (nats)", 1), "error": ("error (%)", 100)}
+_PANEL, _HEAD = (4.1, 2.6), 0.5  # inches
+
+
+def barriers_table(result: Mapping[str, Any]) -> Table:
+    """One row per correction, line and set of images: the barriers over the chord and over the mean of the ends."""
+    columns = [
+        *(Column(title, align="left") for title in ("statistics", "line", "images")),
+        Column("loss barrier (nats)", decimals=4),
+        Column("loss over mean (nats)", decimals=4),
+        Column("error barrier (%)"),
+        Column("error over mean (%)"),
+        Column("error at 1/2 (%)"),
+    ]
+    return Table(columns, [_row(curve) for curve in result["curves"]], _caption(result))
+
+
+def _row(curve: Mapping[str, Any]) -> list[Any]:
+    middle = curve["error"][curve["alphas"].index(0.5)] if 0.5 in curve["alphas"] else None
+    return [
+        CORRECTIONS[curve["correction"]],
+        LINES[curve["alignment"]],
+        curve["split"],
+        curve["loss_barrier"],
+        curve["loss_excess_over_mean"],
+        times(100, curve["error_barrier"]),
+        times(100, curve["error_excess_over_mean"]),
+        times(100, middle),
+    ]
+
+
+def _caption(result: Mapping[str, Any]) -> str:
+    counts = {curve["split"]: curve["num_images"] for curve in result["curves"]}
+    images = " and ".join(f"{count:,} {split} images" for split, count in counts.items())
+    text = f"{len(result['curves'][0]['alphas'])} points on {images}"
+    sparsities = {LINES[name]: sparsity for name, sparsity in result["sparsity"].items()}
+    if any(sparsities.values()):
+        text += "; sparsity of the line: " + ", ".join(f"{name} {value:.4f}" for name, value in sparsities.items())
+    return text
+
+
+def barriers_csv(result: Mapping[str, Any]) -> str:
+    """All points, one per row, in full precision: loss in nats, error as a fraction."""
+    names = ("correction", "alignment", "split", "alpha", "loss", "error")
+    rows = [
+        [curve["correction"], curve["alignment"], curve["split"], *point]
+        for curve in result["curves"]
+        for point in zip(curve["alphas"], curve["loss"], curve["error"], strict=True)
+    ]
+    return Table([Column(name) for name in names], rows).to_csv()
+
+
+def barriers_figure(result: Mapping[str, Any]) -> Figure:
+    """A row of panels per correction: loss and error from A (α = 0) to B, colour by line, dashes by set of images.
+
+    The chord, from which the barrier is measured, is drawn for the test images, or for the only set there is.
+    """
+    from matplotlib.figure import Figure
+
+    corrections = list(dict.fromkeys(curve["correction"] for curve in result["curves"]))
+    height = _HEAD + _PANEL[1] * len(corrections)
+    with figure_style():
+        figure = Figure(figsize=(2 * _PANEL[0], height))
+        panels = figure.subplots(len(corrections), 2, squeeze=False)
+        figure.subplots_adjust(0.06, 0.5 / height, 0.985, 1 - _HEAD / height - 0.28 / height, 0.16, 0.42)
+        for correction, row in zip(corrections, panels, strict=True):
+            curves = [curve for curve in result["curves"] if curve["correction"] == correction]
+            for quantity, axes in zip(_QUANTITIES, row, strict=True):
+                _draw_panel(axes, curves, quantity, CORRECTIONS[correction])
+        for axes in panels[-1]:
+            axes.set_xlabel("interpolation coefficient α")
+        _draw_key(figure, result["curves"])
+    return figure
+
+
+def _draw_panel(axes: Axes, curves: Sequence[Mapping[str, Any]], quantity: str, name: str) -> None:
+    title, factor = _QUANTITIES[quantity]
+    chord_of = "test" if any(curve["split"] == "test" for curve in curves) else "train"
+    for curve in curves:
+        colour, values = (
+            COLOURS[_COLOUR[curve["alignment"]]][0],
+            factor * np.array(curve[quantity], dtype=float),
+        )
+        axes.plot(curve["alphas"], values, color=colour, linestyle=_DASHES[curve["split"]], linewidth=1.8)
+        if curve["split"] == chord_of:
+            axes.plot([0, 1], [values[0], values[-1]], color=COLOURS["muted"][0], linestyle=_DASHES["chord"])
+    axes.set_title(f"{name}: {title}", loc="left", x=0)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_key(figure: Figure, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Which colour and which dash means what, above the panels."""
+    from matplotlib.lines import Line2D
+
+    lines = dict.fromkeys(curve["alignment"] for curve in curves)
+    splits = dict.fromkeys(curve["split"] for curve in curves)
+    handles = [Line2D([], [], color=COLOURS[_COLOUR[name]][0], linewidth=3, label=LINES[name]) for name in lines]
+    handles += [
+        Line2D([], [], color=COLOURS["muted"][0], linestyle=_DASHES[name], linewidth=1.8, label=_TEXTS[name])
+        for name in [*sorted(splits), "chord"]
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, bbox_to_anchor=(0.04, 1))

@@ -1,0 +1,151 @@
+"""Diversity and ensembles of several settings: the table, the figure, and both as files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rebasin_lt.report.kit.figures import figure_style, save_figure
+from rebasin_lt.report.kit.methods import COLOURS, METHODS
+from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
+from rebasin_lt.report.kit.tables import MISSING, Cell, Column, Table
+from rebasin_lt.storage.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {"imp": "IMP", **{name: method.label for name, method in METHODS.items()}}
+
+
+def diversity_table(result: Mapping[str, Any]) -> Table:
+    """One row per setting, as Table 1 of arXiv 2505.05143, with calibration; ± is the sample standard deviation.
+
+    `result` is that of `study.diversity.measure`.
+    """
+    columns = [
+        Column("setting", align="left"),
+        Column("members"),
+        Column("member accuracy (%)", decimals=2, spread="std"),
+        Column("ensemble accuracy (%)", decimals=2),
+        Column("disagreement", decimals=4),
+        Column("KL (nats)", decimals=4),
+        Column("JS (nats)", decimals=4),
+        Column("member ECE", decimals=4),
+        Column("ensemble ECE", decimals=4),
+    ]
+    caption = f"{result['num_images']:,} test images; members: mean ± standard deviation; pairs: means"
+    return Table(columns, [_row(name, values) for name, values in result["settings"].items()], caption)
+
+
+def diversity_figure(result: Mapping[str, Any], title: str = "Members and their ensemble") -> Figure:
+    """One line per setting: the accuracy of each member and of the ensemble, and beside it the disagreement."""
+    from matplotlib.figure import Figure
+
+    settings = result["settings"]
+    height = _MARGINS + _LINE * len(settings)  # inches
+    labels = [_lines(name) for name in settings]
+    left = 0.05 + 0.017 * max(len(line) for label in labels for line in label)
+    bottom, size = 0.62 / height, _LINE * len(settings) / height
+    with figure_style():
+        figure = Figure(figsize=(_WIDTH, height))
+        figure.text(0.02, 1 - 0.12 / height, title, va="top", fontsize=12.6, fontweight="bold")
+        accuracies = figure.add_axes((left, bottom, 0.66 - left, size))
+        disagreements = figure.add_axes((0.72, bottom, 0.17, size))
+        _draw_accuracies(accuracies, settings)
+        _label_lines(accuracies, settings, labels)
+        _draw_disagreements(disagreements, settings)
+        for axes in (accuracies, disagreements):
+            axes.set_ylim(len(settings) - 0.5, -0.5)
+            axes.grid(False, axis="y")
+            axes.grid(True, axis="x")
+            axes.tick_params(length=0)
+            axes.spines["left"].set_visible(False)
+        _draw_key(figure, 1 - 0.34 / height)
+    return figure
+
+
+def write_diversity(result: Mapping[str, Any], folder: Path | str) -> list[Path]:
+    """Write table.csv, diversity.svg and diversity.png into `folder`; returns their paths."""
+    folder = Path(folder)
+    write_text(folder / "table.csv", diversity_table(result).to_csv())
+    figure = diversity_figure(result)
+    pictures = [folder / "diversity.svg", folder / "diversity.png"]
+    for path in pictures:
+        save_figure(figure, path)
+    return [folder / "table.csv", *pictures]
+
+
+_WIDTH, _LINE, _MARGINS = 5.0, 0.44, 1.36  # inches: the figure, one setting, all above and below them
+_UPPER, _LOWER = 0.17, 0.15  # of a setting's height
+_MEMBER: Any = {"marker": "o", "linestyle": "none", "markersize": 5.5, "markerfacecolor": "none"}
+_ENSEMBLE: Any = {"marker": "D", "linestyle": "none", "markersize": 7}
+
+
+def _row(name: str, values: Mapping[str, Any]) -> list[Cell]:
+    accuracies = [100 * accuracy for accuracy in values["member_accuracy"]]
+    spread = Estimate(mean(accuracies), sample_std(accuracies), len(accuracies))
+    pairs = [values[key] for key in ("disagreement", "kl", "js")]
+    calibration = [mean(values["member_ece"]), values["ensemble_ece"]]
+    return [LABELS.get(name, name), len(accuracies), spread, 100 * values["ensemble_accuracy"], *pairs, *calibration]
+
+
+def _draw_accuracies(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Members above the line of their setting, the ensemble on it, and a stroke from their mean to it."""
+    for line, (name, values) in enumerate(settings.items()):
+        members, colour = [100 * accuracy for accuracy in values["member_accuracy"]], _colour(name)
+        ensemble = 100 * values["ensemble_accuracy"]
+        axes.plot([mean(members), ensemble], [line + _LOWER] * 2, color=colour, linewidth=1.4)
+        axes.plot([mean(members)], [line + _LOWER], "|", markersize=9, color=colour)
+        axes.plot(members, [line - _UPPER] * len(members), **_MEMBER, markeredgecolor=colour)
+        axes.plot([ensemble], [line + _LOWER], **_ENSEMBLE, color=colour)
+    axes.margins(x=0.08)
+    axes.set_xlabel("test accuracy (%)")
+
+
+def _label_lines(axes: Axes, names: Iterable[str], labels: Sequence[Sequence[str]]) -> None:
+    axes.set_yticks(range(len(labels)), ["\n".join(label) for label in labels])
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_color(_colour(name))
+
+
+def _draw_disagreements(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Bars with their values; no bar where a setting has a single member."""
+    for line, (name, values) in enumerate(settings.items()):
+        share = values["disagreement"]
+        if share is not None:
+            axes.barh([line], [share], height=0.45, color=_colour(name))
+        text = MISSING if share is None else f"{share:.3f}"
+        axes.annotate(
+            text, (share or 0.0, line), (4, 0), textcoords="offset points", va="center", annotation_clip=False
+        )
+    axes.set_xlim(0, max([values["disagreement"] or 0.0 for values in settings.values()]) or 1.0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel("disagreement")
+
+
+def _draw_key(figure: Figure, top: float) -> None:
+    """What the marks are, under the heading."""
+    from matplotlib.lines import Line2D
+
+    ink = COLOURS["muted"][0]
+    marks = [
+        Line2D([], [], **_MEMBER, markeredgecolor=ink, label="member"),
+        Line2D([], [], marker="|", linestyle="none", markersize=9, color=ink, label="their mean"),
+        Line2D([], [], **_ENSEMBLE, color=ink, label="ensemble"),
+    ]
+    place: Any = {"loc": "upper left", "bbox_to_anchor": (0.0, top), "ncols": 3, "frameon": False}
+    figure.legend(handles=marks, **place, handletextpad=0.1, columnspacing=1.2, borderaxespad=0, labelcolor=ink)
+
+
+def _lines(name: str) -> list[str]:
+    """The name of a setting on at most two lines."""
+    return textwrap.wrap(LABELS.get(name, name), 14, max_lines=2, placeholder="…")
+
+
+def _colour(name: str) -> str:
+    """Settings with names of their own are drawn in ink: a line has its name beside it."""
+    return COLOURS.get("random_permutation" if name == "imp" else name, COLOURS["ink"])[0]

@@ -1,0 +1,82 @@
+"""What an alignment found: its groups and its barriers, as tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rebasin_lt.report.kit.figures import barrier_figure
+from rebasin_lt.report.kit.statistics import times
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CORRECTIONS = {
+    "none": "raw",
+    "bn_reset": "BN reset",
+    "repair": "REPAIR",
+    "closed_form": "closed-form REPAIR",
+    "rescale": "RESCALE",
+}
+
+
+def groups_table(result: Mapping[str, Any]) -> Table:
+    """One row per permutation group: units, and the objective that matching reached."""
+    rows: list[list[Cell]] = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
+    columns = [Column("group", align="left"), Column("units"), Column(result["measure"], decimals=4)]
+    images = f" of {result['num_samples']:,} images" if result["num_samples"] else ""
+    return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{images}")
+
+
+def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row per mask: sparsity, and overlap with B's own one-shot magnitude mask of as many weights."""
+    rows: list[list[Cell]] = [
+        [name, found["sparsity"], found["permuted"], found["unpermuted"], found["independent"]]
+        for name, found in masks.items()
+    ]
+    titles = ("sparsity", "π(mask)", "mask as it is", "independent masks")
+    columns = [Column("mask", align="left"), *(Column(title, decimals=4) for title in titles)]
+    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
+
+
+def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """Loss and error barrier between A and B, before and after alignment, by correction."""
+    rows = [
+        [CORRECTIONS[correction], f"{name} alignment", curve["loss_barrier"], times(100, curve["error_barrier"])]
+        for correction, curves in barriers.items()
+        for name, curve in curves.items()
+    ]
+    columns = [
+        Column("statistics", align="left"),
+        Column("A to B", align="left"),
+        Column("loss barrier (nats)", decimals=4),
+        Column("error barrier (%)", decimals=2),
+    ]
+    return Table(columns, rows, "Largest excess over the chord, test images")
+
+
+def barrier_figures(alignments: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Loss and error along the line from A to B, over one alignment per seed: `barrier-loss` and `barrier-error`."""
+    return {
+        "barrier-loss": barrier_figure(_curves(alignments, "loss", 1), title="Loss between A and B"),
+        "barrier-error": barrier_figure(
+            _curves(alignments, "error", 100), title="Error between A and B", quantity="test error (%)"
+        ),
+    }
+
+
+def _curves(alignments: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
+    """The curves of every seed by label, as `barrier_figure` takes them."""
+    curves: dict[str, list[Any]] = {}
+    for alignment in alignments:
+        for correction, pair in alignment["barrier"].items():
+            for name, curve in pair.items():
+                label = f"{name} alignment" + ("" if correction == "none" else f", {CORRECTIONS[correction]}")
+                curves.setdefault(label, []).append((
+                    curve["alphas"],
+                    factor * np.array(curve[quantity], dtype=float),
+                ))
+    return curves

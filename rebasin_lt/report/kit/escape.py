@@ -1,0 +1,38 @@
+"""Names as they are, wherever a report is read: what Markdown or a spreadsheet would take for more is escaped."""
+
+from __future__ import annotations
+
+import re
+
+from rebasin_lt.process.terminal_text import on_terminal
+
+_MARKS = "\\`*_[]|~$"
+_BLOCK = re.compile(r"(?=[#+=-])|\d{1,9}(?=[.)])")
+"""How a line begins that would be a heading, a list or a rule, up to the mark."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a cell begins that a spreadsheet computes; with apostrophes before it, so that they come back as they were."""
+
+
+def markdown_text(text: str) -> str:
+    """Part of a line that every renderer shows as it is: a cell, a heading, a label."""
+    text = on_terminal(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{character}" if character in _MARKS else character for character in text)
+
+
+def markdown_paragraph(text: str) -> str:
+    """The same for a whole paragraph, which may begin as a heading or a list does."""
+    text = markdown_text(text)
+    return _BLOCK.sub(lambda begin: f"{begin[0]}\\", text, count=1) if _BLOCK.match(text) else text
+
+
+def csv_text(text: str) -> str:
+    """A cell of a CSV file that no spreadsheet takes for a formula: text is led by an apostrophe, numbers stay."""
+    text = text.replace("\r", " ")  # which csv does not quote, and some readers take for the end of a row
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def text_of_csv(cell: str) -> str:
+    """The text that `csv_text` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,0 +1,153 @@
+"""Small multiples: panels of the same lines over one kind of axis, with one key above them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.methods import COLOURS, Method
+from rebasin_lt.report.kit.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _PANEL, _GAP, _FOOT, _LINE = 5.0, 1.75, 0.52, 0.5, 0.2  # inches; _LINE: of text
+_SMALL = 9.0  # pt
+_DENSE: Any = {"color": COLOURS["ink"][0], "linewidth": 1.2, "linestyle": (0, (4, 3))}
+_HOLLOW: Any = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7, "markeredgewidth": 1.1}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: estimates by series and position, marks without a line, and a level across it; all in display units.
+
+    `ticks` name positions. An estimate of None, or a position without one, leaves a gap in the line.
+    """
+
+    title: str
+    ticks: Mapping[float, str]
+    series: Mapping[str, Mapping[float, Estimate | None]]
+    marks: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    level: float | None = None
+
+
+def panel_figure(
+    panels: Sequence[Panel],
+    methods: Mapping[str, Method],
+    *,
+    title: str,
+    quantity: str,
+    x_label: str,
+    marks: str = "published",
+    level: str = "dense",
+    from_zero: bool = False,
+) -> Figure:
+    """Two panels to a row, each with its own scale; bands are ± the errors of the estimates.
+
+    `methods` say how each series is drawn and called; `marks` and `level` what those of the panels are. Raises
+    InputError if there is no panel.
+    """
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise InputError("panels: there are 0, expected at least one")
+    drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    with figure_style():
+        figure = Figure(figsize=(_WIDTH, 1.0))
+        head = 0.78 + _LINE * _draw_key(figure, drawn, panels, marks, level)
+        tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
+        height = head + rows * tall + (rows - 1) * _GAP + _FOOT
+        figure.set_size_inches(_WIDTH, height)
+        figure.text(0.02, 1 - 0.1 / height, title, va="top", fontsize=12.6, fontweight="bold")
+        figure.text(0.02, 1 - 0.34 / height, quantity, va="top", fontsize=_SMALL, color=COLOURS["muted"][0])
+        figure.legends[0].set_bbox_to_anchor((0.012, 1 - 0.54 / height))
+        figure.subplots_adjust(0.085, _FOOT / height, 0.985, 1 - head / height, 0.2, _GAP / tall)
+        for index, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            _draw_panel(axes, panel, drawn, from_zero)
+            if index + columns >= len(panels):
+                axes.set_xlabel(x_label, fontsize=_SMALL)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, methods: Mapping[str, Method], from_zero: bool) -> None:
+    if panel.level is not None:
+        axes.axhline(panel.level, **_DENSE)
+    for name, method in reversed(list(methods.items())):  # the first lies on top
+        _draw_series(axes, panel.series.get(name, {}), method)
+        hollow = panel.marks.get(name, {})
+        style = {"marker": method.marker, "markeredgecolor": COLOURS[method.colour][0], **_HOLLOW}
+        axes.plot(list(hollow), list(hollow.values()), **style)
+    axes.set_title(panel.title, loc="left", x=0, pad=4, fontsize=_SMALL)
+    axes.set_xticks(list(panel.ticks), _thinned(list(panel.ticks.values())))
+    axes.tick_params(length=0, labelsize=_SMALL - 1)
+    axes.spines["left"].set_visible(False)
+    if len(panel.ticks) == 1:
+        axes.set_xlim(min(panel.ticks) - 1, min(panel.ticks) + 1)
+    if from_zero:
+        axes.set_ylim(bottom=0)
+
+
+def _draw_series(axes: Axes, series: Mapping[float, Estimate | None], method: Method) -> None:
+    colour = COLOURS[method.colour][0]
+    values = [math.nan if estimate is None else estimate.value for estimate in series.values()]
+    errors = [math.nan if estimate is None else estimate.error for estimate in series.values()]
+    style: Any = {"marker": method.marker, "markersize": 4, "linestyle": method.line, "linewidth": 1.5}
+    axes.plot(list(series), values, color=colour, **style)
+    known = [0.0 if math.isnan(error) else error for error in errors]
+    if len(series) == 1:
+        axes.errorbar(list(series), values, yerr=known, color=colour, linestyle="none", elinewidth=1.3, capsize=3)
+    else:
+        low, high = ([value + sign * error for value, error in zip(values, known, strict=True)] for sign in (-1, 1))
+        axes.fill_between(list(series), low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> int:
+    """What the lines and marks are; returns the lines of text that it takes."""
+    from matplotlib.lines import Line2D
+
+    muted = COLOURS["muted"][0]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=COLOURS[method.colour][0],
+            marker=method.marker,
+            markersize=5,
+            linestyle=method.line,
+            linewidth=1.8,
+            label=method.label,
+        )
+        for method in methods.values()
+    ]
+    if any(panel.level is not None for panel in panels):
+        handles.append(Line2D([], [], **_DENSE, label=level))
+    if any(panel.marks.get(name) for panel in panels for name in methods):
+        handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
+    most = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
+    columns = min(most, -(-len(handles) // 2))
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=_SMALL,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=2.0,
+        columnspacing=1.0,
+        labelspacing=0.35,
+    )
+    return -(-len(handles) // columns)
+
+
+def _thinned(labels: Sequence[str]) -> list[str]:
+    """Every label, or so few of them, evenly, that they do not run into each other."""
+    step = -(-sum(len(label) + 1 for label in labels) // 32)
+    return [label if index % step == 0 else "" for index, label in enumerate(labels)]

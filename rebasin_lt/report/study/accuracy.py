@@ -1,0 +1,120 @@
+"""Accuracies of a study: a table per width, a row per run, and a row per mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.published import Published
+from rebasin_lt.report.study.runs import Group, Place
+from rebasin_lt.report.study.setting import Setting
+
+METRICS = {"top1": "test accuracy", "top5": "top-5 test accuracy"}
+
+
+def spread_of(values: Iterable[float]) -> Estimate:
+    """Mean and sample standard deviation (not the standard error), as in the paper's tables."""
+    numbers = list(values)
+    return Estimate(mean(numbers), sample_std(numbers), len(numbers))
+
+
+def accuracy_table(
+    width: float,
+    cells: Mapping[Place, Group],
+    setting: Setting,
+    dense: Sequence[float] = (),
+    metric: str = "top1",
+) -> Table:
+    """One row per sparsity and rewind moment, one column per method; the paper's values beside ours where it has any.
+
+    Accuracies in %, mean ± sample standard deviation; a cell over fewer runs than most says its n.
+    """
+    methods = setting.methods.in_order(chain.from_iterable(cells.values()))
+    usual = max((len(seeds) for group in cells.values() for seeds in group.values()), default=0)
+    columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
+    for name in methods:
+        columns.append(Column(setting.methods.label(name)))
+        parts.append([_ours(group.get(name), usual) for group in cells.values()])
+        beside = [setting.published(width, *place, name, metric) for place in cells]
+        if any(beside):
+            columns.append(Column(f"{setting.methods.label(name)}, published"))
+            parts.append([_theirs(number) for number in beside])
+            sources += [number.source for number in beside if number]
+    rows = [list(row) for row in zip(map(str, cells), *parts, strict=True)]
+    caption = _caption(width, metric, usual, dense, setting)
+    return Table(columns, rows, caption + f"; published: {', '.join(dict.fromkeys(sources))}" * bool(sources))
+
+
+def runs_table(
+    dense: Iterable[Mapping[str, Any]], pruned: Iterable[Mapping[str, Any]], sparse: Iterable[Mapping[str, Any]]
+) -> Table:
+    """One row per run, for spreadsheets; accuracies as fractions."""
+    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", "top1", "top5"]
+    renamed = [{**run, "sparsity": run["target"]} for run in pruned]
+    stages = {"dense": dense, "pruned": renamed, "sparse": sparse}
+    rows = [[stage, *(run.get(name) for name in columns[1:])] for stage, runs in stages.items() for run in runs]
+    return Table([Column(name) for name in columns], rows)
+
+
+def tickets_table(pruned: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per width, network and target: the pruned and fine-tuned networks that the masks come from."""
+    found: dict[tuple[float, str, float], list[float]] = {}
+    for run in pruned:
+        found.setdefault((run["width"], run["role"], run["target"]), []).append(run["top1"])
+    rows: list[list[Cell]] = [
+        [f"{width:g}", role.upper(), sparsity_text(target), spread_of(values).scaled(100), len(values)]
+        for (width, role, target), values in sorted(found.items())
+    ]
+    columns = [Column("width", align="left"), Column("network", align="left"), Column("sparsity")]
+    columns += [Column("test accuracy (%)", spread="std"), Column("seeds")]
+    return Table(columns, rows, "Networks after iterative magnitude pruning, mean ± sample standard deviation")
+
+
+def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], setting: Setting) -> Table:
+    """One row per metric, width, place and method, for spreadsheets: ours and the paper's, as fractions."""
+    names = "metric width sparsity rewind method mean std n published_mean published_std published_n published_in"
+    rows = [
+        [metric, width, *place, name, *_numbers(spread_of(group[name].values())), *_beside(number)]
+        for metric, by_width in runs.items()
+        for width, cells in by_width.items()
+        for place, group in cells.items()
+        for name in setting.methods.in_order(group)
+        for number in [setting.published(width, *place, name, metric)]
+    ]
+    return Table([Column(name) for name in names.split()], rows)
+
+
+def _ours(seeds: Mapping[int, float] | None, usual: int) -> Cell:
+    if not seeds:
+        return None
+    estimate = spread_of(seeds.values()).scaled(100)
+    return estimate if estimate.count == usual else f"{Column('').text(estimate)} (n = {estimate.count})"
+
+
+def _theirs(number: Published | None) -> Cell:
+    if number is None:
+        return None
+    std = float("nan") if number.std is None else 100 * number.std
+    return Estimate(100 * number.value, std, number.n or 0)
+
+
+def _caption(width: float, metric: str, usual: int, dense: Sequence[float], setting: Setting) -> str:
+    spread = f"mean ± sample standard deviation, n = {usual}" if usual > 1 else "one seed"
+    text = f"Width {width:g}: {METRICS[metric]} in %, {spread}"
+    if dense:
+        estimate = spread_of(dense).scaled(100)
+        named = ", ± sample standard deviation" if usual < 2 <= estimate.count else ""
+        text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}{named}"
+    published = setting.published_dense(width) if metric == "top1" else None
+    return text if published is None else f"{text}, published {100 * published.value:.2f} ({published.source})"
+
+
+def _numbers(estimate: Estimate) -> list[Cell]:
+    return [estimate.value, None if estimate.count < 2 else estimate.error, estimate.count]
+
+
+def _beside(number: Published | None) -> list[Cell]:
+    return [None] * 4 if number is None else [number.value, number.std, number.n, number.source]

@@ -1,0 +1,115 @@
+"""Accuracies of a study as figures: against the rewind moment at every sparsity, or against sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from rebasin_lt.report.kit.panels import Panel, panel_figure
+from rebasin_lt.report.kit.statistics import Estimate, mean, sparsity_text
+from rebasin_lt.report.study.accuracy import METRICS, spread_of
+from rebasin_lt.report.study.runs import Group, Place
+from rebasin_lt.report.study.setting import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cells = Mapping[Place, Group]
+
+
+def accuracy_figures(
+    runs: Mapping[float, Cells],
+    setting: Setting,
+    dense: Mapping[float, Sequence[float]],
+    metric: str = "top1",
+) -> dict[str, Figure]:
+    """The paper's Figures 5, 6 and 8, or with top-5 its Figure 7: by file name, one figure per width.
+
+    A panel per sparsity, accuracy (%) against the rewind moment, mean ± sample standard deviation, dashed: the mean
+    dense accuracy, hollow: what the paper published. Where a study has one rewind moment there is one figure instead:
+    a panel per width, against sparsity. `dense` are accuracies by width.
+    """
+    methods = setting.methods.described(
+        chain.from_iterable(group for cells in runs.values() for group in cells.values())
+    )
+    moments = {place.rewind for cells in runs.values() for place in cells}
+    quantity = f"{METRICS[metric]} (%), {_spread(runs)}"
+    words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
+    if len(moments) <= 1:
+        panels = [
+            _panel(f"width {width:g}", cells, list(map(_sparsity, cells)), width, setting, dense, metric)
+            for width, cells in runs.items()
+        ]
+        title = f"{METRICS[metric].capitalize()} against sparsity, rewind {''.join(moments)}"
+        return {_name(metric): panel_figure(panels, methods, title=title, x_label="sparsity", **words)} if runs else {}
+    return {
+        f"{_name(metric)}-width-{width:g}": panel_figure(
+            _by_sparsity(width, cells, setting, dense, metric),
+            methods,
+            title=f"{METRICS[metric].capitalize()} against rewind point, width {width:g}",
+            x_label="rewind point (epochs)" if _in_epochs(cells) else "rewind point",
+            **words,
+        )
+        for width, cells in runs.items()
+    }
+
+
+def _by_sparsity(
+    width: float, cells: Cells, setting: Setting, dense: Mapping[float, Sequence[float]], metric: str
+) -> list[Panel]:
+    panels = []
+    for sparsity in dict.fromkeys(place.sparsity for place in cells):
+        own = {place: group for place, group in cells.items() if place.sparsity == sparsity}
+        moments = [place.rewind.removesuffix("ep") if _in_epochs(cells) else place.rewind for place in own]
+        names = ["0" if moment == "0it" and _in_epochs(cells) else moment for moment in moments]
+        panels.append(_panel(f"sparsity {sparsity_text(sparsity)}", own, names, width, setting, dense, metric))
+    return panels
+
+
+def _panel(
+    title: str,
+    cells: Cells,
+    names: Sequence[str],
+    width: float,
+    setting: Setting,
+    dense: Mapping[float, Sequence[float]],
+    metric: str,
+) -> Panel:
+    """One plot of these cells at equal steps."""
+    methods = setting.methods.in_order(chain.from_iterable(cells.values()))
+    series: dict[str, dict[float, Estimate | None]] = {
+        name: {
+            at: spread_of(group[name].values()).scaled(100) if group.get(name) else None
+            for at, group in enumerate(cells.values())
+        }
+        for name in methods
+    }
+    marks = {
+        name: {
+            float(at): 100 * number.value
+            for at, place in enumerate(cells)
+            if (number := setting.published(width, *place, name, metric))
+        }
+        for name in methods
+    }
+    level = 100 * mean(dense[width]) if dense.get(width) else None
+    return Panel(title, {float(at): name for at, name in enumerate(names)}, series, marks, level)
+
+
+def _sparsity(place: Place) -> str:
+    return sparsity_text(place.sparsity)
+
+
+def _in_epochs(cells: Cells) -> bool:
+    return all(place.rewind.endswith("ep") or place.rewind == "0it" for place in cells)
+
+
+def _name(metric: str) -> str:
+    return "accuracy" if metric == "top1" else f"accuracy-{metric}"
+
+
+def _spread(runs: Mapping[float, Cells]) -> str:
+    counts = {len(seeds) for cells in runs.values() for group in cells.values() for seeds in group.values()}
+    low, high = min(counts, default=0), max(counts, default=0)
+    return "one seed" if high <= 1 else f"mean ± sample std of {low if low == high else f'{low}–{high}'} seeds"

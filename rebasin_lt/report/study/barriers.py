@@ -1,0 +1,224 @@
+"""Barriers of a study: by width before and after alignment, and the mean curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.report.analyses.permute import CORRECTIONS
+from rebasin_lt.report.kit.methods import Method, Methods, spelled
+from rebasin_lt.report.kit.panels import Panel, panel_figure
+from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.accuracy import spread_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
+_LINES: Mapping[str, Any] = {
+    "none": "-",
+    "bn_reset": (0, (5, 2)),
+    "repair": (0, (1.5, 1.5)),
+    "closed_form": (0, (4, 1, 1, 1)),
+    "rescale": (0, (8, 3)),
+}
+_MARKERS = {"none": "o", "bn_reset": "s", "repair": "^", "closed_form": "D", "rescale": "v"}
+
+
+def barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
+    """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std."""
+    lines = _by_line(records, methods)
+    keys = [key for key in lines if key[-1] != BEFORE] or list(lines)
+    rows: list[list[Cell]] = []
+    for width, split, correction, matcher in keys:
+        before, after = lines.get((width, split, correction, BEFORE), {}), lines[width, split, correction, matcher]
+        barriers = [
+            _barrier(own, quantity) for quantity in _QUANTITIES for own in (before, after if matcher != BEFORE else {})
+        ]
+        seeds = len(after)
+        rows.append([f"{width:g}", split, CORRECTIONS[correction], _called(matcher), *barriers, seeds])
+    columns = [
+        Column("width", align="left"),
+        *(Column(title, align="left") for title in ("images", "statistics", "matcher")),
+        *(Column(f"loss barrier {when} (nats)", decimals=3, spread="std") for when in ("before", "after")),
+        *(Column(f"error barrier {when} (%)", spread="std") for when in ("before", "after")),
+        Column("seeds"),
+    ]
+    return Table(
+        columns,
+        rows,
+        "Largest excess over the chord from A to B, before and after alignment, mean ± sample standard deviation",
+    )
+
+
+def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per line that was measured, for spreadsheets: losses in nats, errors as fractions."""
+    names = ["width", "seed", "matcher", "split", "correction", "when", "loss_barrier", "error_barrier"]
+    return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
+
+
+def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per point of every line, for spreadsheets."""
+    names = ["width", "seed", "matcher", "split", "correction", "when"]
+    rows = [
+        [*(record.get(name) for name in names), *point]
+        for record in records
+        for point in zip(record["alphas"], record["loss"], record["error"], strict=True)
+    ]
+    return Table([Column(name) for name in [*names, "alpha", "loss", "error"]], rows)
+
+
+def barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:
+    """The barriers by width (the paper's Figure 3), where there are several, and the mean curves of each width.
+
+    Of the test images, or where those were not measured, the training images. `barriers`, `curves-loss`,
+    `curves-error`; nothing without records.
+    """
+    if not records:
+        return {}
+    splits = {record["split"] for record in records}
+    split = "test" if "test" in splits else sorted(splits)[0]
+    lines = _by_line([record for record in records if record["split"] == split], methods)
+    widths = sorted({key[0] for key in lines})
+    names = {_name(*key[2:]): key[2:] for key in lines}
+    styles = _styles(list(names.values()), methods)
+    figures = {
+        f"curves-{quantity}": _curves_figure(lines, widths, names, styles, quantity, split) for quantity in _QUANTITIES
+    }
+    return ({"barriers": _by_width(lines, widths, names, styles, split)} if len(widths) > 1 else {}) | figures
+
+
+BEFORE = ""
+"""Stands for a matcher's name where nothing has been permuted yet."""
+
+_Key = tuple[float, str, str, str]
+_Lines = Mapping[_Key, Mapping[int, Mapping[str, Any]]]
+
+
+def _by_line(
+    records: Iterable[Mapping[str, Any]], methods: Methods | None = None
+) -> dict[_Key, dict[int, Mapping[str, Any]]]:
+    """The records by (width, split, correction, matcher) and seed; before alignment all matchers have one line."""
+    found: dict[_Key, dict[int, Mapping[str, Any]]] = {}
+    for record in records:
+        if record["correction"] not in CORRECTIONS:
+            known = ", ".join(CORRECTIONS)
+            raise InputError(f"barriers: correction is {record['correction']!r}, expected one of {known}")
+        matcher = BEFORE if record["when"] == "before" else record["matcher"]
+        key = (record["width"], record["split"], record["correction"], matcher)
+        found.setdefault(key, {}).setdefault(record["seed"], record)
+    matchers, corrections = [key[3] for key in found if key[3] != BEFORE], list(CORRECTIONS)
+    order = [BEFORE, *(methods or Methods.matching(matchers)).in_order(matchers)]
+    return dict(
+        sorted(found.items(), key=lambda item: (*item[0][:2], corrections.index(item[0][2]), order.index(item[0][3])))
+    )
+
+
+def _barrier(seeds: Mapping[int, Mapping[str, Any]], quantity: str) -> Estimate | None:
+    values = [record[f"{quantity}_barrier"] for record in seeds.values()]
+    return spread_of(values).scaled(_QUANTITIES[quantity][2]) if values else None
+
+
+def _by_width(
+    lines: _Lines,
+    widths: Sequence[float],
+    names: Mapping[str, tuple[str, str]],
+    methods: Mapping[str, Method],
+    split: str,
+) -> Figure:
+    panels = [
+        Panel(
+            f"{title} barrier ({unit})",
+            {float(at): f"{width:g}" for at, width in enumerate(widths)},
+            {
+                name: {
+                    float(at): _barrier(lines.get((width, split, *kind), {}), quantity)
+                    for at, width in enumerate(widths)
+                }
+                for name, kind in names.items()
+            },
+        )
+        for quantity, (title, unit, _) in _QUANTITIES.items()
+    ]
+    return panel_figure(
+        panels,
+        methods,
+        title="Barrier between A and B by width",
+        quantity=f"{split} images, mean ± sample std over seeds",
+        x_label="width",
+        from_zero=True,
+    )
+
+
+def _curves_figure(
+    lines: _Lines,
+    widths: Sequence[float],
+    names: Mapping[str, tuple[str, str]],
+    methods: Mapping[str, Method],
+    quantity: str,
+    split: str,
+) -> Figure:
+    title, unit, factor = _QUANTITIES[quantity]
+    ticks = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
+    panels = [
+        Panel(
+            f"width {width:g}",
+            ticks,
+            {
+                name: _mean_curve(list(lines[width, split, *kind].values()), quantity, factor)
+                for name, kind in names.items()
+                if (width, split, *kind) in lines
+            },
+        )
+        for width in widths
+    ]
+    bare = {name: method._replace(marker="") for name, method in methods.items()}
+    return panel_figure(
+        panels,
+        bare,
+        title=f"{title.capitalize()} between A (α = 0) and B (α = 1)",
+        quantity=f"{split} {title} ({unit}), mean ± sample std over seeds",
+        x_label="α",
+        from_zero=True,
+    )
+
+
+def _mean_curve(records: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[float, Estimate | None]:
+    """Mean and spread at every α; only seeds measured at the same points as the first count."""
+    alphas = records[0]["alphas"]
+    values = np.array([record[quantity] for record in records if list(record["alphas"]) == list(alphas)]) * factor
+    return {
+        float(alpha): Estimate(mean(column), sample_std(column), len(column))
+        for alpha, column in zip(alphas, values.T.tolist(), strict=True)
+    }
+
+
+def _name(correction: str, matcher: str) -> str:
+    return f"{correction}/{matcher}"
+
+
+def _styles(kinds: Sequence[tuple[str, str]], methods: Methods | None) -> dict[str, Method]:
+    """Colour by matcher (before: that of naive), dashes by correction."""
+    matchers = [matcher for _, matcher in kinds if matcher != BEFORE]
+    methods = methods or Methods.matching(matchers)
+    colours = {BEFORE: "naive"} | {name: method.colour for name, method in methods.described(matchers).items()}
+    alone = len({*matchers}) <= 1
+    return {
+        _name(correction, matcher): Method(
+            _label(correction, matcher, alone), colours[matcher], _MARKERS[correction], "", _LINES[correction]
+        )
+        for correction, matcher in kinds
+    }
+
+
+def _label(correction: str, matcher: str, alone: bool) -> str:
+    when = "before" if matcher == BEFORE else "after" if alone else f"after {spelled(matcher)}"
+    return f"{when}, {CORRECTIONS[correction]}"
+
+
+def _called(matcher: str) -> str:
+    return "–" if matcher == BEFORE else spelled(matcher)

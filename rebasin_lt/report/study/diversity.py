@@ -1,0 +1,76 @@
+"""Diversity of a study's networks, as the paper's Table 1 and with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rebasin_lt.report.analyses.diversity import LABELS
+from rebasin_lt.report.kit.methods import label_of
+from rebasin_lt.report.kit.statistics import Estimate, sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.setting import Setting
+
+_ORDER = ("dense", "imp", "lth", "permuted", "naive")
+_NAMES = "width sparsity rewind setting members accuracy accuracy_std ensemble disagreement kl js"
+
+
+def diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
+    """One row per width, place and setting, as Table 1 of the paper, and under it the paper's own row if it has one.
+
+    The paper does not state the rewind moment of its Table 1.
+    """
+    columns = [
+        Column("width · sparsity · rewind", align="left"),
+        Column("setting", align="left"),
+        Column("members"),
+        Column("member accuracy (%)", spread="std"),
+        Column("ensemble accuracy (%)"),
+        Column("disagreement", decimals=3),
+        Column("KL (nats)", decimals=3),
+        Column("JS (nats)", decimals=3),
+    ]
+    rows = []
+    for record in sorted(records, key=_place):
+        rows.append(_row(record))
+        theirs = _published(record, setting)
+        rows += [theirs] if theirs else []
+    return Table(columns, rows, "Members: mean ± sample standard deviation; pairs of members: means")
+
+
+def diversity_runs_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The records as they are, for spreadsheets; accuracies as fractions."""
+    names = _NAMES.split()
+    return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
+
+
+def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    known = _ORDER.index(record["setting"]) if record["setting"] in _ORDER else len(_ORDER)
+    return record["width"], record["sparsity"] or 0, str(record["rewind"]), known, record["setting"]
+
+
+def _where(record: Mapping[str, Any]) -> str:
+    return f"{record['width']:g} · {sparsity_text(record['sparsity'] or 0)} · {record['rewind'] or '–'}"
+
+
+def _row(record: Mapping[str, Any]) -> list[Cell]:
+    std = record["accuracy_std"]
+    accuracy = Estimate(record["accuracy"], float("nan") if std is None else std, record["members"]).scaled(100)
+    ensemble = record["ensemble"]
+    pairs = [record[name] for name in ("disagreement", "kl", "js")]
+    label = LABELS.get(record["setting"]) or label_of(record["setting"])
+    return [_where(record), label, record["members"], accuracy, None if ensemble is None else 100 * ensemble, *pairs]
+
+
+def _published(record: Mapping[str, Any], setting: Setting) -> list[Cell] | None:
+    found = {
+        metric: setting.published_diversity(record["width"], record["sparsity"] or 0, record["setting"], metric)
+        for metric in ("top1", "ensemble", "disagreement", "kl", "js")
+    }
+    accuracy, ensemble = found["top1"], found["ensemble"]
+    if accuracy is None or accuracy.std is None:
+        return None
+    pairs = [number.value if (number := found[metric]) else None for metric in ("disagreement", "kl", "js")]
+    label = LABELS.get(record["setting"]) or label_of(record["setting"])
+    ours = Estimate(accuracy.value, accuracy.std, accuracy.n or 0).scaled(100)
+    return [_where(record), f"{label}, published", accuracy.n, ours, ensemble and 100 * ensemble.value, *pairs]

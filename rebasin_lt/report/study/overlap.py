@@ -1,0 +1,52 @@
+"""Overlap of a study's masks with B's own one-shot mask, before and after they are permuted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rebasin_lt.report.kit.methods import Methods, spelled
+from rebasin_lt.report.kit.statistics import sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.accuracy import spread_of
+
+KINDS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
+
+
+def overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
+    """One row per width, matcher and target sparsity: intersection over union, mean ± std over seeds."""
+    found: dict[tuple[float, str, float], list[Mapping[str, Any]]] = {}
+    for match in matches:
+        for mask in match["masks"]:
+            found.setdefault((match["width"], match["matcher"], mask["target"]), []).append(mask)
+    matchers = [matcher for _, matcher, _ in found]
+    order = (methods or Methods.matching(matchers)).in_order(matchers)
+    rows: list[list[Cell]] = [
+        [f"{width:g}", spelled(matcher), sparsity_text(target), *_spreads(masks), len(masks)]
+        for (width, matcher, target), masks in sorted(
+            found.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
+        )
+    ]
+    columns = [
+        Column("width", align="left"),
+        Column("matcher", align="left"),
+        Column("sparsity"),
+        *(Column(title, decimals=4, spread="std") for title in KINDS.values()),
+        Column("seeds"),
+    ]
+    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
+
+
+def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per mask, for spreadsheets."""
+    names = ["width", "seed", "matcher", "sparsity", *KINDS]
+    rows = [
+        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in KINDS)]
+        for match in matches
+        for mask in match["masks"]
+    ]
+    return Table([Column(name) for name in names], rows)
+
+
+def _spreads(masks: list[Mapping[str, Any]]) -> list[Cell]:
+    return [spread_of(mask[kind] for mask in masks) for kind in KINDS]

@@ -1,0 +1,170 @@
+"""Differences between methods, paired by seed, and how much of the gap to LTH each closes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from rebasin_lt.report.kit.methods import Methods
+from rebasin_lt.report.kit.statistics import Estimate, gap_closure, paired_difference, sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.runs import Group, Place, over_rewinds
+
+_POINTS, _CLOSURE = Column("", signed=True), Column("")
+ALL_REWINDS = "mean"
+_DEFAULT = Methods()
+"""Of a study that says nothing about matching: `permuted`."""
+
+
+def difference_table(width: float, cells: Mapping[Place, Group], against: str, methods: Methods = _DEFAULT) -> Table:
+    """One row per sparsity and rewind moment: every other method minus `against`, with its 95 % interval."""
+    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name != against]
+    rows: list[list[Cell]] = [
+        [str(place), *(with_interval(difference([group], name, against)) for name in names)]
+        for place, group in cells.items()
+    ]
+    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
+    text = (
+        f"Width {width:g}: accuracy minus that of {methods.label(against)} in percentage points, with its 95 % interval"
+    )
+    return Table(columns, rows, text)
+
+
+def closure_table(width: float, cells: Mapping[Place, Group], methods: Methods = _DEFAULT) -> Table:
+    """One row per sparsity and rewind moment: the gap closure of every method, ± its standard error."""
+    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
+    rows: list[list[Cell]] = [
+        [str(place), *(closure([group], name) for name in names)] for place, group in cells.items()
+    ]
+    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
+    return Table(columns, rows, f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH")
+
+
+def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
+    """What alignment is worth at each width's highest sparsity: a row for each way to match A to B."""
+    columns = [
+        *(Column(title, align="left") for title in ("width", "sparsity", "method")),
+        Column("minus naive"),
+        Column("minus LTH"),
+        Column("gap closure"),
+        Column("rewind points"),
+        Column("seeds"),
+    ]
+    rows = [
+        _headline_row(width, sparsity, name, groups, methods)
+        for width, cells in runs.items()
+        for sparsity, groups in [max(_by_sparsity(cells).items(), key=lambda item: item[0])]
+        for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups)))
+    ]
+    return Table(
+        columns,
+        rows,
+        "Differences in percentage points, mean over rewind points, with 95 % interval; gap closure ± standard error",
+    )
+
+
+def headline(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> str:
+    """The one sentence: what alignment is worth, in the widest network that can tell, at its highest sparsity.
+
+    Of several ways to match A to B, the first in the order of the tables.
+    """
+    for width in sorted(runs, reverse=True):
+        for sparsity, groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
+            for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups))):
+                gain = difference(groups, name, "naive")
+                if gain is not None:
+                    return _sentence(width, sparsity, name, gain, groups, methods)
+    return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
+
+
+def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
+    """One row per width, place, method and what it is compared with, for spreadsheets; differences of fractions.
+
+    The rewind `mean` is over all rewind moments at which a seed has both.
+    """
+    names = "width sparsity rewind method against difference standard_error low high n gap_closure gap_closure_error"
+    rows = [
+        [width, *place, name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
+        for width, cells in runs.items()
+        for place, groups in _places(cells)
+        for name in methods.in_order(chain.from_iterable(groups))
+        for against in ("naive", "lth")
+        if name != against and (gain := difference(groups, name, against)) is not None
+        for closed in [closure(groups, name) if name != "lth" and against == "naive" else None]
+    ]
+    return Table([Column(name) for name in names.split()], rows)
+
+
+def difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:
+    """A method minus another, paired by seed, each averaged over the groups (rewind moments); fractions."""
+    means = over_rewinds(groups, [name, against])
+    return paired_difference(means[name], means[against])
+
+
+def closure(groups: Sequence[Group], name: str) -> Estimate | None:
+    """How much of the gap between naive and LTH a method closes, each averaged over the groups (rewind moments)."""
+    means = over_rewinds(groups, ["lth", name, "naive"])
+    return gap_closure(means["lth"], means[name], means["naive"])
+
+
+def with_interval(estimate: Estimate | None) -> Cell:
+    """A difference of fractions as `+1.31 [+0.90, +1.72]`, in percentage points, with its 95 % interval."""
+    if estimate is None:
+        return None
+    low, high = (100 * end for end in estimate.interval())
+    value = _POINTS.text(100 * estimate.value)
+    return value if math.isnan(low) else f"{value} [{_POINTS.text(low)}, {_POINTS.text(high)}]"
+
+
+def _numbers(estimate: Estimate | None, interval: tuple[float, float] | None = None) -> list[Cell]:
+    """Value and standard error, the ends of the interval, and the count; None for what one seed cannot tell."""
+    if estimate is None:
+        return [None, None, None]
+    known = [None if math.isnan(number) else number for number in (estimate.value, estimate.error, *(interval or ()))]
+    return [*known, estimate.count]
+
+
+def _by_sparsity(cells: Mapping[Place, Group]) -> dict[float, list[Group]]:
+    """The groups of each sparsity, one per rewind moment."""
+    found: dict[float, list[Group]] = {}
+    for place, group in cells.items():
+        found.setdefault(place.sparsity, []).append(group)
+    return found
+
+
+def _sentence(
+    width: float, sparsity: float, name: str, gain: Estimate, groups: Sequence[Group], methods: Methods
+) -> str:
+    better = "better" if gain.value >= 0 else "worse"
+    points = sum(bool(over_rewinds([group], [name, "naive"])[name]) for group in groups)
+    over = f", mean over {points} rewind points" if points > 1 else ""
+    share = closure(groups, name)
+    closed = f", and closes {_CLOSURE.text(share)} of the gap between naive and LTH" if share else ""
+    return (
+        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {methods.label(name)} mask is "
+        f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
+        f"({_confidence(gain)}{over}){closed}."
+    )
+
+
+def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group], methods: Methods) -> list[Cell]:
+    gains: list[Cell] = [with_interval(difference(groups, name, against)) for against in ("naive", "lth")]
+    count = sum(bool(group.get(name)) for group in groups)
+    seeds = len({seed for group in groups for seed in group.get(name, {})})
+    return [f"{width:g}", sparsity_text(sparsity), methods.label(name), *gains, closure(groups, name), count, seeds]
+
+
+def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:
+    """Every place with its group, then every sparsity that has several rewind moments with the groups of all."""
+    yield from ((place, [group]) for place, group in cells.items())
+    for sparsity, groups in _by_sparsity(cells).items():
+        if len(groups) > 1:
+            yield Place(sparsity, ALL_REWINDS), groups
+
+
+def _confidence(estimate: Estimate) -> str:
+    if estimate.count < 2:
+        return "one seed, so no interval"
+    low, high = (_POINTS.text(100 * end) for end in estimate.interval())
+    return f"95 % interval {low} to {high}, {estimate.count} seeds"

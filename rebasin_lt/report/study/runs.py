@@ -1,0 +1,64 @@
+"""The sparse runs of a study by place: accuracies by width, sparsity and rewind moment, method and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rebasin_lt.report.kit.statistics import group_records, mean, sparsity_text
+
+Group = Mapping[str, Mapping[int, float]]
+"""Accuracies of one place by method and seed, as fractions."""
+
+
+class Place(NamedTuple):
+    """Where on the grid, at one width: a target sparsity and a rewind moment."""
+
+    sparsity: float
+    rewind: str
+
+    def __str__(self) -> str:
+        return f"{sparsity_text(self.sparsity)} · {self.rewind}"
+
+
+def group_runs(
+    records: Iterable[Mapping[str, Any]], rewinds: Sequence[str] = (), metric: str = "top1"
+) -> dict[float, dict[Place, Group]]:
+    """The runs that have `metric`, by ascending width, then sparsity, then rewind moment in the order of `rewinds`.
+
+    Raises InputError for a run that is there twice and for what is no fraction, as `group_records`.
+    """
+    runs: dict[float, dict[str, list[dict[str, Any]]]] = {}
+    for record in records:
+        if record.get(metric) is not None:
+            ours = {**record, "accuracy": record[metric]}
+            runs.setdefault(record["width"], {}).setdefault(record["rewind"], []).append(ours)
+    result: dict[float, dict[Place, Group]] = {}
+    for width in sorted(runs):
+        grouped = {rewind: group_records(own) for rewind, own in runs[width].items()}
+        order = in_order({rewind for rewind in grouped}, rewinds)
+        places = [Place(sparsity, rewind) for rewind in order for sparsity in grouped[rewind]]
+        places.sort(key=lambda place: place.sparsity)  # stable: rewind moments keep their order
+        result[width] = {place: grouped[place.rewind][place.sparsity] for place in places}
+    return result
+
+
+def in_order(moments: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+    """Rewind moments in the order of `known`, then others: the initialisation, steps, epochs."""
+    places = {moment: index for index, moment in enumerate(known)}
+    return sorted(set(moments), key=lambda moment: (places.get(moment, len(places)), *_natural(moment)))
+
+
+def over_rewinds(groups: Iterable[Group], methods: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Each method's accuracy by seed, averaged over the rewind moments at which that seed has all of `methods`."""
+    values: dict[str, dict[int, list[float]]] = {name: {} for name in methods}
+    for group in groups:
+        for seed in set.intersection(*(set(group.get(name, {})) for name in methods)):
+            for name in methods:
+                values[name].setdefault(seed, []).append(group[name][seed])
+    return {name: {seed: mean(seeds[seed]) for seed in sorted(seeds)} for name, seeds in values.items()}
+
+
+def _natural(moment: str) -> tuple[bool, str, int]:
+    number = int("".join(filter(str.isdigit, moment)) or 0)
+    return number != 0, "it" if moment.endswith("it") else "~" + moment.lstrip("0123456789"), number

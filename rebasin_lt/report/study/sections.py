@@ -1,0 +1,201 @@
+"""The report of a study: one page that needs nothing else, the same as Markdown, and its numbers as CSV files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.report.kit.markdown import write_markdown
+from rebasin_lt.report.kit.page import Folded, Part, Picture, Section, write_page
+from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.study.accuracy import METRICS, accuracy_table, summary_table, tickets_table
+from rebasin_lt.report.study.accuracy_figures import accuracy_figures
+from rebasin_lt.report.study.barriers import barrier_figures, barriers_table
+from rebasin_lt.report.study.diversity import diversity_table
+from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progress_text
+from rebasin_lt.report.study.numbers import write_numbers
+from rebasin_lt.report.study.overlap import overlap_table
+from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
+from rebasin_lt.report.study.runs import Group, Place, group_runs
+from rebasin_lt.report.study.setting import Setting
+from rebasin_lt.storage.files import write_text
+from rebasin_lt.study.outcome import StudyOutcome
+
+LONG = 16
+"""Rows from which a table is folded in the page."""
+
+Runs = Mapping[float, Mapping[Place, Group]]
+
+
+def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
+    """Write report.html, report.md with its figures, and the numbers as CSV into `out`; returns the paths, page first.
+
+    What a study does not have yet is left out or written as –; equal outcomes give equal bytes. Raises InputError for a
+    run of a method that the study's settings do not know.
+    """
+    out = Path(out)
+    setting = _setting(outcome)
+    runs = {metric: group_runs(outcome.sparse, setting.rewinds, metric) for metric in METRICS}
+    sections = [section for section in _sections(outcome, setting, runs) if section.parts]
+    page = out / "report.html"
+    write_page(page, outcome.title, sections)
+    written = write_markdown(out / "report.md", outcome.title, sections)
+    written += write_numbers(outcome, out)
+    derived = {"summary": summary_table(runs, setting), "paired": pairs_table(runs["top1"], setting.methods)}
+    for name, table in derived.items():
+        write_text(out / f"{name}.csv", table.to_csv())
+    return [page, *written, *(out / f"{name}.csv" for name in derived)]
+
+
+def summary(outcome: StudyOutcome) -> str:
+    """What a terminal shows: progress, the headline and its table."""
+    setting = _setting(outcome)
+    runs = group_runs(outcome.sparse, setting.rewinds)
+    table = headline_table(runs, setting.methods)
+    lines = [
+        f"{outcome.title}: {progress_text(outcome.stages)}",
+        headline(runs, setting.methods),
+        *([text] if (text := divergence_text(outcome.stages)) else []),
+        *([table.to_text()] * bool(table.rows)),
+    ]
+    return "\n".join(lines)
+
+
+def _setting(outcome: StudyOutcome) -> Setting:
+    """What the settings say. Raises InputError for a run of a method that they do not know."""
+    setting = Setting.of(outcome.settings)
+    setting.methods.in_order(run["method"] for run in outcome.sparse)
+    return setting
+
+
+def accuracies(outcome: StudyOutcome) -> str:
+    """The tables of accuracies of the report, as a terminal shows them: one for each width."""
+    setting = _setting(outcome)
+    runs = group_runs(outcome.sparse, setting.rewinds)
+    return "\n".join(table.to_text() for table in _accuracy_tables(outcome, setting, runs, "top1"))
+
+
+def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> Iterable[Section]:
+    yield Section("", _introduction(outcome, setting, runs["top1"]))
+    yield Section("Accuracy", _accuracy(outcome, setting, runs["top1"], "top1"))
+    if setting.num_classes > 10:
+        yield Section("Top-5 accuracy", _accuracy(outcome, setting, runs["top5"], "top5"))
+    yield Section("Differences between methods, paired by seed", _pairs(setting, runs["top1"]))
+    yield Section("Between the networks", _barriers(outcome, setting))
+    diversity = diversity_table(outcome.diversity, setting)
+    yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
+    overlap = overlap_table(outcome.matches, setting.methods)
+    yield Section("Overlap of the masks", [_table(overlap)] if overlap.rows else [])
+    yield Section("What each method is", _methods(outcome, setting))
+    yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
+
+
+def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[Part]:
+    done = sum(stage["done"] for stage in outcome.stages)
+    state = "complete" if done == len(outcome.stages) else "not complete: what is missing is written as –"
+    parts: list[Part] = [
+        "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
+        "by a permutation that matches A to B; B is trained under it from its own weights at a rewind point. Masks "
+        "simulate sparsity: nothing here runs faster.",
+    ]
+    lost = [text] if (text := divergence_text(outcome.stages)) else []
+    if not done and not outcome.sparse:
+        return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)}).", *lost]
+    table = headline_table(runs, setting.methods)
+    parts += [headline(runs, setting.methods), *([table] if table.rows else [])]
+    return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
+
+
+def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[Part]:
+    figures = accuracy_figures(runs, setting, _dense(outcome, metric), metric)
+    tables = _accuracy_tables(outcome, setting, runs, metric)
+    beside = "; hollow marks: the paper's published means" if _any_published(setting, runs, metric) else ""
+    pictures = [
+        Picture(
+            figure,
+            f"{METRICS[metric].capitalize()} of each sparse network; band: ± one sample standard deviation over seeds; "
+            f"dashed: mean of the dense networks{beside}. Points are at equal steps.",
+            f"Line chart of {METRICS[metric]}, a line per method and a panel per setting: {name}",
+            name,
+        )
+        for name, figure in figures.items()
+    ]
+    if metric == "top1" and outcome.pruned:
+        tables.append(tickets_table(outcome.pruned))
+    return [*pictures, *map(_table, tables)]
+
+
+def _accuracy_tables(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[Table]:
+    dense = _dense(outcome, metric)
+    return [accuracy_table(width, cells, setting, dense.get(width, ()), metric) for width, cells in runs.items()]
+
+
+def _dense(outcome: StudyOutcome, metric: str) -> dict[float, list[float]]:
+    """Accuracies of the dense networks by width."""
+    dense: dict[float, list[float]] = {}
+    for run in outcome.dense:
+        if run.get(metric) is not None:
+            dense.setdefault(run["width"], []).append(run[metric])
+    return dense
+
+
+def _any_published(setting: Setting, runs: Runs, metric: str) -> bool:
+    cells = [(width, place, name) for width, own in runs.items() for place, group in own.items() for name in group]
+    return any(setting.published(width, *place, name, metric) for width, place, name in cells)
+
+
+def _pairs(setting: Setting, runs: Runs) -> list[Part]:
+    if not runs:
+        return []
+    text = (
+        "Mean difference over the seeds that both methods have, with its 95 % Student t interval. What varies alike "
+        "for both, such as network B and the order of the data, cancels. Gap closure is (method − naive) / "
+        "(LTH − naive), a ratio of means; – where the gap is not above 0 by two standard errors."
+    )
+    tables = [difference_table(*one, against, setting.methods) for against in ("naive", "lth") for one in runs.items()]
+    tables += [closure_table(*one, setting.methods) for one in runs.items()]
+    return [text, *(_table(table) for table in tables if len(table.columns) > 1)]
+
+
+def _barriers(outcome: StudyOutcome, setting: Setting) -> list[Part]:
+    captions = {
+        "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
+        "curves-loss": "Mean loss along the straight line from A to B.",
+        "curves-error": "The same for the share of images classified wrongly.",
+    }
+    pictures = [
+        Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name)
+        for name, figure in barrier_figures(outcome.barriers, setting.methods).items()
+    ]
+    curves = [picture for picture in pictures if picture.name != "barriers"]
+    by_width = [picture for picture in pictures if picture.name == "barriers"]
+    return [*by_width, _table(barriers_table(outcome.barriers, setting.methods)), *curves] if pictures else []
+
+
+def _methods(outcome: StudyOutcome, setting: Setting) -> list[Part]:
+    named = [run["method"] for run in outcome.sparse]
+    return [f"{method.label}: {method.meaning}" for method in setting.methods.described(named).values()]
+
+
+def _ledger(outcome: StudyOutcome) -> list[Part]:
+    return [ledger_table(outcome.stages)] if outcome.stages else []
+
+
+def _settings(outcome: StudyOutcome) -> list[Part]:
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in _flat(outcome.settings)]
+    columns = [Column("setting", align="left"), Column("value", align="left")]
+    return [_table(Table(columns, rows, "Settings of the study"))] if rows else []
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _table(table: Table) -> Part:
+    return Folded(table) if len(table.rows) > LONG else table

@@ -1,0 +1,59 @@
+"""The configuration files that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.storage.paths import expanded
+
+_PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")  # in the wheel; in a checkout
+
+
+def find_config(name: str) -> str:
+    """`name` where such a file exists, else the shipped file of that name.
+
+    Raises InputError if there is neither, or for a file that is no YAML mapping or has a key twice.
+    """
+    name = expanded(name, "--config")
+    if Path(name).exists():
+        _check(name)
+        return name
+    for folder in _PLACES:
+        if (folder / name).is_file():
+            return str(folder / name)
+    known = {Path(path).stem: path for path in reversed(shipped())}
+    close = get_close_matches(Path(name).stem, known, n=1, cutoff=0.75)
+    hint = f" (did you mean {known[close[0]]}?)" if close else f"; shipped are {', '.join(shipped())}"
+    raise InputError(f"--config {name}: no such file here, and none is shipped{hint}")
+
+
+def shipped() -> list[str]:
+    """Names of the shipped files, as `--config` takes them."""
+    folder = next((place for place in _PLACES if place.is_dir()), None)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml")) if folder else []
+
+
+def _check(name: str) -> None:
+    from rebasin_lt.storage.strict_yaml import read_yaml
+
+    try:
+        settings = read_yaml(name)
+    except ValueError as error:
+        raise InputError(f"--config {name} is not readable YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"--config {name} holds a {type(settings).__name__}, expected settings by name")
+
+
+def with_configs_found(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every value of `-c` and `--config` replaced by the path where it lies."""
+    result = list(arguments)
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in {"-c", "--config"} and equals:
+            result[index] = f"{name}={find_config(value)}"
+        elif name in {"-c", "--config"} and index + 1 < len(result):
+            result[index + 1] = find_config(result[index + 1])
+    return result

@@ -1,0 +1,81 @@
+"""Methods of a study: the known ones in their order, its matchers in one place, each drawn in its own way."""
+
+from __future__ import annotations
+
+import pytest
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.controls import KINDS
+from rebasin_lt.report.kit.methods import COLOURS, METHODS, Methods, label_of
+from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS
+
+MATCHERS = Methods({"permuted": {}, "zebra": {"at": "5ep", "preset": "paper"}, "by_weights": {}})
+
+
+def test_names_are_in_one_order_with_the_matchers_of_the_study_in_theirs() -> None:
+    names = ["shuffled", "by_weights", "naive", "lth", "permuted", "zebra", "b_imp", "naive"]
+    expected = ["lth", "b_imp", "permuted", "zebra", "by_weights", "naive", "shuffled"]
+    assert MATCHERS.in_order(names) == MATCHERS.in_order(iter(names)) == expected
+    assert list(MATCHERS.described(names)) == expected
+
+
+def test_aligned_is_what_the_study_matches_whatever_it_is_called() -> None:
+    assert all(MATCHERS.is_aligned(name) for name in ("permuted", "zebra", "by_weights"))
+    assert not any(MATCHERS.is_aligned(name) for name in METHODS if name != "permuted")
+    other = Methods({"mix": {}})
+    assert other.is_aligned("mix")
+    assert not other.is_aligned("permuted")
+    assert other.described(["mix"])["mix"] == METHODS["permuted"]._replace(label="mix")
+
+
+def test_all_methods_and_kinds_of_controls_have_a_name() -> None:
+    assert {*KINDS, *FIXED_METHODS, *CONTROL_METHODS} <= set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("b_magnitud", " (did you mean b_magnitude?)"),
+        ("zebras", " (did you mean zebra?)"),
+        ("permuted", ""),
+        ("lht", " (did you mean lth?)"),
+        ("x", ""),
+    ],
+)
+def test_a_method_that_is_not_known_is_refused_with_the_near_one(name, hint) -> None:
+    methods = Methods({"zebra": {}, "lion": {}})
+    for ask in (methods.in_order, methods.described):
+        with pytest.raises(InputError) as error:
+            ask(["lth", name, "naive"])
+        assert str(error.value).startswith(
+            f"methods: the runs hold {name!r}, which is no method of this study{hint}: expected one of its matchers, "
+            "zebra, lion, or of lth, b_imp, naive, "
+        )
+
+
+def test_matchers_are_read_and_drawn_apart() -> None:
+    names = ["permuted", *(f"permuted_{index}ep" for index in range(1, 9))]
+    methods = Methods({name: {} for name in names})
+    found = methods.described([*names, "naive"])
+    assert label_of("permuted_5ep") == methods.label("permuted_5ep") == found["permuted_5ep"].label == "permuted 5ep"
+    styles = {(method.colour, str(method.line)) for method in found.values()}
+    assert len(styles) == len(names) + 1
+    assert all(method.colour in COLOURS for method in found.values())
+
+
+def test_a_matcher_is_described_by_its_settings() -> None:
+    found = MATCHERS.described(["permuted", "zebra"])
+    same = "B's rewound weights under A's mask, permuted to match B's units"
+    assert found["permuted"].meaning == f"{same}."
+    assert found["zebra"].meaning == f"{same} (matcher with at 5ep, preset paper)."
+
+
+def test_matchers_take_no_colour_of_a_method_that_is_there() -> None:
+    found = MATCHERS.described(["zebra", "mix", "snip", "degree_preserving"])
+    colours = [method.colour for method in found.values()]
+    assert len(set(colours)) == len(colours)
+
+
+def test_light_colours_are_distinct() -> None:
+    """The dark ones replace them by value."""
+    assert len({light for light, _ in COLOURS.values()}) == len(COLOURS)

@@ -1,0 +1,162 @@
+"""The report of a study: everything that is there, whole or half, in a page, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rebasin_lt.report.study.sections import LONG, summary, write_study_report
+from rebasin_lt.study.outcome import StudyOutcome
+
+CSVS = ["accuracy", "summary", "paired", "barriers", "curves", "overlap", "diversity", "ledger"]
+
+
+class Page(HTMLParser):
+    """The texts under each heading of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.sections: dict[str, list[str]] = {"": []}
+        self.tag = self.heading = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tag = tag
+
+    def handle_data(self, data: str) -> None:
+        if self.tag == "h2" and data.strip():
+            self.heading = data
+            self.sections[data] = []
+        elif data.strip() and self.tag != "style":
+            self.sections[self.heading].append(data)
+
+
+@pytest.fixture(scope="module")
+def small(make_outcome) -> StudyOutcome:
+    return make_outcome(sparsities=(0.97,), rewinds=("0it", "20ep"), seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def report(small, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "report"
+    paths = write_study_report(small, folder)
+    assert paths[:2] == [folder / "report.html", folder / "report.md"]
+    assert sorted(paths) == sorted(folder.iterdir())
+    return folder
+
+
+def test_page_has_every_part(report: Path) -> None:
+    sections = Page(report / "report.html").sections
+    assert list(sections) == [
+        "",
+        "Accuracy",
+        "Differences between methods, paired by seed",
+        "Between the networks",
+        "Diversity and ensembles",
+        "Overlap of the masks",
+        "What each method is",
+        "What was run",
+    ]
+    opening = " ".join(sections[""])
+    assert "At width 4 and sparsity 0.97, training under the permuted mask is" in opening
+    assert "the study is complete." in opening
+    assert "LTH, published" in sections["Accuracy"]
+    assert any("hollow marks: the paper's published means" in text for text in sections["Accuracy"])
+    assert "naive: B's rewound weights under A's mask as it is." in sections["What each method is"]
+    assert {"recipe.network.arch", '"resnet20"', "[0, 1]"} <= set(sections["What was run"])
+
+
+def test_markdown_links_every_figure_and_holds_the_pages_texts(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((.*?\.svg)\)", text)
+    assert sorted(linked) == sorted(path.name for path in report.glob("*.svg"))
+    assert {"accuracy-width-1.svg", "barriers.svg", "curves-loss.svg"} <= set(linked)
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert headings == list(Page(report / "report.html").sections)[1:]
+
+
+@pytest.mark.parametrize("name", CSVS)
+def test_csv_has_its_rows(report: Path, small: StudyOutcome, name: str) -> None:
+    with (report / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert None not in rows[0]
+    if name == "accuracy":
+        assert len(rows) == len(small.dense) + len(small.pruned) + len(small.sparse)
+    if name == "summary":
+        assert {row["metric"] for row in rows} == {"top1", "top5"}
+        assert {row["published_in"] for row in rows} == {"", "Table 5", "Table 6"}
+
+
+def test_equal_outcomes_are_equal_bytes(report: Path, small: StudyOutcome, tmp_path: Path) -> None:
+    again = replace(small, sparse=[dict(reversed(run.items())) for run in small.sparse])
+    write_study_report(again, tmp_path)
+    for path in report.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_more_classes_have_a_top_5_section(make_outcome, tmp_path: Path) -> None:
+    outcome = make_outcome(dataset="cifar100", num_classes=100, widths=(1,), sparsities=(0.97,), rewinds=("1ep",))
+    write_study_report(replace(outcome, barriers=[]), tmp_path)
+    assert "Top-5 accuracy" in Page(tmp_path / "report.html").sections
+    assert (tmp_path / "accuracy-top5.svg").exists()
+
+
+def test_half_a_study_says_so_and_shows_what_there_is(small: StudyOutcome, tmp_path: Path) -> None:
+    half = replace(
+        small,
+        title="Half <b>",
+        stages=[{**stage, "done": index % 2 == 0} for index, stage in enumerate(small.stages)],
+        sparse=[run for run in small.sparse if run["method"] != "permuted" or run["rewind"] == "20ep"][1:],
+        barriers=small.barriers[:1],
+        diversity=[],
+        matches=[],
+    )
+    write_study_report(half, tmp_path)
+    sections = Page(tmp_path / "report.html").sections
+    assert "not complete: what is missing is written as –" in " ".join(sections[""])
+    assert "–" in sections["Accuracy"]
+    assert any("(n = 1)" in text for text in sections["Accuracy"])
+    assert "Diversity and ensembles" not in sections
+    assert "Overlap of the masks" not in sections
+    assert "&lt;b&gt;" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_seed_has_no_spread(make_outcome, tmp_path: Path) -> None:
+    one = make_outcome(seeds=(0,), widths=(1,), sparsities=(0.9,), rewinds=("10ep",), dataset="digits")
+    write_study_report(replace(one, barriers=[]), tmp_path)
+    sections = Page(tmp_path / "report.html").sections
+    assert "one seed, so no interval" in " ".join(sections[""])
+    assert not any("hollow marks" in text for text in sections["Accuracy"])
+    cells = sections["Differences between methods, paired by seed"]
+    assert not [text for text in cells if "[" in text or "nan" in text]
+    assert "nan" not in (tmp_path / "summary.csv").read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
+    write_study_report(StudyOutcome("Empty", {}), tmp_path)
+    sections = Page(tmp_path / "report.html").sections
+    assert sections[""][-1] == "No stage of this study has finished yet (0 of 0 stages)."
+    assert list(sections) == [""]
+    assert sorted(path.stem for path in tmp_path.glob("*.csv")) == sorted(CSVS)
+
+
+def test_long_tables_are_folded(make_outcome, tmp_path: Path) -> None:
+    long = make_outcome(widths=(1,), seeds=(0, 1), sparsities=[1 - 0.8**level for level in range(1, LONG + 2)])
+    write_study_report(
+        replace(long, barriers=[], sparse=[run for run in long.sparse if run["rewind"] == "1ep"]), tmp_path
+    )
+    assert "<summary>Width 1: test accuracy in %" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_summary_is_progress_headline_and_table(small: StudyOutcome) -> None:
+    lines = summary(small).splitlines()
+    assert lines[0] == "A study that never ran: 36 of 36 stages"
+    assert lines[1].startswith("At width 4")
+    assert lines[-1].split()[:3] == ["4", "0.97", "permuted"]
+    assert "nothing to compare" in summary(StudyOutcome("Empty", {}))

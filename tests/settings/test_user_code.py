@@ -1,0 +1,20 @@
+"""Which names are code of the user's own."""
+
+import pytest
+
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.settings.user_code import is_user_code
+
+
+@pytest.mark.parametrize("name", ["module:thing", "package.module:Outer.Inner"])
+def test_what_has_a_module_and_something_in_it_is(name):
+    assert is_user_code(name)
+    recipe = Recipe(network={"arch": name}, data={"name": name})
+    assert (recipe.own_code, recipe.own_data) == (name, name)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "torchvision:resnet18", ":thing", "module:", ""])
+def test_names_of_the_registry_and_of_torchvision_are_not(name):
+    assert not is_user_code(name)
+    recipe = Recipe(network={"arch": name}, data={"name": name})
+    assert (recipe.own_code, recipe.own_data) == (None, None)

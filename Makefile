@@ -1,7 +1,9 @@
 # Everything runs in $(VENV), which is made on first use and again when pyproject.toml changes.
 # Needs only Python >= 3.11 with venv. Another environment: make test VENV=/path/to/venv
+# Tests run in two processes, each on one thread: make test TESTERS=8
 
 VENV ?= .venv
+TESTERS ?= 2
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN = $(VENV)/bin
@@ -17,7 +19,7 @@ demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in a m
 	$(BIN)/rebasin-lt demo
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/pytest -q --durations=10
+	$(BIN)/pytest -q --durations=10 --numprocesses=$(TESTERS) --dist=loadgroup --no-loadscope-reorder
 
 check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -20,6 +20,9 @@ from rebasin_lt.symmetry.trace import trace_symmetry
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
 
+_BY_THE_MINUTE = {"slurm", "study"}
+"""Folders whose tests run whole studies."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["MPLBACKEND"] = "Agg"
@@ -29,11 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:  # a file stays on one worker, with its fixtures; there is one cluster
+            item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent.name == "slurm" else str(item.path)))
+        items.sort(key=lambda item: _BY_THE_MINUTE.isdisjoint(item.path.parts))  # the long ones first
 
 
 @pytest.fixture(autouse=True)

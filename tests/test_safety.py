@@ -31,7 +31,7 @@ FORBIDDEN = {
 }
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 IMPORTS_BY_NAME = {  # what the caller names; our own names
-    *("user_code.py", "__init__.py", "__main__.py", "golden/worker.py"),
+    *("settings/user_code.py", "__init__.py", "__main__.py", "golden/worker.py"),
 }
 
 

@@ -41,7 +41,10 @@ def test_a_command_that_does_not_train_ends_at_once(folder, number):
 @pytest.mark.parametrize("module", ["worker", "task"])
 def test_processes_of_a_study_have_their_handlers_before_their_imports(folder, module):
     """Told in the first import after them: it fails for want of arguments, and not by the signal."""
-    assert signalled(folder, "rebasin_lt.process.host_memory", module=f"rebasin_lt.study.{module}", arguments=()) == 1
+    assert (
+        signalled(folder, "rebasin_lt.process.host_memory", module=f"rebasin_lt.study.launchers.{module}", arguments=())
+        == 1
+    )
     assert "Error" in (folder / "errors.txt").read_text()
 
 

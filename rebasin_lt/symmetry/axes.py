@@ -114,7 +114,22 @@ def _split(atoms: tuple[Atom, ...], labels: NDArray[np.generic], reason: str) ->
 
 
 def _merge(ours: tuple[Atom, ...], here: Indices, theirs: tuple[Atom, ...], there: Indices, reason: str) -> bool:
-    """Make two products of atoms on the same positions agree; False where they do."""
+    """Make two products of atoms on the same positions agree; False where they do.
+
+    One atom against one: they become one. One against a product: it is that product. Two products are compared from the
+    fastest atom: the larger of the first two that differ becomes a product of what is left and the smaller one. Where
+    sizes do not divide, both are fixed. 12 units seen as 2×6 and as 4×3 are 2×2×3, and as 3×4 and 4×3 nothing:
+
+    >>> from rebasin_lt.symmetry.layouts import atoms_of
+    >>> rows, columns = [free(2), free(6)], [free(4), free(3)]
+    >>> unify(product(rows), product(columns))
+    >>> [[atom.size for atom in atoms_of([axis])] for axis in (*rows, *columns)]
+    [[2], [2, 3], [2, 2], [3]]
+    >>> rows, columns = [free(3), free(4)], [free(4), free(3)]
+    >>> unify(product(rows), product(columns))
+    >>> [list(atoms_of([axis])) for axis in (*rows, *columns)]
+    [[], [], [], []]
+    """
     if len(ours) == len(theirs) == 1:
         return _merge_pair(ours[0], theirs[0], _index_of(there, here), reason)
     if len(ours) == 1:
@@ -125,7 +140,7 @@ def _merge(ours: tuple[Atom, ...], here: Indices, theirs: tuple[Atom, ...], ther
         return True
     if ours == theirs and np.array_equal(here, there):
         return False
-    if not np.array_equal(here.ravel(), there.ravel()):
+    if not np.array_equal(here.ravel(), there.ravel()):  # not row-major on the same places: no common refinement
         for atom in {*ours, *theirs}:
             atom.binding = fixed(atom.size, reason)
         return True

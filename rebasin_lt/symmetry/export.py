@@ -139,6 +139,14 @@ def execute(
     Yields the name and the values (one per state) of every operator, in order; values that are not needed any more are
     let go. Gradients are not recorded. `inputs` and states must be on one device, which need not be the traced one.
     Raises InputError for integers where the program was traced on floating point, and the other way round.
+
+    >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
+    >>> states = [{"0.weight": torch.eye(2)}, {"0.weight": -torch.eye(2)}]
+    >>> inputs = (torch.tensor([[1.0, -2.0]]),)
+    >>> for name, values in execute(export(network, inputs), states, inputs):
+    ...     print(name, *(value.tolist() for value in values))
+    linear [[1.0, -2.0]] [[-1.0, 2.0]]
+    relu [[1.0, 0.0]] [[0.0, 2.0]]
     """
     device = next(value.device for value in tree_leaves(inputs) if isinstance(value, Tensor))
     constants = {name: tensor.to(device) for name, tensor in program.constants.items()}

@@ -57,7 +57,14 @@ def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[
 
     They are followed back through reshaping and pooling to the operator that made them: an activation, a sum, a
     normalisation, or a convolution. A group that no weight reads, such as the channels in which queries meet keys, is
-    observed where weights write it.
+    observed where weights write it. In a perceptron the hidden units are seen after the ReLU, which the second layer
+    reads, and not before it:
+
+    >>> from rebasin_lt import trace_symmetry
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    >>> observed = trace_symmetry(network, torch.zeros(1, 4)).observations
+    >>> {group: [point.node for point in points] for group, points in observed.items()}
+    {'0.weight': ['relu']}
     """
     order = {node: index for index, node in enumerate(inference.program.graph.nodes)}
     found: dict[str, set[fx.Node]] = {group: set() for group in groups.values()}
@@ -65,6 +72,7 @@ def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[
         for atom in atoms_of([inference.nodes[source].axis(dim)]):
             if atom in groups:
                 found[groups[atom]] |= _origins(inference, source, atom)
+    # What a matrix product makes shows the groups that no weight reads.
     for node in inference.products:
         for atom in {atom for dim in range(_ndim(inference, node)) for atom in _acting(inference.nodes[node], dim)}:
             if atom in groups and not found[groups[atom]]:

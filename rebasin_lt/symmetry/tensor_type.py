@@ -119,7 +119,21 @@ class TensorType:
         return TensorType(shape, tuple(changed if other is part else other for other in self.parts))
 
     def reshape(self, shape: Sequence[int]) -> TensorType:
-        """View the elements, in row-major order, under another shape."""
+        """The tensor whose elements, in row-major order, are viewed under another shape.
+
+        Old and new dimensions are cut into the shortest runs that hold equally many elements. A run of one dimension on
+        either side is the same axis. Any other run becomes one part: its axis is known, and who uses one of its
+        dimensions by itself has it split. Here 6 units are seen as 2 heads of 3, and may still be permuted in any way;
+        once the heads are asked for, a permutation moves whole heads, and units within all heads alike:
+
+        >>> from rebasin_lt.symmetry.layouts import atoms_of
+        >>> kind = TensorType.free((5, 6))
+        >>> view = kind.reshape((5, 2, 3))
+        >>> [part.dims for part in view.parts], [atom.size for atom in atoms_of([kind.axis(1)])]
+        ([(0,), (1, 2)], [6])
+        >>> view.axis(1).size, [atom.size for atom in atoms_of([kind.axis(1)])]
+        (2, [2, 3])
+        """
         shape = tuple(shape)
         kept = [dim for dim, size in enumerate(self.shape) if size != 1]
         wanted = [dim for dim, size in enumerate(shape) if size != 1]
@@ -128,10 +142,12 @@ class TensorType:
             ([kept[i] for i in old], [wanted[i] for i in new])
             for old, new in _segments([self.shape[dim] for dim in kept], [shape[dim] for dim in wanted])
         ]
+        # Dimensions that are the same before and after keep their part, if all of its dimensions are such.
         same = {old[0]: new[0] for old, new in segments if len(old) == len(new) == 1}
         carried = [part for part in self.parts if set(part.dims) <= same.keys()]
         parts += [Part(part.layout, tuple(same[dim] for dim in part.dims)) for part in carried]
         segments = [(old, new) for old, new in segments if not any(old[0] in part.dims for part in carried)]
+        # A part that lies half in a run and half outside has to be split into its dimensions first.
         torn = [part for part in self.parts if any(_is_torn(part, old) for old, _ in segments)]
         source = self.separated([dim for part in torn for dim in part.dims])
         for old, dims in segments:
@@ -168,7 +184,19 @@ def cat(types: Sequence[TensorType], dim: int, reason: str) -> TensorType:
 
 
 def broadcast(types: Sequence[TensorType], reason: str) -> TensorType:
-    """The result of an elementwise operator: dimensions are aligned from the last, those of size 1 are spread."""
+    """The result of an elementwise operator: dimensions are aligned from the last, those of size 1 are spread.
+
+    Axes that meet must agree, and axes that are spread ask nothing. A view's dimensions stay one part where all tensors
+    see the same part there or are spread over all of it; else they are split. A bias moves with the units it is added
+    to, and a factor per image leaves them alone:
+
+    >>> from rebasin_lt.symmetry.layouts import atoms_of
+    >>> activation, bias, factor = TensorType.free((5, 6)), TensorType.free((6,)), TensorType.free((5, 1))
+    >>> total = broadcast([broadcast([activation, bias], "add"), factor], "multiply")
+    >>> units = [list(atoms_of([kind.axis(-1)])) for kind in (total, activation, bias, factor)]
+    >>> total.shape, units[0] == units[1] == units[2], units[3]
+    ((5, 6), True, [])
+    """
     ndim = max(len(tensor.shape) for tensor in types)
     aligned = [tensor.reshape((1,) * (ndim - len(tensor.shape)) + tensor.shape) for tensor in types]
     shape = tuple(0 if 0 in sizes else max(sizes) for sizes in zip(*(tensor.shape for tensor in aligned), strict=True))

@@ -1,4 +1,4 @@
-"""What may stand where a network or batches are asked for, brought to one form."""
+"""Networks and batches, in any form that callers may give them, brought to one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_alike(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names
 
 
 def device_of(state: Mapping[str, Tensor]) -> torch.device:
-    """Where the state's first tensor lies."""
+    """The device of the state's first tensor."""
     return next((tensor.device for tensor in state.values()), torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""How differently several networks answer, and what they answer together, as one torchmetrics metric."""
+"""The diversity of several networks' answers, and the answers of their ensemble, as one torchmetrics metric."""
 
 from __future__ import annotations
 

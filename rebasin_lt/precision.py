@@ -18,7 +18,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 
 
 def sum_device(device: torch.device) -> torch.device:
-    """Where fp64 sums over data on `device` lie: there, or on the CPU where that has no fp64."""
+    """The device of fp64 sums over data on `device`: it, or the CPU where it has no fp64."""
     return torch.device("cpu") if device.type in _WITHOUT_DOUBLE else device
 
 
@@ -60,7 +60,7 @@ def exportable() -> Iterator[None]:
 
 
 def _settings() -> list[Any]:
-    """What torch ≥ 2.9 has a precision for, from the general to the special; nothing before."""
+    """The settings of precision that torch ≥ 2.9 has, from the general to the special; none before."""
     backends = torch.backends
     if not hasattr(backends.cuda.matmul, "fp32_precision"):
         return []

@@ -16,7 +16,7 @@ from rebasin_lt.precision import full_precision, sum_dtype
 
 
 class Evaluation(NamedTuple):
-    """What a network does on labelled images."""
+    """The loss and accuracy of a network on labelled images."""
 
     loss: float  # mean cross entropy per image, nats
     error: float  # share of images classified wrongly, in [0, 1]

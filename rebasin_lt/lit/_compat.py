@@ -119,7 +119,7 @@ def join_ranks(trainer: Trainer) -> int:
 
 
 def step_is_complete(trainer: Trainer) -> bool:
-    """Whether a checkpoint taken in `on_train_batch_end` resumes exactly.
+    """True if a checkpoint taken in `on_train_batch_end` resumes exactly.
 
     It does not between accumulated gradients, which no checkpoint holds; nor before validation or the end of an epoch,
     both of which Lightning's resume takes for done.
@@ -130,7 +130,7 @@ def step_is_complete(trainer: Trainer) -> bool:
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """What the stage that ends now has logged for its loggers; to be called on every rank."""
+    """The metrics that the stage which ends now has logged for its loggers; to be called on every rank."""
     results: Any = trainer._results
     return {name: float(value) for name, value in results.metrics(on_step=False)["log"].items()}
 
@@ -148,5 +148,5 @@ AVERAGING = (WeightAveraging, StochasticWeightAveraging)
 
 
 def hides_its_steps(optimizer: Any) -> bool:
-    """Whether torch's hooks do not hear of this optimiser's steps: it wraps another without being one itself."""
+    """True if torch's hooks do not hear of this optimiser's steps: it wraps another without being one itself."""
     return not getattr(type(optimizer).step, "hooked", False)

@@ -49,7 +49,7 @@ class LoadedNetwork(NamedTuple):
 
 
 def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    """What a checkpoint says of itself, in primitives: format, architecture, progress, data, versions."""
+    """A checkpoint's description of itself, in primitives: format, architecture, progress, data, versions."""
     data: Any = getattr(trainer, "datamodule", None)
     ours = isinstance(data, ImageData)  # what the attributes of others hold is their business
     return {

@@ -1,4 +1,4 @@
-"""What a checkpoint says beside its weights, and that it says it in a form that can be relied on."""
+"""The content of a checkpoint beside its weights, checked to have a form that can be relied on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_content(content: Mapping[str, Any], path: Path | str) -> None:
 
 
 def is_ours(content: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of one of our modules, which keep their network as `net`."""
+    """True if a checkpoint is of one of our modules, which keep their network as `net`."""
     return "arch" in content.get(METADATA, {})
 
 
@@ -84,7 +84,7 @@ def _check_mask(tensors: Any, digest: str | None, path: Path | str) -> None:
 
 
 def is_extra_state(name: object) -> bool:
-    """Whether an entry of a state dict is what a module's `get_extra_state` gave, which may be anything."""
+    """True if an entry of a state dict is what a module's `get_extra_state` gave, which may be anything."""
     return isinstance(name, str) and name.rpartition(".")[2] == "_extra_state"
 
 

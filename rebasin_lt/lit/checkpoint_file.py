@@ -119,7 +119,7 @@ def _is_meant(tensor: Tensor) -> bool:
 
 
 def _nonzero(tensors: list[Tensor]) -> list[int]:
-    """How many entries of each are not zero."""
+    """The number of entries of each that are not zero."""
     return _together([tensor.count_nonzero() for tensor in tensors])
 
 

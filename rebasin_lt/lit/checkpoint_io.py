@@ -1,4 +1,4 @@
-"""How Lightning reads and writes checkpoint files: whole or not at all, and without unpickling."""
+"""Lightning's reading and writing of checkpoint files: whole or not at all, and without unpickling."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class SafeCheckpointIO(TorchCheckpointIO):
         write_checkpoint(path, checkpoint, self.hold_masks())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """What `read_checkpoint` accepts, on the CPU; Lightning moves it from there."""
+        """The checkpoint, if `read_checkpoint` accepts it, on the CPU; Lightning moves it from there."""
         return read_checkpoint(path)

@@ -1,4 +1,4 @@
-"""What an epoch comes to, summed up where it is computed."""
+"""An epoch's sums, taken where they are computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our LightningModules share: one network inside, under whose own names masks and checkpoints are written."""
+"""The base of our LightningModules: one network inside, under whose own names masks and checkpoints are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NetworkModule(LightningModule):
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """What `build_network` needs to make the network again: arch, width, num_classes, input_shape."""
+        """The settings with which `build_network` makes the network again: arch, width, num_classes, input_shape."""
 
 
 def network_of(module: LightningModule) -> nn.Module:

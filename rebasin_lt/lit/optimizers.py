@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 def trainable(module: LightningModule) -> dict[str, bool]:
-    """Which parameters ask for gradients, by name."""
+    """The parameters that ask for gradients, by name."""
     return {name: parameter.requires_grad for name, parameter in module.named_parameters()}
 
 

@@ -1,4 +1,4 @@
-"""How long training is, and how much of it is done."""
+"""The length of training, and how much of it is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 
 def steps_per_epoch(trainer: Trainer) -> int | None:
-    """What `global_step` grows by in every epoch; None if only the run will show it."""
+    """The steps by which `global_step` grows in every epoch; None if only the run will show it."""
     scheduled = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if scheduled or math.isinf(trainer.num_training_batches) or not trainer.lightning_module.automatic_optimization:
         return None
@@ -24,6 +24,6 @@ def epochs_done(trainer: Trainer) -> int:
 
 
 def last_epoch_is_whole(trainer: Trainer) -> bool:
-    """Whether the epoch that ends, or ended, saw all its batches: `max_steps` or a callback may cut it anywhere."""
+    """True if the epoch that ends, or ended, saw all its batches: `max_steps` or a callback may cut it anywhere."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return bool(progress.is_last_batch or progress.current.ready >= trainer.num_training_batches)

@@ -29,7 +29,7 @@ _HOW_IT_COMPUTES = {"foreach", "fused", "capturable", "differentiable"}  # devic
 
 
 def size_of(content: Mapping[str, Any]) -> int:
-    """How many tensors the states of a checkpoint's optimisers hold."""
+    """The number of tensors in the states of a checkpoint's optimisers."""
     return sum(1 for _ in tensors_in(content.get("optimizer_states", [])))
 
 

@@ -78,7 +78,7 @@ def default_input_shape(name: str) -> ImageShape:
 
 
 def _factory(name: str) -> Callable[..., object]:
-    """What `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
+    """The factory that `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
     if not is_user_code(name):
         close = difflib.get_close_matches(name, _NETWORKS, n=1)
         raise InputError(

@@ -15,11 +15,11 @@ Value = TypeVar("Value")
 
 
 class FirstRankFailed(RebasinError):
-    """What the first of several processes had to do for all of them failed."""
+    """The first of several processes failed at what it had to do for all of them."""
 
 
 def rank() -> int:
-    """Which of the processes that have met this is, from 0."""
+    """This process's number among those that have met, from 0."""
     import torch.distributed as dist
 
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
@@ -37,7 +37,7 @@ def agreed(value: Value) -> Value:
 
 
 def decided(decide: Callable[[], Value]) -> Value:
-    """What the first rank comes to by `decide`, on every rank; nobody else calls it.
+    """The value that the first rank comes to by `decide`, on every rank; nobody else calls it.
 
     Where it raises there, FirstRankFailed is raised on all others, so that none waits in vain.
     """

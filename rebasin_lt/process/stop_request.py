@@ -52,7 +52,7 @@ class StopRequest:
                 signal.signal(number, self._note)
 
     def stop_at_once(self) -> None:
-        """Where the signals are held: raise Stopped outside of blocks as soon as one comes, or if one has come."""
+        """Raise Stopped as soon as a signal that is held comes outside of blocks, or if one has come."""
         self._at_once = self._held
         if self._at_once and self.signal is not None:
             raise Stopped(f"stopped by {self.signal}")

@@ -35,12 +35,12 @@ def random_counts(mask: Mask, counts: Mapping[str, int], generator: torch.Genera
 
 
 def uniform_counts(tensors: Mapping[str, Tensor], num_kept: int) -> dict[str, int]:
-    """How many weights of each tensor to keep for equal densities, `num_kept` in total."""
+    """The number of weights of each tensor to keep for equal densities, `num_kept` in total."""
     return _rounded(tensors, _densities(tensors, dict.fromkeys(tensors, 1.0), num_kept), num_kept)
 
 
 def erk_counts(tensors: Mapping[str, Tensor], num_kept: int) -> dict[str, int]:
-    """How many weights of each tensor to keep by Erdős-Rényi-kernel, `num_kept` in total.
+    """The number of weights of each tensor to keep by Erdős-Rényi-kernel, `num_kept` in total.
 
     Densities are proportional to (n_in + n_out + k_w + k_h) / (n_in · n_out · k_w · k_h), of a linear weight to
     (n_in + n_out) / (n_in · n_out); a layer that would exceed 1 is dense, and the others share the rest in proportion

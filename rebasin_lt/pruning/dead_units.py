@@ -32,7 +32,7 @@ Alive = dict[str, Tensor]  # group -> bool, shape (units,)
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """What a mask leaves of a network's units; bool tensors of shape (units,) by group, on the CPU.
+    """The units of a network that a mask leaves; bool tensors of shape (units,) by group, on the CPU.
 
     `no_incoming`, `no_outgoing`: no kept weight into, out of the unit. `unreached`, `unread`: none on a path from the
     input, to an output. `effective`: the mask without the weights of dead units.
@@ -166,7 +166,7 @@ def _link(kept: Tensor, axes: Sequence[AxisType]) -> _Link:
 
 
 def _living(axis: AxisType, alive: Alive) -> Tensor:
-    """Which positions of an axis live: those of living units in every group that acts there, and all fixed ones."""
+    """The living positions of an axis: those of living units in every group that acts there, and all fixed ones."""
     living = torch.ones(axis.size, dtype=torch.bool)
     for group in axis.groups:
         for places in axis.positions_of(group):
@@ -175,7 +175,7 @@ def _living(axis: AxisType, alive: Alive) -> Tensor:
 
 
 def _outer(axes: Sequence[AxisType], alive: Alive) -> Tensor:
-    """Which weights touch living units only."""
+    """The weights that touch living units only."""
     result = torch.ones(1, dtype=torch.bool)
     for axis in axes:
         result = result.unsqueeze(-1) & _living(axis, alive)

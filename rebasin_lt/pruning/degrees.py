@@ -1,4 +1,4 @@
-"""How many kept weights each unit reads and is read by."""
+"""The in- and out-degree of each unit: the kept weights that it reads and is read by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two masks agree, against what two independent masks with the same kept counts would show."""
+"""The agreement of two masks, against that of two independent masks with the same kept counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters of a network can be pruned: its weight matrices and kernels, by rule, and what the others are."""
+"""A network's prunable parameters: its weight matrices and kernels, by rule, and what the others are."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class _Use:
         return "weight" in self.own
 
     def named(self, pattern: str) -> bool:
-        """Whether a pattern of names, or a kind, means this use."""
+        """True if a pattern of names, or a kind, means this use."""
         return KINDS[pattern](self) if pattern in KINDS else fnmatch(self.name, pattern)
 
 

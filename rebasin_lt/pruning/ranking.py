@@ -36,7 +36,7 @@ def remove_lowest(scores: Mapping[str, Tensor], mask: Mask, count: int) -> Mask:
 
 
 def removals(mask: Mask, sparsity: float) -> int:
-    """How many more weights must go so that exactly round(sparsity · weights) of the mask's weights are gone.
+    """The number of weights that must still go until exactly round(sparsity · weights) of the mask's weights are gone.
 
     Raises InputError for a sparsity outside [0, 1) or below the mask's own.
     """

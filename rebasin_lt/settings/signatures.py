@@ -1,4 +1,4 @@
-"""What a class takes, those arguments included that it hands on to its base classes; and what it was given."""
+"""The arguments that a class takes, those for its base classes included; and those that it was given."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _primitive(value: object) -> object:
 
 
 def is_primitive(value: object) -> bool:
-    """Whether a value is None, a truth value, number or text, or a list, tuple or mapping by name of such.
+    """True if a value is None, a truth value, number or text, or a list, tuple or mapping by name of such.
 
     By its very type: an enumeration's member or numpy's number would have to be unpickled.
     """

@@ -9,12 +9,12 @@ from rebasin_lt.errors import InputError
 
 
 def is_user_code(name: str) -> bool:
-    """Whether a name is of that form; `torchvision:NAME` is the registry's."""
+    """True if a name is of that form; `torchvision:NAME` is the registry's."""
     return all(name.partition(":")) and not name.startswith("torchvision:")
 
 
 def import_named(argument: str, name: str) -> object:
-    """What `name` stands for, which the user gave as `argument`. Raises InputError if it cannot be imported."""
+    """The object of this `name`, which the user gave as `argument`. Raises InputError if it cannot be imported."""
     module, _, attribute = name.partition(":")
     try:
         return attrgetter(attribute)(importlib.import_module(module))

@@ -66,7 +66,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether it is a file of `atomic_path` that was never renamed: its process was killed, or is about to do it."""
+    """True for a file that `atomic_path` began and has not finished: its process was killed, or is still writing."""
     return path.name.startswith(".") and path.suffix == ".tmp"
 
 

@@ -1,4 +1,4 @@
-"""What identifies the content of a file, read in a moment however large the file is."""
+"""A fingerprint of a file's content, taken in a moment however large the file is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fingerprint(path: Path | str) -> str | None:
 
 
 def is_whole(path: Path | str) -> bool:
-    """Whether a checkpoint or safetensors file is there up to its end, as far as it can be said without reading it."""
+    """True if a checkpoint or safetensors file is there up to its end, as far as it can be said without reading it."""
     path = Path(path)
     if not path.is_file():
         return False

@@ -119,7 +119,7 @@ def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """What `write_sealed` wrote. Raises BrokenFileError for anything else; without a sha256 it is believed."""
+    """The content that was sealed. Raises BrokenFileError for anything else; without a sha256 it is believed."""
     if not path.is_file():
         raise BrokenFileError(f"{path} is not a regular file: remove it")
     try:

@@ -170,7 +170,7 @@ def _merge_pair(mine: Atom, other: Atom, other_index: Indices, reason: str) -> b
 
 
 def _index_of(haystack: Indices, needles: Indices) -> Indices:
-    """Where each needle lies in the flattened haystack."""
+    """The place of each needle in the flattened haystack."""
     flat = haystack.ravel()
     order = np.argsort(flat)
     found: Indices = order[np.searchsorted(flat[order], needles)]

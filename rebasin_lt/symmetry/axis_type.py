@@ -1,4 +1,4 @@
-"""What permutes along one axis of a parameter or buffer."""
+"""The groups that permute along one axis of a parameter or buffer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AxisType:
 
     @property
     def num_fixed(self) -> int:
-        """How many positions no group moves."""
+        """The number of positions that no group moves."""
         return self.size - sum(block.positions.numel() for block in self.blocks)
 
     def index(self, permutation: Mapping[str, Tensor]) -> Tensor:
@@ -46,7 +46,7 @@ class AxisType:
         return index
 
     def positions_of(self, group: str) -> list[Tensor]:
-        """Where each unit of a group lies: tensors of shape (units, places)."""
+        """The positions of each unit of a group: tensors of shape (units, places)."""
         return [
             block.positions.movedim(k, 0).flatten(1)
             for block in self.blocks

@@ -1,4 +1,4 @@
-"""What was found of a network's symmetry, for people and for machines."""
+"""A description of a network's symmetry, for people and for machines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def as_json(symmetry: Symmetry) -> str:
 
 
 def frozen_by_reason(frozen: Iterable[Frozen]) -> dict[str, list[Frozen]]:
-    """What is frozen, by reason, the most frequent reason first."""
+    """The frozen axes by reason, the most frequent reason first."""
     reasons: dict[str, list[Frozen]] = {}
     for entry in frozen:
         reasons.setdefault(entry.reason, []).append(entry)

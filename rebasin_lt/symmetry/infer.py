@@ -102,7 +102,7 @@ class Inference:
         self._note_reads(node, call)
 
     def _apply(self, node: fx.Node, call: Call) -> tuple[Any, str]:
-        """What the operator's rule returns, and why it could not be applied, if it could not."""
+        """The result of the operator's rule, and the reason if it could not be applied."""
         rule = rule_of(node.target, self._rules)
         if rule is None:
             return None, f"operator {call.name} has no rule"

@@ -28,7 +28,7 @@ class Atom:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Where the units of a product of atoms lie: `positions[i, j, ..., c]` is copy c of units i, j, ... of the atoms.
+    """The places of a product of atoms' units: `positions[i, j, ..., c]` is copy c of units i, j, ... of the atoms.
 
     Permutations p, q, ... of the atoms move what is at `positions[p[i], q[j], ..., c]` to `positions[i, j, ..., c]`.
     """
@@ -47,7 +47,7 @@ class Layout:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing can be permuted along this axis; meaningful for a resolved layout."""
+        """True if nothing can be permuted along this axis; meaningful for a resolved layout."""
         return not self.blocks
 
 

@@ -1,4 +1,4 @@
-"""Where the units of a group can be observed, and how to read them off a tensor."""
+"""The places at which the units of a group can be observed, and their reading off a tensor."""
 
 from __future__ import annotations
 

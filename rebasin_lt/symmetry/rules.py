@@ -1,4 +1,4 @@
-"""What each ATen operator asks of the axes of its tensors: one small rule per operator.
+"""One small rule per ATen operator: what it asks of the axes of its tensors.
 
 A rule receives a `Call` and returns the type of the operator's result, or a tuple of them; it unifies whatever layouts
 must agree for the operator to commute with permutations. An operator without a rule is sound too: the tracer fixes all

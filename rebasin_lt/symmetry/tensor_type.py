@@ -50,7 +50,7 @@ class TensorType:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether no axis may be permuted."""
+        """True if no axis may be permuted."""
         return all(resolve(part.layout).is_fixed for part in self.parts)
 
     def part_of(self, dim: int) -> Part:
@@ -218,12 +218,12 @@ def broadcast(types: Sequence[TensorType], reason: str) -> TensorType:
 
 
 def _fits(tensor: TensorType, dims: tuple[int, ...]) -> bool:
-    """Whether the tensor has a part of just these dimensions or is spread over all of them."""
+    """True if the tensor has a part of just these dimensions or is spread over all of them."""
     return all(tensor.shape[dim] == 1 for dim in dims) or tensor.part_of(dims[0]).dims == dims
 
 
 def _is_torn(part: Part, dims: Sequence[int]) -> bool:
-    """Whether some, but not all, of a part's dimensions are among `dims`."""
+    """True if some, but not all, of a part's dimensions are among `dims`."""
     return not set(part.dims).isdisjoint(dims) and not set(part.dims) <= set(dims)
 
 

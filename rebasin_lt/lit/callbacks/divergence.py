@@ -50,6 +50,6 @@ class Divergence(Checkpoint):
 
 
 def _loss(outputs: Any) -> Tensor | None:
-    """What `training_step` gave as its loss, if it gave one."""
+    """The loss that `training_step` gave, if it gave one."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return loss if isinstance(loss, Tensor) else None

@@ -171,7 +171,7 @@ class DynamicSparseTraining(MaskGuard):
         self._mask_averages(trainer)
 
     def _growth(self, step: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What decides which weights grow. A weight without a gradient has a gradient of zero."""
+        """The scores by which weights grow. A weight without a gradient has a gradient of zero."""
         if self.method == "rigl":
             return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}
         return random_scores(self.mask, _generator(self.seed, step))
@@ -189,7 +189,7 @@ class DynamicSparseTraining(MaskGuard):
 
 
 def _will_be_skipped(trainer: Trainer, optimizer: Any) -> bool:
-    """Whether mixed precision's scaler will skip the step that comes: a gradient of it is not finite."""
+    """True if mixed precision's scaler will skip the step that comes: a gradient of it is not finite."""
     if getattr(trainer.precision_plugin, "scaler", None) is None:
         return False
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

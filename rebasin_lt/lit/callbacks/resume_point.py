@@ -114,10 +114,10 @@ def _check_hyperparameters(trainer: Trainer, module: LightningModule) -> None:
 
 
 def ranks_can_agree(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether the ranks ask each other after this batch: one process after each, several after every tenth step."""
+    """True if the ranks ask each other after this batch: one process after each, several after every tenth step."""
     return trainer.world_size == 1 or (batch_idx + 1) % (_ASK_EVERY * trainer.accumulate_grad_batches) == 0
 
 
 def some_rank(trainer: Trainer, value: bool) -> bool:
-    """Whether `value` is true on any rank. With one process it costs nothing; else every rank must ask, and waits."""
+    """True if `value` is true on any rank. With one process it costs nothing; else every rank must ask, and waits."""
     return bool(trainer.strategy.reduce_boolean_decision(value, all=False))

@@ -48,7 +48,7 @@ class RewindCheckpoint(Callback):
         self._origin: str | None = None  # sha256 of the weights that the run began with
 
     def writes(self, name: str) -> bool:
-        """Whether the moment `name` is one of those asked for."""
+        """True if the moment `name` is one of those asked for."""
         return name in self._names.values()
 
     def path(self, name: str) -> Path:
@@ -86,7 +86,7 @@ class RewindCheckpoint(Callback):
         self._write_due(trainer, pl_module, epoch_begins=batch_idx == 0)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What comes at the end. A run that died after its last epoch has no `on_train_end` when it goes on."""
+        """Write the moments at the end. A run that died after its last epoch has no `on_train_end` when it goes on."""
         self._write_due(trainer, pl_module, epoch_begins=last_epoch_is_whole(trainer))
         missing = [name for name in self._names.values() if name not in self._written]
         if missing and trainer.is_global_zero:
@@ -131,7 +131,7 @@ class RewindCheckpoint(Callback):
             raise self._foreign(name, content)
 
     def _keeps(self, name: str, digest: str) -> bool:
-        """Whether the file that is there, of this run before it died, holds these weights. Refuses another run's."""
+        """True if the file that is there, of this run before it died, holds these weights. Refuses another run's."""
         content = read_checkpoint(self.path(name))
         same = hash_tensors(content["state_dict"]) == digest
         if not same and content.get(METADATA, {}).get("origin", "") != self._origin:

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard beside its metrics: masks as they change, their profile, hyperparameters."""
+"""TensorBoard's view of a run beside its metrics: masks as they change, their profile, hyperparameters."""
 
 from __future__ import annotations
 

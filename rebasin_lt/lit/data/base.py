@@ -114,7 +114,7 @@ class ImageData(LightningDataModule):
         return Normalisation(self.mean, self.std)
 
     def settings(self) -> dict[str, Any] | None:
-        """What `build_data` needs to make this again, in primitives; not whether to download.
+        """The settings with which `build_data` makes this again, in primitives; not whether to download.
 
         None where it cannot be said: for a class of a function; where an argument was no primitive, is called `name`,
         or is none that the class says it takes; where it needs `download`; and where what makes the object is not the
@@ -256,7 +256,7 @@ class ImageData(LightningDataModule):
         return order[: self.val_size].sort().values, train.sort().values
 
     def _overfits(self) -> bool:
-        """Whether the trainer is to see the same few batches in every epoch: as they lie there, without augmentation.
+        """True if the trainer is to see the same few batches in every epoch: as they lie there, without augmentation.
 
         Lightning exchanges the samplers of DataLoaders for that, which ours are not.
         """

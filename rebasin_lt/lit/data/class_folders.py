@@ -1,4 +1,4 @@
-"""Which image files lie in class folders, and of which class each is."""
+"""The image files of class folders, and the class of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images make up which batch: a pure function of seed, epoch and rank, so that any epoch can be replayed."""
+"""The images of every batch: a pure function of seed, epoch and rank, so that any epoch can be replayed."""
 
 from __future__ import annotations
 

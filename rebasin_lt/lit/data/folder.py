@@ -137,7 +137,7 @@ def _outlast_signals(worker: int) -> None:
 
 
 class _Reader(Dataset[tuple[Tensor, int]]):
-    """What a worker process does with an (epoch, index) pair."""
+    """A worker process's reader: it turns an (epoch, index) pair into an image."""
 
     def __init__(self, images: FolderImages, seed: int, augment: bool) -> None:
         self.images, self.seed, self.augment = images, seed, augment

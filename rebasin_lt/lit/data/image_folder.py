@@ -76,7 +76,7 @@ class ImageFolder(ImageData):
         super().setup(stage)
 
     def transforms(self) -> tuple[Transform, Transform]:
-        """What brings an image to the network's size: plainly, and at random."""
+        """The transforms that bring an image to the network's size: plainly, and at random."""
         from torchvision.transforms import v2
 
         size = [self.image_size, self.image_size]

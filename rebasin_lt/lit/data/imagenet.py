@@ -54,7 +54,7 @@ class ImageNet(ImageData):
         self.input_shape = (3, image_size, image_size)
 
     def transforms(self) -> tuple[Transform, Transform]:
-        """What brings an image to the network's size: plainly, and at random."""
+        """The transforms that bring an image to the network's size: plainly, and at random."""
         from torchvision.transforms import v2
 
         size = self.image_size

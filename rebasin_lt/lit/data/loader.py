@@ -1,4 +1,4 @@
-"""What every loader here is, and what every set of images offers."""
+"""The interface of every loader here, and of every set of images."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ResidentImages:
         return torch.cat([pixels, pixels.flip(3)]).index_select(0, numbers + count * mirrored)
 
     def rows(self) -> Tensor:
-        """Where in memory a view's rows begin, from its first pixel on: shape (C · H,), on the images' device."""
+        """The memory at which a view's rows begin, from its first pixel on: shape (C · H,), on the images' device."""
         channels, height, width = self.pixels.shape[1:]
         starts = [torch.arange(size, device=self.device) for size in (channels, self.height)]
         return ((starts[0][:, None] * height + starts[1]) * width).view(-1)

@@ -1,4 +1,4 @@
-"""What the datasets have in common that torchvision knows where to download."""
+"""The common part of the datasets that torchvision knows where to download."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ CASES = [
     (
         f"{MATCH} --out new --method coordinate_descent --weight-mix 0.5",
         2,
-        "--weight-mix is 0.5, but --method coordinate_descent matches weights, which has no use for it: leave it out",
+        "--weight-mix is 0.5, but --method coordinate_descent has no use for it: leave it out",
     ),
     (
         f"{MATCH} --out new --method frank_wolfe --alphas 0 --n-images 50",

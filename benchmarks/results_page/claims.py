@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.results_page.measured import Cells, Measured, growth
-from rebasin_lt.report.analyses.diversity import LABELS
 from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, paired_difference, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -358,7 +357,7 @@ def paper_diversity_table() -> Table:
         ]
         member, ensemble = (number and 100 * number.value for number in found[:2])
         rows.append([
-            LABELS.get(name) or label_of(name),
+            label_of(name),
             member,
             ensemble,
             *(number and number.value for number in found[2:]),

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
-from rebasin_lt.connectivity.corrections import Correction, applicable
+from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images
 from rebasin_lt.lit.checkpoint import LoadedNetwork
@@ -124,7 +124,7 @@ def _masks(settings: Barrier, source: LoadedNetwork, reference: LoadedNetwork) -
     return _Masks(first, second, None)
 
 
-def check_barrier(settings: Barrier, network: nn.Module) -> list[Correction]:
+def check_barrier(settings: Barrier, network: nn.Module) -> list[str]:
     """The corrections to measure under: those asked for, or all that apply to such a network.
 
     Raises InputError for a split or correction that is not known or does not apply, and for too few points.
@@ -135,7 +135,7 @@ def check_barrier(settings: Barrier, network: nn.Module) -> list[Correction]:
     possible = applicable(network)
     if settings.corrections is None:
         return possible
-    check_choice("corrections", settings.corrections, get_args(Correction))
+    check_choice("corrections", settings.corrections, list(CORRECTIONS))
     for name in settings.corrections:
         if name not in possible:
             norm = "with" if "bn_reset" in possible else "without"
@@ -183,7 +183,7 @@ def _measure(
     settings: Barrier,
     network: nn.Module,
     lines: Mapping[str, Ends],
-    corrections: list[Correction],
+    corrections: list[str],
     images: Images,
     progress: Progress,
 ) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.controls import KINDS, Control, Progress, Sources, check
+from rebasin_lt.experiment.control_kinds import control_kind
+from rebasin_lt.experiment.controls import Control, Progress, Sources, check
 from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images, resolve_device
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.pruning.mask import Mask
@@ -51,14 +52,14 @@ def _open(settings: Control) -> Sources:
 def _load(settings: Control, path: str) -> LoadedNetwork:
     sizes = {"width": settings.value("width"), "num_classes": settings.value("num_classes")}
     (loaded,) = load_networks({"--ckpt": path}, settings.model, **sizes)
-    if "device" in KINDS[settings.kind].uses:
+    if "device" in control_kind(settings.kind).uses:
         loaded.network.to(resolve_device(settings.value("device")))
     return loaded
 
 
 def _open_images(settings: Control, loaded: LoadedNetwork) -> Images | None:
     """The images, for kinds that look at any."""
-    if "n_images" not in KINDS[settings.kind].uses:
+    if "n_images" not in control_kind(settings.kind).uses:
         return None
     data = open_data(loaded, f"--ckpt {settings.ckpt}", settings.data, settings.root)
     choice = {name: settings.value(name) for name in ("batch_size", "seed", "device")}
@@ -69,7 +70,7 @@ def _describe(sources: Sources) -> dict[str, str]:
     """Metadata of the file: the options of its kind, defaults filled in, and the content of what it was made from."""
     settings, loaded = sources.settings, sources.loaded
     recorded = ("mask", "ckpt", "sparsity", "share", "root", "n_images", "batch_size", "seed")
-    values = {name: settings.value(name) for name in recorded if name in KINDS[settings.kind].uses}
+    values = {name: settings.value(name) for name in recorded if name in control_kind(settings.kind).uses}
     values["target_sparsity"] = values.pop("sparsity", None)
     values["mask_sha256"] = None if sources.imitated is None else sources.imitated.hash
     values["ckpt_sha256"] = None if loaded is None else hash_tensors(loaded.network.state_dict())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.batches import device_of
-from rebasin_lt.connectivity.barrier import BarrierResult, Correction, loss_barrier
+from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images, resolve_device
@@ -88,6 +88,7 @@ def align(settings: Alignment, out: Path | str, progress: Progress | None = None
 
 def _check_settings(settings: Alignment) -> None:
     """Raise InputError for settings that cannot be, or that have no effect beside the others."""
+    settings.matcher.check_code()
     if settings.num_alphas < 0 or settings.num_alphas in {1, 2}:
         raise InputError(f"alphas is {settings.num_alphas}, expected 0 (no barrier) or at least 3")
     if settings.needs_images:
@@ -241,7 +242,7 @@ def _barriers(
 ) -> dict[str, Any]:
     """Curves on the test images, by correction, before (A to B) and after (π(A) to B) alignment."""
     normalised = any(isinstance(module, _BatchNorm) for module in network_b.modules())
-    corrections: tuple[Correction, ...] = ("none", "bn_reset" if normalised else "repair")
+    corrections = ("none", "bn_reset" if normalised else "repair")
     curves: dict[str, Any] = {}
     for correction in corrections:
         for name, state in (("before", network_a), ("after", permuted)):

@@ -9,8 +9,6 @@ from rebasin_lt.process.terminal_text import say
 if TYPE_CHECKING:
     from pathlib import Path
 
-METHODS = ("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled")
-
 
 def demo(out: str = "demo", seeds: int = 3) -> None:
     """Run the whole experiment on real digits in a minute or two, and write a report: a small study.
@@ -38,7 +36,7 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
         title="Sparse masks on digits, aligned by weight symmetry",
         recipe=Recipe(),
         seeds=tuple(range(seeds)),
-        methods=METHODS,
+        methods=("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled"),
         barrier={"num_alphas": 11, "corrections": ["none", "repair"], "splits": ["test"]},
     )
     folder = Path(out)

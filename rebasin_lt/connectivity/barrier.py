@@ -11,7 +11,6 @@ from torch import nn
 
 from rebasin_lt.batches import Network, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import clone
-from rebasin_lt.connectivity.corrections import Correction as Correction
 from rebasin_lt.connectivity.corrections import corrected_line
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
@@ -26,7 +25,7 @@ class BarrierResult:
     loss: list[float]  # mean cross entropy per image, nats
     error: list[float]  # share of images classified wrongly, in [0, 1]
     num_images: int
-    correction: Correction
+    correction: str
 
     @property
     def loss_barrier(self) -> float:
@@ -75,7 +74,7 @@ def loss_barrier(
     batches: Iterable[Any],
     *,
     alphas: int | Sequence[float] = 25,
-    correction: Correction = "none",
+    correction: str = "none",
     correction_batches: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BarrierResult:
@@ -101,7 +100,7 @@ def loss_barriers(
     splits: Mapping[str, Iterable[Any]],
     *,
     alphas: int | Sequence[float] = 25,
-    correction: Correction = "none",
+    correction: str = "none",
     correction_batches: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, BarrierResult]:
@@ -125,7 +124,7 @@ def loss_barriers(
     return {name: _result(grid, found, correction) for name, found in points.items()}
 
 
-def _result(grid: list[float], points: list[Evaluation], correction: Correction) -> BarrierResult:
+def _result(grid: list[float], points: list[Evaluation], correction: str) -> BarrierResult:
     losses, errors, counts = zip(*points, strict=True)
     return BarrierResult(grid, list(losses), list(errors), counts[0], correction)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.connectivity.interpolation import interpolate
-from rebasin_lt.connectivity.repair import State, observed, rescale_
+from rebasin_lt.connectivity.repair import Weights, observed, rescale_
 from rebasin_lt.matching.moments import UnitMoments
 from rebasin_lt.precision import full_precision, sum_device
 
@@ -55,7 +55,7 @@ class PairMoments:
 
 
 def closed_form_line(
-    network: nn.Module, endpoints: tuple[State, State], batches: Iterable[Any]
+    network: nn.Module, endpoints: tuple[Weights, Weights], batches: Iterable[Any]
 ) -> Callable[[Sequence[float]], list[dict[str, Tensor]]]:
     """States of (1 - alpha)·A + alpha·B at many alphas, repaired in closed form; the ends are measured once, now.
 
@@ -69,7 +69,9 @@ def closed_form_line(
 
 
 @torch.no_grad()
-def pair_moments(network: nn.Module, endpoints: tuple[State, State], batches: Iterable[Any]) -> dict[str, PairMoments]:
+def pair_moments(
+    network: nn.Module, endpoints: tuple[Weights, Weights], batches: Iterable[Any]
+) -> dict[str, PairMoments]:
     """`PairMoments` of each convolution and linear layer that is called, by name. Raises as `closed_form_line`."""
     first, second = (clone(network, state) for state in endpoints)
     moments: dict[str, PairMoments] = {}
@@ -90,7 +92,7 @@ def pair_moments(network: nn.Module, endpoints: tuple[State, State], batches: It
 
 @torch.no_grad()
 def _repaired(
-    network: nn.Module, endpoints: tuple[State, State], moments: dict[str, PairMoments], alpha: float
+    network: nn.Module, endpoints: tuple[Weights, Weights], moments: dict[str, PairMoments], alpha: float
 ) -> dict[str, Tensor]:
     worker = clone(network, interpolate(*endpoints, alpha))
     for name, pair in moments.items():

@@ -21,7 +21,7 @@ from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.matching.moments import UnitMoments
 from rebasin_lt.precision import full_precision, sum_dtype
 
-State = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 
 def repair(
@@ -55,14 +55,14 @@ class RepairedLine:
     """
 
     def __init__(
-        self, network: nn.Module, endpoints: tuple[State, State], batches: Iterable[Any], *, means: bool = True
+        self, network: nn.Module, endpoints: tuple[Weights, Weights], batches: Iterable[Any], *, means: bool = True
     ) -> None:
         self.network, self.endpoints, self.batches, self.means = network, endpoints, batches, means
         first, second = output_moments([clone(network, state) for state in endpoints], batches)
         self.ends = {name: (moments, second[name]) for name, moments in first.items()}
 
     def states(self, alphas: Sequence[float]) -> list[dict[str, Tensor]]:
-        """State dicts, one per alpha, for a pass per layer."""
+        """Weights dicts, one per alpha, for a pass per layer."""
         workers = [clone(self.network, interpolate(*self.endpoints, alpha)) for alpha in alphas]
         for name, (first, second) in self.ends.items():
             for worker, alpha, now in zip(workers, alphas, output_moments(workers, self.batches, [name]), strict=True):

@@ -1,34 +1,25 @@
-"""The kinds of control masks: how each is made, from which options."""
+"""What a control mask is made from: options, checked by its kind, and what their files hold."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.control_kinds import NETWORK, ControlKind, control_kind, import_control
 from rebasin_lt.experiment.subjects import Images
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.pruning.allocation import random_erk, random_uniform
-from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.pruning.mix import mix_with_magnitude
 from rebasin_lt.pruning.ranking import check_sparsity
-from rebasin_lt.pruning.saliency import grasp, snip
-from rebasin_lt.pruning.shuffles import permute_randomly, shuffle_degrees, shuffle_layerwise
-from rebasin_lt.pruning.synflow import synflow
+from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 Progress = Callable[[str, int, int], None]
-_NETWORK = ("ckpt", "model", "width", "num_classes")
-_AMOUNT = ("mask", "sparsity")
-_IMAGES = ("data", "root", "n_images", "batch_size", "seed", "device")
 _DEFAULTS = {"share": 0.5, "seed": 0, "batch_size": 500, "width": 1, "num_classes": 10, "device": "auto"}
 
 
@@ -95,6 +86,10 @@ class Sources:
         return self.loaded.image_shape(self.settings.model)
 
     @property
+    def share(self) -> float:
+        return float(self.settings.value("share"))
+
+    @property
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.value("seed"))
 
@@ -103,56 +98,12 @@ class Sources:
         return trace_symmetry(self.network, torch.zeros(2, *self.input_shape))
 
 
-class Kind(NamedTuple):
-    """How a kind is made, the options it uses, and those of them that it cannot do without."""
-
-    make: Callable[[Sources, Progress], Mask]
-    uses: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-
-
-KINDS: Mapping[str, Kind] = {
-    "random_permutation": Kind(
-        lambda s, _: permute_randomly([s.mask], s.symmetry, s.generator)[0],
-        ("mask", "seed", *_NETWORK),
-        ("mask", "ckpt"),
-    ),
-    "shuffled": Kind(lambda s, _: shuffle_layerwise(s.mask, s.generator), ("mask", "seed"), ("mask",)),
-    "degree_preserving": Kind(lambda s, _: shuffle_degrees(s.mask, s.generator), ("mask", "seed"), ("mask",)),
-    "uniform": Kind(lambda s, _: random_uniform(s.dense, s.sparsity, s.generator), (*_AMOUNT, "seed", *_NETWORK)),
-    "erk": Kind(lambda s, _: random_erk(s.dense, s.sparsity, s.generator), (*_AMOUNT, "seed", *_NETWORK)),
-    "magnitude": Kind(
-        lambda s, _: prune_to_sparsity(s.network.state_dict(), s.dense, s.sparsity), (*_AMOUNT, *_NETWORK), ("ckpt",)
-    ),
-    "mix": Kind(
-        lambda s, _: mix_with_magnitude(s.mask, s.network.state_dict(), s.settings.value("share")),
-        ("mask", "share", *_NETWORK),
-        ("mask", "ckpt"),
-    ),
-    "snip": Kind(
-        lambda s, _: snip(s.network, s.dense, s.batches, s.sparsity), (*_AMOUNT, *_NETWORK, *_IMAGES), ("ckpt",)
-    ),
-    "grasp": Kind(
-        lambda s, _: grasp(s.network, s.dense, s.batches, s.sparsity), (*_AMOUNT, *_NETWORK, *_IMAGES), ("ckpt",)
-    ),
-    "synflow": Kind(
-        lambda s, progress: synflow(
-            s.network, s.dense, s.input_shape, s.sparsity, progress=partial(progress, "rounds")
-        ),
-        (*_AMOUNT, *_NETWORK, "device"),
-        ("ckpt",),
-    ),
-}
-
-
-def check(settings: Control) -> Kind:
+def check(settings: Control) -> ControlKind:
     """The kind that is asked for. Raises InputError if it is unknown, lacks an option, or does not use a given one."""
     name = settings.kind
-    if name not in KINDS:
-        close = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise InputError(f"--kind is {name!r}, which is not known{hint}: expected {', '.join(KINDS)}")
-    kind = KINDS[name]
+    kind = control_kind(name)
+    if is_user_code(name):
+        import_control(name)
     _refuse(settings, [option for option in vars(settings) if option not in {"kind", *kind.uses}], "does not use it")
     for option in kind.needs:
         if getattr(settings, option) is None:
@@ -161,7 +112,7 @@ def check(settings: Control) -> Kind:
     return kind
 
 
-def _check_amount(settings: Control, kind: Kind) -> None:
+def _check_amount(settings: Control, kind: ControlKind) -> None:
     """The sparsity comes from a mask or from a number, which needs a network that says what is prunable."""
     if (settings.mask is None) == (settings.sparsity is None):
         state = "neither is given" if settings.mask is None else "both are given"
@@ -171,7 +122,7 @@ def _check_amount(settings: Control, kind: Kind) -> None:
         if settings.ckpt is None:
             raise InputError(f"--sparsity is {settings.sparsity}, but of which weights? give --ckpt, or --mask instead")
     if settings.sparsity is None and "ckpt" in kind.uses and "ckpt" not in kind.needs:
-        _refuse(settings, _NETWORK, "does not use it beside --mask")
+        _refuse(settings, NETWORK, "does not use it beside --mask")
 
 
 def _refuse(settings: Control, options: Iterable[str], reason: str) -> None:

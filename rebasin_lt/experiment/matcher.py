@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.batches import Network
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.activation import MASK_WEIGHT_MIX, MatchResult, check_settings, match_activations
-from rebasin_lt.matching.weight_matching import match_weights
-from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.symmetry.trace import Symmetry
+from rebasin_lt.matching.methods import MATCHING_METHODS, MatchingMethod, Pair, import_method, matching_method
+from rebasin_lt.matching.objectives import MASK_WEIGHT_MIX, OBJECTIVES, STREAMS, check_activation_settings
+from rebasin_lt.settings.user_code import is_user_code
 
-Method = Literal["activations", "coordinate_descent", "frank_wolfe"]
-
-_MEASURES = {
-    "correlation": "mean correlation of matched pairs",
-    "covariance": "mean covariance of matched pairs",
-    "raw": "mean product of matched pairs",
-    "paper": "mean correlation of matched pairs, as published",
-    "weights": "cosine of the aligned weights",
-}
-
+if TYPE_CHECKING:
+    from rebasin_lt.batches import Network
+    from rebasin_lt.matching.activation import MatchResult
+    from rebasin_lt.pruning.mask import Mask
+    from rebasin_lt.symmetry.trace import Symmetry
 
 OF_IMAGES = ("at", "num_images", "batch_size")
 """Settings of a matcher in a study that `Matcher` does not have."""
@@ -30,14 +23,14 @@ OF_IMAGES = ("at", "num_images", "batch_size")
 
 @dataclass(frozen=True)
 class Matcher:
-    """What `match_activations` or `match_weights` is asked for; the fields are options of `rebasin-lt permute`.
+    """A method of matching and its settings; the fields are options of `rebasin-lt permute`.
 
     Raises InputError, with both values, for one that the method has no use for, and for values that it cannot have.
     """
 
-    method: Method = "activations"
-    objective: str = "correlation"
-    stream: str = "sum"
+    method: str = next(iter(MATCHING_METHODS))  # or package.module:name
+    objective: str = next(iter(OBJECTIVES))
+    stream: str = STREAMS[0]
     weight_mix: float = 0.0
     mask_weight_mix: float = MASK_WEIGHT_MIX
     preset: str | None = None
@@ -45,25 +38,32 @@ class Matcher:
     seed: int = 0  # of the choice of images, of augmentation, and of the order in which groups are visited
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise InputError(f"--method is {self.method!r}, expected one of {', '.join(get_args(Method))}")
+        method = self._method
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}, expected at least 0")
-        if self.needs_images:
-            check_settings(self.objective, self.stream, self.weight_mix, self.mask_weight_mix, self.preset)
-            return
+        check_activation_settings(self.objective, self.stream, self.weight_mix, self.mask_weight_mix, self.preset)
+        used = {"method", "seed", *method.uses} | ({"augment"} if method.needs_images else set())
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in {"method", "seed"} and value != field.default:
+            if field.name not in used and value != field.default:
                 raise InputError(
-                    f"--{field.name.replace('_', '-')} is {value}, but --method {self.method} matches weights, which "
-                    "has no use for it: leave it out"
+                    f"--{field.name.replace('_', '-')} is {value}, but --method {self.method} has no use for it: "
+                    "leave it out"
                 )
+
+    def check_code(self) -> None:
+        """Raise InputError where the method is code of the user's own that cannot be called."""
+        if is_user_code(self.method):
+            import_method(self.method, "--method")
+
+    @property
+    def _method(self) -> MatchingMethod:
+        return matching_method(self.method, "--method")
 
     @property
     def needs_images(self) -> bool:
         """Whether matching itself looks at images."""
-        return self.method == "activations"
+        return self._method.needs_images
 
     def is_published(self, arch: str) -> bool:
         """Whether this is how the paper's code matched networks of `arch`, whichever images it is shown.
@@ -77,7 +77,7 @@ class Matcher:
     @property
     def measure(self) -> str:
         """What `MatchResult.objective` is, in words."""
-        return _MEASURES[self.preset or self.objective if self.needs_images else "weights"]
+        return self._method.measure(vars(self))
 
     def match(
         self,
@@ -89,11 +89,9 @@ class Matcher:
         progress: Callable[[int, int], None] | None = None,
     ) -> MatchResult:
         """The permutations that align `source` to `reference`; methods by weights do not look at `batches`."""
-        if self.method != "activations":
-            return match_weights(source, reference, symmetry, masks=masks, method=self.method, seed=self.seed)
-        names = ("objective", "stream", "weight_mix", "mask_weight_mix", "preset")
-        settings = {name: getattr(self, name) for name in names}
-        return match_activations(source, reference, batches, symmetry, masks=masks, progress=progress, **settings)
+        settings = {name: getattr(self, name) for name in self._method.uses}
+        pair = Pair(source, reference, batches, symmetry, masks)
+        return self._method.match(pair, settings, self.seed, progress)
 
 
 _PRESET, _POOLED = Matcher(preset="paper"), Matcher(stream="last", mask_weight_mix=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,16 @@ def renew_optimizers(trainer: Trainer, module: LightningModule, trainable_then: 
         _set_trainable(module, now)
     for old, new in zip(before, trainer.optimizers, strict=True):
         _add_groups(new, old)
+
+
+def advance_schedules(trainer: Trainer, to: Mapping[str, float]) -> None:
+    """Put fresh schedules where those of another run stood after so many `epoch`s or `step`s, the keys of `to`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # it comes before any step: meant
+        for config in trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            for _ in range(round(to[config.interval])):
+                scheduler.step()
 
 
 def _set_trainable(module: LightningModule, flags: Mapping[str, bool]) -> None:

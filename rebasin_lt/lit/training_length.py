@@ -8,6 +8,8 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from rebasin_lt.errors import InputError
+
 
 def steps_per_epoch(trainer: Trainer) -> int | None:
     """The steps by which `global_step` grows in every epoch; None if only the run will show it."""
@@ -15,6 +17,17 @@ def steps_per_epoch(trainer: Trainer) -> int | None:
     if scheduled or math.isinf(trainer.num_training_batches) or not trainer.lightning_module.automatic_optimization:
         return None
     return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+
+
+def check_max_steps(trainer: Trainer, num_epochs: int, what: str) -> None:
+    """Raise InputError where `trainer.max_steps` would end training before `what`, which takes so many epochs."""
+    per_epoch, limit = steps_per_epoch(trainer), trainer.max_steps
+    needed = 0 if per_epoch is None else num_epochs * per_epoch
+    if -1 < limit < needed:
+        raise InputError(
+            f"trainer.max_steps is {limit}, but {what} takes {needed} steps ({num_epochs} epochs of {per_epoch}): "
+            "leave it out"
+        )
 
 
 def epochs_done(trainer: Trainer) -> int:

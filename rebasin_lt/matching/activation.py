@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,28 +14,23 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
-from rebasin_lt.matching.paper import PaperMoments, paper_points
-from rebasin_lt.matching.similarity import GroupSimilarity, Objective, group_similarity
+from rebasin_lt.matching.objectives import MASK_WEIGHT_MIX, PRESETS, check_activation_settings
+from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity
 from rebasin_lt.matching.streaming import Pass, Points, stream
 from rebasin_lt.matching.weight import settle_ties
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
-Stream = Literal["sum", "last"]
-Preset = Literal["paper"]
-MASK_WEIGHT_MIX = 0.5
-"""The default share of weights in matching for a mask: docs/matching.md has the measurements behind it."""
-
 
 @dataclass(frozen=True)
 class MatchResult:
-    """What `match_activations` or `match_weights` found."""
+    """Permutations that a method of matching found. A mask without one of its own moves as the network does."""
 
     permutation: Permutation  # aligns the source to the reference
-    objective: dict[str, float]  # group -> mean similarity of its matched live pairs; 0 where none is live
-    live: dict[str, Tensor]  # group -> which reference units form a live pair with their source unit; (n,), bool
-    num_samples: int  # images
+    objective: dict[str, float] = field(default_factory=dict)  # group -> mean over matched live pairs, or 0
+    live: dict[str, Tensor] = field(default_factory=dict)  # group -> reference units whose pair is live; (n,), bool
+    num_samples: int = 0  # images
     masked: dict[str, Permutation] = field(default_factory=dict)  # mask -> aligns what it keeps of the source
 
 
@@ -47,11 +41,11 @@ def match_activations(
     symmetry: Symmetry,
     *,
     masks: Mapping[str, Mask] | None = None,
-    objective: Objective = "correlation",
-    stream: Stream = "sum",
+    objective: str = "correlation",
+    stream: str = "sum",
     weight_mix: float = 0.0,
     mask_weight_mix: float = MASK_WEIGHT_MIX,
-    preset: Preset | None = None,
+    preset: str | None = None,
     autocast: torch.dtype | None = None,
     channels_last: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -94,7 +88,7 @@ def match_activations(
     networks that differ, a symmetry of another network, masks that do not fit, inputs of another kind than were
     traced (integers for floating point), activations that are not finite, or no batch.
     """
-    check_settings(objective, stream, weight_mix, mask_weight_mix, preset)
+    check_activation_settings(objective, stream, weight_mix, mask_weight_mix, preset)
     states = [state_of(source), state_of(reference)]
     check_alike(states[0], states[1], names=("source", "reference"))
     check_symmetry(symmetry, states[0], "source")
@@ -127,14 +121,15 @@ def _similarities(
     states: list[dict[str, Tensor]],  # of the source and the reference
     batches: Iterable[Any],
     symmetry: Symmetry,
-    objective: Objective,
-    at: Stream,
-    preset: Preset | None,
+    objective: str,
+    at: str,
+    preset: str | None,
     how: Pass,
 ) -> tuple[dict[str, GroupSimilarity], int]:
     """The similarities of every group's units, and the number of images they were measured on."""
-    points = paper_points(symmetry) if preset == "paper" else _points(symmetry, at)
-    kind = PaperMoments if preset == "paper" else CrossMoments
+    points, kind = _points(symmetry, at), CrossMoments
+    if preset is not None:
+        points, kind = PRESETS[preset].points(symmetry), PRESETS[preset].moments()
     moments, num_samples = stream(states, batches, symmetry, points, kind, how)
     similarities = {}
     for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
@@ -155,28 +150,6 @@ def _solved(
     return Permutation({group: assignment.indices for group, assignment in assignments.items()})
 
 
-def check_settings(objective: str, stream: str, weight_mix: float, mask_weight_mix: float, preset: str | None) -> None:
-    """Raise InputError for an argument of `match_activations` with a value it cannot have."""
-    for name, value, kind in (("objective", objective, Objective), ("stream", stream, Stream)):
-        if value not in get_args(kind):
-            raise InputError(f"{name} is {value!r}, expected one of {', '.join(get_args(kind))}")
-    for name, share in (("weight_mix", weight_mix), ("mask_weight_mix", mask_weight_mix)):
-        if not isinstance(share, Real) or isinstance(share, bool) or not 0 <= share <= 1:
-            raise InputError(f"{name} is {share!r}, expected a number from 0 (activations) to 1 (weights)")
-    if preset is None:
-        return
-    if preset not in get_args(Preset):
-        raise InputError(f"preset is {preset!r}, expected {' or '.join(map(repr, get_args(Preset)))} or None")
-    for name, given, default in (
-        ("objective", objective, "correlation"),
-        ("stream", stream, "sum"),
-        ("weight_mix", weight_mix, 0.0),
-        ("mask_weight_mix", mask_weight_mix, MASK_WEIGHT_MIX),
-    ):
-        if given != default:
-            raise InputError(f"{name} is {given!r}, but preset {preset!r} sets it: expected its default {default!r}")
-
-
 def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: str) -> None:
     """Raise InputError, naming the state's argument, unless the symmetry is one of a network with such a state."""
     missing = [name for name in symmetry.axes if name not in state]
@@ -186,7 +159,7 @@ def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: st
     symmetry.permute(known, symmetry.identity())  # refuses other shapes, with both values
 
 
-def _points(symmetry: Symmetry, at: Stream) -> Points:
+def _points(symmetry: Symmetry, at: str) -> Points:
     """Which observations of each group count."""
     counts = {group: len(symmetry.observations.get(group, ())) for group in symmetry.groups}
     return {group: range(count) if at == "sum" else range(max(0, count - 1), count) for group, count in counts.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
-from rebasin_lt.matching.weight import in_double, weight_names
+from rebasin_lt.matching.weight import weight_names, weights_in_double
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -32,7 +32,7 @@ def match_jointly(
         group: weight_mix * size * cosine_scale(group, source, reference, symmetry)
         for group, size in symmetry.groups.items()
     }
-    source, scaled = (in_double(state, symmetry) for state in (source, reference))
+    source, scaled = (weights_in_double(state, symmetry) for state in (source, reference))
     for name in weight_names(symmetry, source):
         groups = {group for axis in symmetry.axes[name] for group in axis.groups}
         scaled[name] = scaled[name] * sum(scales[group] for group in symmetry.groups if group in groups)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rebasin_lt.matching.moments import CrossMoments, UnitMoments
+from rebasin_lt.matching.moments import CrossMoments
+from rebasin_lt.matching.objectives import OBJECTIVES
 from rebasin_lt.matching.paper import PaperMoments
 from rebasin_lt.matching.weight import Assignment
-
-Objective = Literal["correlation", "covariance", "raw"]
 
 
 @dataclass(frozen=True)
@@ -38,30 +36,19 @@ class GroupSimilarity:
 
 
 def group_similarity(
-    num_units: int, statistics: Iterable[CrossMoments | PaperMoments], objective: Objective
+    num_units: int, statistics: Iterable[CrossMoments | PaperMoments], objective: str
 ) -> GroupSimilarity:
-    """Sum the similarities of all observations, from activations that are finite, as `stream` sees to."""
+    """Sum the similarities of all observations, from activations that are finite, as `stream` sees to.
+
+    `objective` is a name of OBJECTIVES; a pair in which either unit is dead has similarity 0.
+    """
     matrix = torch.zeros(num_units, num_units, dtype=torch.float64)
-    lives, powers = [], torch.zeros(2, dtype=torch.float64)
+    record, lives, powers = OBJECTIVES[objective], [], torch.zeros(2, dtype=torch.float64)
     for moments in statistics:
-        matrix += _similarity(moments, objective).cpu()
         sides = (moments.source, moments.reference)
+        live = torch.outer(moments.reference.live, moments.source.live)
+        matrix += torch.where(live, record.similarity(moments), 0.0).cpu()
         lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
-        powers += torch.stack([_power(side, objective).cpu() for side in sides])
+        powers += torch.stack([record.power(side).cpu() for side in sides])
     norm = float(powers.prod().sqrt())
     return GroupSimilarity(matrix, 1 / norm if norm > 0 else 0.0, tuple(lives))
-
-
-def _similarity(moments: CrossMoments | PaperMoments, objective: Objective) -> Tensor:
-    if isinstance(moments, PaperMoments) or objective == "correlation":
-        return moments.correlation()
-    values = moments.covariance() if objective == "covariance" else moments.second_moments()
-    return torch.where(torch.outer(moments.reference.live, moments.source.live), values, 0.0)
-
-
-def _power(moments: UnitMoments, objective: Objective) -> Tensor:
-    """The mean over units of a unit's similarity with itself, dead ones counting 0 (in a correlation 1)."""
-    if objective == "correlation":
-        return torch.tensor(1.0, dtype=torch.float64)
-    squares = moments.std.square() + (moments.mean.square() if objective == "raw" else 0.0)
-    return (squares * moments.live).mean()

@@ -106,7 +106,7 @@ def weight_names(symmetry: Symmetry, state: Mapping[str, Tensor], group: str | N
     ]
 
 
-def in_double(state: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
+def weights_in_double(state: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
     """The state with the weights on which groups act in fp64 on the CPU, where sums over them are taken."""
     return {**state, **{name: state[name].to("cpu", torch.float64) for name in weight_names(symmetry, state)}}
 

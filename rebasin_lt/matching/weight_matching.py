@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +12,13 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import MatchResult, check_symmetry
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
 from rebasin_lt.matching.frank_wolfe import frank_wolfe
-from rebasin_lt.matching.weight import in_double, inner_product, weight_names
+from rebasin_lt.matching.weight import inner_product, weight_names, weights_in_double
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
 
-Method = Literal["coordinate_descent", "frank_wolfe"]
+_METHODS = ("coordinate_descent", "frank_wolfe")
 
 
 def match_weights(
@@ -26,7 +26,7 @@ def match_weights(
     reference_state: Network,
     symmetry: Symmetry,
     *,
-    method: Method = "coordinate_descent",
+    method: str = "coordinate_descent",
     seed: int = 0,
     max_sweeps: int = 100,
     start: Mapping[str, Tensor] | None = None,
@@ -81,8 +81,7 @@ def match_weights(
 
 
 def _check_settings(method: str, seed: int, max_sweeps: int) -> None:
-    if method not in get_args(Method):
-        raise InputError(f"method is {method!r}, expected one of {', '.join(get_args(Method))}")
+    check_known("method", method, _METHODS)
     for name, value, least in (("seed", seed, 0), ("max_sweeps", max_sweeps, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} is {value!r}, expected an integer of at least {least}")
@@ -101,8 +100,8 @@ def _checked_start(start: Mapping[str, Tensor], symmetry: Symmetry) -> Permutati
 
 
 def _exact(state: Mapping[str, Tensor], symmetry: Symmetry, argument: str) -> dict[str, Tensor]:
-    """The state `in_double`. Raises InputError if a tensor that counts is not finite."""
-    exact = in_double(state, symmetry)
+    """The state `weights_in_double`. Raises InputError if a tensor that counts is not finite."""
+    exact = weights_in_double(state, symmetry)
     for name in weight_names(symmetry, state):
         if not bool(torch.isfinite(exact[name]).all()):
             raise InputError(f"{name} of {argument} has values that are NaN or infinite: the network diverged")

@@ -1,7 +1,8 @@
-"""Pruning by what the loss says of each weight, before or without training: SNIP and GraSP.
+"""Pruning by what the loss says of each weight: SNIP and GraSP, before or without training, and Taylor, after it.
 
-Both see the network as a training step does, but for dropout, which is off: batch norm layers take the statistics of
-each batch. So with batch norm the scores depend a little on how images are batched, without it not at all.
+SNIP and GraSP see the network as a training step does, but for dropout, which is off: batch norm layers take the
+statistics of each batch. So with batch norm the scores depend a little on how images are batched, without it not at
+all.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest
@@ -77,6 +80,29 @@ def grasp_scores(
 
     product = _mean(network, batches, temperature, hessian_product)
     return {name: (w * hg).detach() for name, w, hg in zip(mask, weights, product, strict=True)}
+
+
+def taylor_scores(network: nn.Module, batches: Iterable[Any]) -> dict[str, Tensor]:
+    """|w ⊙ ∂L/∂w|: to first order, how much the loss changes when a weight is set to zero, by parameter name.
+
+    First-order Taylor expansion of Molchanov et al. (ICLR 2017, eq. 7; for single parameters CVPR 2019, eq. 8, which
+    squares it and so orders alike). L is the mean cross-entropy of a batch, the score the mean over batches, weighted
+    by their images: at a minimum the gradient of all images together vanishes, those of batches do not. `batches` are
+    pairs of (inputs, labels). The network is evaluated in evaluation mode, as it is used, on its device, and left as it
+    is. Raises InputError where there is no batch, or one without labels.
+    """
+    weights = {name: weight.detach().requires_grad_() for name, weight in network.named_parameters()}
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    device, num_images = next(network.parameters()).device, 0
+    with evaluation_mode(network), full_precision(device), torch.enable_grad():
+        for batch in nonempty(batches):
+            inputs, targets = labelled(batch, device)
+            loss = cross_entropy(functional_call(network, weights, inputs), targets)
+            gradients = _gradient(loss, list(weights.values()))
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                total[name] += (weight.detach() * gradient).abs() * len(targets)
+            num_images += len(targets)
+    return {name: score / num_images for name, score in total.items()}
 
 
 def _prepared(network: nn.Module, mask: Mask) -> tuple[nn.Module, list[Tensor]]:

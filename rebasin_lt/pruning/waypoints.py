@@ -8,12 +8,13 @@ from itertools import pairwise
 from rebasin_lt.errors import InputError
 
 
-def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
+def waypoints(targets: Sequence[float], fraction: float, start: float = 0.0) -> list[float]:
     """Sparsity after each round of iterative pruning: `fraction` of what is left per round, every target hit exactly.
 
     The chain 1−(1−f)^r is cut at each target and goes on from there, so one run serves all targets. The masks beyond
-    the first target are therefore not those of separate runs, which would not have stopped there. Raises InputError
-    unless the targets increase within (0, 1) and the fraction lies between 0.0001, already 23,000 rounds to 0.9, and 1.
+    the first target are therefore not those of separate runs, which would not have stopped there. `start` is the
+    sparsity before the first round. Raises InputError unless the targets increase within (start, 1) and the fraction
+    lies between 0.0001, already 23,000 rounds to 0.9, and 1.
     """
     if not 1e-4 <= fraction < 1:
         raise InputError(f"imp fraction is {fraction}, expected a number between 0 and 1, at least 0.0001")
@@ -21,8 +22,10 @@ def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
         raise InputError(f"imp targets are {list(targets)}, expected sparsities between 0 and 1")
     if any(later <= earlier for earlier, later in pairwise(targets)):
         raise InputError(f"imp targets are {list(targets)}, expected increasing sparsities")
+    if targets[0] <= start:
+        raise InputError(f"imp targets are {list(targets)}, but the mask to start from is at {start:.4f} already")
     rounds: list[float] = []
-    sparsity = 0.0
+    sparsity = start
     for target in targets:
         while sparsity < target:
             sparsity = 1 - (1 - sparsity) * (1 - fraction)
@@ -30,3 +33,11 @@ def waypoints(targets: Sequence[float], fraction: float) -> list[float]:
                 sparsity = target
             rounds.append(sparsity)
     return rounds
+
+
+def check_names_of_files(targets: Sequence[float]) -> None:
+    """Raise InputError for two targets whose files would have one name."""
+    names = [f"{target:g}" for target in targets]
+    for target, name in zip(targets, names, strict=True):
+        if names.count(name) > 1:
+            raise InputError(f"imp targets hold {target} and another that files call {name}, too: leave one out")

@@ -25,15 +25,15 @@ def directions(network: nn.Module) -> dict[str, str]:
     return found
 
 
-def keep_directions(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with the largest weight of every unit under weight norm as large as can be, so that pruning keeps it."""
-    result = dict(state)
+def keep_directions(network: nn.Module, scores: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`scores` with the best weight that the mask keeps of every unit under weight norm as large as can be."""
+    result = dict(scores)
     for name, length in directions(network).items():
-        if name in state and length in state:
-            magnitude = state[name].detach().abs()
-            axes = _axes_of_a_unit(state[length], magnitude)
-            largest = magnitude == (magnitude.amax(axes, keepdim=True) if axes else magnitude)
-            result[name] = magnitude.masked_fill(largest, torch.finfo(magnitude.dtype).max)
+        if name in mask:
+            values = scores[name].masked_fill(~mask[name].to(scores[name].device), -torch.inf)
+            axes = _axes_of_a_unit(network.get_parameter(length), values)
+            best = values == (values.amax(axes, keepdim=True) if axes else values)
+            result[name] = scores[name].masked_fill(best & (values > -torch.inf), torch.finfo(values.dtype).max)
     return result
 
 

@@ -75,7 +75,7 @@ def _check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", Matcher, own, also=OF_IMAGES)
         check_settings(f"matchers.{name}", Alignment, images)
         with _named(f"matchers.{name}"):
-            matcher_of(settings)
+            matcher_of(settings).check_code()
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", Barrier, measured)

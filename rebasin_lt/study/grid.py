@@ -9,25 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
-
-FIXED_METHODS = ("lth", "naive", "b_imp")
-"""Masks that pruning leaves: A's on A, A's on B, and B's own on B."""
-
-CONTROL_METHODS = {
-    "random_permutation": "random_permutation",
-    "shuffled": "shuffled",
-    "degree_preserving": "degree_preserving",
-    "uniform": "uniform",
-    "erk": "erk",
-    "b_magnitude": "magnitude",
-    "snip": "snip",
-    "grasp": "grasp",
-    "synflow": "synflow",
-}
-"""Control masks for B as large as A's, by the kind that `rebasin-lt control` makes."""
 
 GROWS = ("seeds", "widths", "methods", "matchers")
 """Axes to which a study that lies in a folder may get more values."""
@@ -42,7 +27,7 @@ _FINAL = "final"
 class Study:
     """A grid widths × seeds × sparsities × rewind moments × methods over one recipe.
 
-    Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of FIXED_METHODS or CONTROL_METHODS,
+    Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of FIXED_METHODS or `control_methods`,
     or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`, `batch_size`), and B's
     moment (`at`). `barrier` are settings of `Barrier` and the matchers it is measured for, `diversity` the sparsities
     and moments at which the seeds' networks are compared as ensembles.
@@ -104,13 +89,13 @@ class Study:
 
     def _check_methods(self) -> None:
         for name, settings in self.matchers.items():
-            if name in FIXED_METHODS or name in CONTROL_METHODS:
+            if name in FIXED_METHODS or name in control_methods():
                 raise InputError(f"matchers holds {name}, which is the name of a method already: choose another")
             if not isinstance(settings, Mapping):
                 raise InputError(f"matchers.{name} is {settings!r}, expected settings such as {{preset: paper}}")
             if not str(name).replace("_", "").isalnum() or not isinstance(name, str):
                 raise InputError(f"matchers holds {name!r}, which names folders: use letters, digits and _")
-        known = [*FIXED_METHODS, *self.matchers, *CONTROL_METHODS]
+        known = [*FIXED_METHODS, *self.matchers, *control_methods()]
         for name in self.methods:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name, ticket_name
-from rebasin_lt.study.grid import CONTROL_METHODS, Study
+from rebasin_lt.experiment.methods import control_methods
+from rebasin_lt.study.grid import Study
 from rebasin_lt.study.stage import Stage
 
 KINDS = ("dense", "imp", "match", "control", "sparse", "barrier", "diversity")
@@ -110,7 +111,7 @@ class _Names:
             (a, b, imp),
             masks,
             {
-                **{"kind": CONTROL_METHODS[method], "a": a, "b": b, "imp": imp, "rewind": moment},
+                **{"kind": control_methods()[method], "a": a, "b": b, "imp": imp, "rewind": moment},
                 "seed": stage_seed(seed, "control"),
             },
             (*(f"{imp}/imp/{mask}" for mask in masks), *weights),
@@ -120,7 +121,7 @@ class _Names:
         """Training under A's mask, a permuted one, B's own or a control's; a ≠ b for members of an ensemble."""
         study, own = self.study, method == "b_imp"
         dense = self.dense(a, "a") if method == "lth" else self.dense(b, "b")
-        if method in CONTROL_METHODS:
+        if method in control_methods():
             masks, folder = self.control(method, b, rewind), ""
         elif method in study.matchers:
             masks, folder = self.match(method, a, b), ""
@@ -214,7 +215,7 @@ def _of_seed(names: _Names, seed: int) -> Iterator[Stage]:
             yield names.barrier(matcher, seed)
     for rewind in study.recipe.rewinds:
         for method in study.methods:
-            if method in CONTROL_METHODS:
+            if method in control_methods():
                 yield names.control(method, seed, rewind)
     for rewind in study.recipe.rewinds:
         for sparsity in study.recipe.targets:

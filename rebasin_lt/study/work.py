@@ -12,7 +12,8 @@ from rebasin_lt.analyses.control import write_control
 from rebasin_lt.analyses.diversity import measure, open_test
 from rebasin_lt.analyses.permute import Alignment, align
 from rebasin_lt.experiment import stages
-from rebasin_lt.experiment.controls import KINDS, Control
+from rebasin_lt.experiment.control_kinds import control_kind
+from rebasin_lt.experiment.controls import Control
 from rebasin_lt.experiment.file_names import FINAL, mask_name
 from rebasin_lt.experiment.matcher import matcher_of
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
@@ -107,7 +108,7 @@ def _barrier(study: Study, stage: Stage, folder: Path) -> None:
 
 def _control(study: Study, stage: Stage, folder: Path) -> None:
     """The control masks of every sparsity, each drawn with the same seed."""
-    settings, kind = stage.settings, KINDS[stage.settings["kind"]]
+    settings, kind = stage.settings, control_kind(stage.settings["kind"])
     dense_b = folder / settings["b"]
     weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / FINAL
     options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}

@@ -9,7 +9,8 @@ from tiny import own_network
 from rebasin_lt.analyses.control import write_control
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.experiment.controls import KINDS, Control
+from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import Control
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask, prunable_names
@@ -32,10 +33,10 @@ def files(tmp_path):
 
 def options(kind, folder):
     needed = {"mask": str(folder / "own.mask.safetensors")}
-    return needed | ({"ckpt": str(folder / "a.ckpt")} if "ckpt" in KINDS[kind].needs else {})
+    return needed | ({"ckpt": str(folder / "a.ckpt")} if "ckpt" in CONTROLS[kind].needs else {})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_every_kind_has_the_masks_count_and_says_what_it_is(files, kind):
     made, imitated = write_control(Control(kind, **options(kind, files)), files / NAME)
     assert imitated is not None
@@ -45,10 +46,10 @@ def test_every_kind_has_the_masks_count_and_says_what_it_is(files, kind):
     loaded, about = Mask.load_with_metadata(files / NAME)
     assert loaded == made
     assert (about["stage"], about["kind"], about["mask_sha256"]) == ("control", kind, imitated.hash)
-    assert ("ckpt_sha256" in about) == ("ckpt" in KINDS[kind].needs)
+    assert ("ckpt_sha256" in about) == ("ckpt" in CONTROLS[kind].needs)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "sparsity" in KINDS[kind].uses])
+@pytest.mark.parametrize("kind", [kind for kind in CONTROLS if "sparsity" in CONTROLS[kind].uses])
 def test_sparsity_and_checkpoint_stand_in_for_a_mask(files, kind):
     made, imitated = write_control(Control(kind, sparsity=0.97, ckpt=str(files / "a.ckpt")), files / NAME)
     assert imitated is None

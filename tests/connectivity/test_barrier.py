@@ -171,7 +171,7 @@ def test_barriers_on_several_sets_are_those_of_each_alone() -> None:
         ({"alphas": [0, 0.7, 0.5, 1]}, "expected at least 3 increasing values from 0 to 1"),
         (
             {"correction": "reset"},
-            "correction is 'reset', expected one of none, bn_reset, repair, closed_form, rescale",
+            "correction is 'reset', which is not known .did you mean bn_reset..: expected none, bn_reset, repair",
         ),
         ({"correction": "repair"}, "correction is 'repair', which needs correction_batches: give the training images"),
         (

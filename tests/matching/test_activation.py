@@ -197,7 +197,7 @@ def test_few_images_are_warned_about() -> None:
 
 def test_match_rejects_an_unknown_stream() -> None:
     source, reference, symmetry = planted(mlp, 0)
-    with pytest.raises(InputError, match="stream is 'first', expected one of sum, last"):
+    with pytest.raises(InputError, match="stream is 'first', which is not known: expected sum, last"):
         match_activations(source, reference, images(8), symmetry, stream="first")
 
 

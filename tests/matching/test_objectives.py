@@ -224,14 +224,17 @@ def test_preset_paper_refuses_batches_of_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "cosine"}, "objective is 'cosine', expected one of correlation, covariance, raw"),
-        ({"stream": "first"}, "stream is 'first', expected one of sum, last"),
+        (
+            {"objective": "cosine"},
+            "objective is 'cosine', which is not known .*: expected correlation, ",
+        ),
+        ({"stream": "first"}, "stream is 'first', which is not known: expected sum, last"),
         ({"weight_mix": 1.5}, r"weight_mix is 1.5, expected a number from 0 \(activations\) to 1 \(weights\)"),
         ({"weight_mix": -0.1}, "weight_mix is -0.1, expected a number from 0"),
         ({"weight_mix": float("nan")}, "weight_mix is nan, expected a number from 0"),
         ({"weight_mix": "half"}, "weight_mix is 'half', expected a number from 0"),
         ({"weight_mix": True}, "weight_mix is True, expected a number from 0"),
-        ({"preset": "ours"}, "preset is 'ours', expected 'paper' or None"),
+        ({"preset": "ours"}, "preset is 'ours', which is not known: expected paper"),
         ({"preset": "paper", "objective": "raw"}, "objective is 'raw', but preset 'paper' sets it: .* 'correlation'"),
         ({"preset": "paper", "stream": "last"}, "stream is 'last', but preset 'paper' sets it: .* default 'sum'"),
         ({"preset": "paper", "weight_mix": 0.5}, "weight_mix is 0.5, but preset 'paper' sets it: .* default 0.0"),

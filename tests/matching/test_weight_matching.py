@@ -241,7 +241,7 @@ def test_inner_product_of_a_planted_copy_is_the_squared_norm() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "simplex"}, "method is 'simplex', expected one of coordinate_descent, frank_wolfe"),
+        ({"method": "simplex"}, "method is 'simplex', which is not known: expected coordinate_descent, frank_wolfe"),
         ({"seed": -1}, "seed is -1, expected an integer of at least 0"),
         ({"seed": 0.5}, "seed is 0.5, expected an integer of at least 0"),
         ({"max_sweeps": 0}, "max_sweeps is 0, expected an integer of at least 1"),

@@ -31,3 +31,9 @@ def test_a_target_on_the_chain_takes_no_extra_round():
 def test_waypoints_reject_impossible_chains(targets, fraction, message):
     with pytest.raises(InputError, match=message):
         waypoints(targets, fraction)
+
+
+def test_a_chain_goes_on_from_where_a_mask_is():
+    assert waypoints([0.36, 0.488], 0.2, start=0.2) == [0.36, 0.488]
+    with pytest.raises(InputError, match=r"imp targets are \[0.2, 0.5\], but the mask to start from is at 0.2000"):
+        waypoints([0.2, 0.5], 0.2, start=0.2)

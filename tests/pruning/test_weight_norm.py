@@ -20,7 +20,8 @@ def test_pruning_leaves_every_unit_a_weight_and_the_network_finite(layer, dim):
     state = dict(network.named_parameters())
     full = Mask.ones_of(network)
     plain = prune_to_sparsity(state, full, 1 - 16.5 / full.num_weights if full.num_weights > 40 else 0.5)
-    mask = prune_to_sparsity(keep_directions(network, state), full, plain.sparsity)
+    scores = {name: weight.detach().abs() for name, weight in state.items()}
+    mask = prune_to_sparsity(keep_directions(network, scores, full), full, plain.sparsity)
     assert mask.num_kept == plain.num_kept
     check_directions(network, mask)
     mask.apply_(network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rebasin_lt.commands.demo import METHODS, _show
+from rebasin_lt.commands.demo import _show
 from rebasin_lt.report.study.accuracy import accuracy_table
 from rebasin_lt.report.study.runs import group_runs
 from rebasin_lt.report.study.setting import Setting
@@ -15,7 +15,14 @@ SPREAD = {1: "test accuracy in %, one seed", 3: "mean ± sample standard deviati
 @pytest.mark.parametrize("count", SPREAD)
 def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypatch, capsys, count) -> None:
     seeds = tuple(range(count))
-    outcome = make_outcome(widths=(1,), seeds=seeds, rewinds=("1ep",), methods=METHODS, dataset="digits", arch="mlp")
+    outcome = make_outcome(
+        widths=(1,),
+        seeds=seeds,
+        rewinds=("1ep",),
+        methods=("lth", "permuted", "naive", "b_magnitude", "shuffled"),
+        dataset="digits",
+        arch="mlp",
+    )
     monkeypatch.setattr("rebasin_lt.study.outcome.collect", lambda folder: outcome)
     _show(tmp_path)
     printed = capsys.readouterr().out

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from shipped_studies import STUDIES, read
 
-from rebasin_lt.experiment.controls import KINDS as CONTROLS
+from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS, Study
+from rebasin_lt.study.grid import Study
 from rebasin_lt.study.plan import KINDS, plan, stage_seed
 
 SMALL = Study(
@@ -19,7 +20,7 @@ SMALL = Study(
     recipe=Recipe(targets=(0.5, 0.75), fraction=0.5, rewinds=("0it", "2ep"), dense_epochs=4, epochs_per_round=1),
     seeds=[0, 1],
     widths=[1, 0.5],
-    methods=[*FIXED_METHODS, "permuted", *CONTROL_METHODS],
+    methods=[*FIXED_METHODS, "permuted", *control_methods()],
 )
 
 
@@ -224,9 +225,9 @@ def test_more_seeds_are_another_ensemble_of_the_members_there_were():
 
 
 def test_controls_are_made_from_the_weights_that_their_kinds_look_at():
-    kinds = {name: CONTROLS[kind] for name, kind in CONTROL_METHODS.items()}
+    kinds = {name: CONTROLS[kind] for name, kind in control_methods().items()}
     stages = [stage for stage in grown(SMALL, methods=["lth", *kinds]).values() if stage.kind == "control"]
-    assert {stage.settings["kind"] for stage in stages} == set(CONTROL_METHODS.values())
+    assert {stage.settings["kind"] for stage in stages} == set(control_methods().values())
     for stage in stages:
         checkpoints = [name for name in stage.inputs if name.endswith(".ckpt")]
         moment = stage.settings["rewind"]

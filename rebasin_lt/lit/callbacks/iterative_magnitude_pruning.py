@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +15,23 @@ from rebasin_lt.lit._compat import AVERAGING
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
+from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.network_module import network_of
-from rebasin_lt.lit.optimizers import renew_optimizers, trainable
-from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
+from rebasin_lt.lit.optimizers import advance_schedules, renew_optimizers, trainable
+from rebasin_lt.lit.training_length import check_max_steps, epochs_done, last_epoch_is_whole
 from rebasin_lt.moment import Moment
-from rebasin_lt.pruning.magnitude import prune_to_sparsity
+from rebasin_lt.pruning.criteria import criterion_named, prune_by
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
-from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.pruning.weight_norm import keep_directions
+from rebasin_lt.pruning.waypoints import check_names_of_files, waypoints
 from rebasin_lt.storage.paths import expanded
 
 _LOG = logging.getLogger(__name__)
+_SETTINGS = ("epochs_per_round", "targets", "criterion", "seed")
 
 
 class IterativeMagnitudePruning(MaskGuard):
-    """Prune by global magnitude, train, and again, through every target sparsity (Frankle & Carbin; paper, IMP-FT).
+    """Prune by a criterion, train, and again, through every target sparsity (Frankle & Carbin; paper, IMP-FT).
 
     A round begins by pruning, so that the checkpoint at its end is the trained ticket; weights are changed in place,
     and optimiser and schedule are built anew. Each target is hit to within a weight and leaves two files in
@@ -50,6 +51,10 @@ class IterativeMagnitudePruning(MaskGuard):
             as the paper's code. What stays dense is named in the log
         include: patterns or kinds that are pruned in any case, such as `embeddings`
         dirpath: folder of the files; `imp` in the trainer's root folder if not given
+        criterion: what a weight is worth, a name of `CRITERIA` (magnitude, layerwise_magnitude, random, taylor), or
+            your own function `package.module:name`, called as `scores(network, batches)`
+        mask: a `*.mask.safetensors` file, or a Mask, to start from, which also says what is pruned
+        seed: of a criterion that draws lots, and of the order of the images that one looks at
 
     Set `max_epochs: -1`: the callback knows the number. Raises InputError for targets, fraction, max_epochs or
     max_steps that cannot be, and Unfinished when training ends before the last target, by EarlyStopping, say.
@@ -68,10 +73,17 @@ class IterativeMagnitudePruning(MaskGuard):
         exclude: tuple[str, ...] = SHORTCUTS,
         dirpath: str | None = None,
         include: tuple[str, ...] = (),
+        criterion: str = "magnitude",
+        mask: str | Mask | None = None,
+        seed: int = 0,
     ) -> None:
-        super().__init__(Mask({}))
-        self.sparsities = waypoints(targets, fraction)
-        _check_names(targets)
+        super().__init__(Mask({}) if mask is None else mask)
+        self._given = self.mask
+        if mask is not None and (exclude != SHORTCUTS or include):
+            raise InputError("imp mask says what is pruned: leave out exclude and include")
+        self.sparsities = waypoints(targets, fraction, self.mask.sparsity)
+        criterion_named(criterion, "imp criterion")
+        check_names_of_files(targets)
         if epochs_per_round < 1:
             raise InputError(f"imp epochs_per_round is {epochs_per_round}, expected at least 1")
         if after_prune != "finetune" and rewind_from is None:
@@ -82,13 +94,14 @@ class IterativeMagnitudePruning(MaskGuard):
         self.epochs_per_round, self.dense_epochs = epochs_per_round, dense_epochs
         self.after_prune, self.rewind_from = after_prune, rewind_from
         self.exclude, self.include = exclude, include
+        self.criterion, self.seed = criterion, seed
         self._given_dirpath = None if dirpath is None else Path(expanded(dirpath))
         self._begin()
 
     def _begin(self) -> None:
         """Forget an earlier fit: callbacks may be used again, with another trainer."""
         self.dirpath = self._given_dirpath
-        self.mask = Mask({})
+        self.mask = self._given
         self.round = 0  # 0 is dense; round r trains under sparsities[r - 1]
         self._rewound: dict[str, float] = {"epoch": 0.0, "step": 0.0}  # where the schedules of a round begin
 
@@ -121,7 +134,7 @@ class IterativeMagnitudePruning(MaskGuard):
                 f"epochs ({self.dense_epochs} dense + {len(self.sparsities)} rounds of {self.epochs_per_round}): set -1"
             )
         trainer.fit_loop.max_epochs = self.num_epochs
-        if trainer.global_step == 0 or not self.mask:  # else this trainer goes on with a fit of its own
+        if trainer.global_step == 0 or self.mask == self._given:  # else this trainer goes on with a fit of its own
             self._begin()
         if self.dirpath is None:
             self.dirpath = Path(trainer.default_root_dir) / "imp"
@@ -133,7 +146,7 @@ class IterativeMagnitudePruning(MaskGuard):
         super().on_fit_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_max_steps(trainer)
+        check_max_steps(trainer, self.num_epochs, f"pruning to {self.targets}")
         super().on_train_start(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -148,8 +161,11 @@ class IterativeMagnitudePruning(MaskGuard):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"epochs_per_round": self.epochs_per_round, "targets": self.targets}
-        return {**own, "round": self.round, "rewound": dict(self._rewound)}
+        return {
+            **{name: getattr(self, name) for name in _SETTINGS},
+            "round": self.round,
+            "rewound": dict(self._rewound),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.round, self._rewound = state_dict["round"], dict(state_dict["rewound"])
@@ -158,7 +174,7 @@ class IterativeMagnitudePruning(MaskGuard):
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
             return
         own = checkpoint["callbacks"].get(self.state_key, {})
-        for name in ("epochs_per_round", "targets"):
+        for name in _SETTINGS:
             if name in own and own[name] != getattr(self, name):
                 raise InputError(
                     f"the checkpoint to resume was pruned with {name} {own[name]}, this run has {getattr(self, name)}"
@@ -177,15 +193,15 @@ class IterativeMagnitudePruning(MaskGuard):
             return
         self.round = due
         network = network_of(pl_module)
-        state = keep_directions(network, dict(network.named_parameters()))
-        pruned = prune_to_sparsity(state, self.mask, self.sparsities[due - 1])
+        lots = self.seed * 100_000 + due  # of this round, on every rank and after a resume
+        pruned = prune_by(self.criterion, network, self._images(trainer), self.mask, self.sparsities[due - 1], lots)
         self.mask = same_on_all_ranks(trainer, pruned)
         if self.after_prune != "finetune":
             self._rewind(trainer, pl_module)
         self._bind(pl_module)
         renew_optimizers(trainer, pl_module, self._trainable)
         self._guard_optimizers(trainer)
-        self._advance_schedules(trainer)
+        advance_schedules(trainer, self._rewound)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
@@ -198,6 +214,13 @@ class IterativeMagnitudePruning(MaskGuard):
         at_end = trainer.current_epoch + 1 == self.dense_epochs + self.round * self.epochs_per_round
         if self.round and at_end and last_epoch_is_whole(trainer):
             self._write_ticket(trainer, pl_module)
+
+    def _images(self, trainer: Trainer) -> Iterable[Any]:
+        """The training images for a criterion: ours all and without augmentation, or what the trainer trains on."""
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, ImageData) and criterion_named(self.criterion).needs_batches:
+            return data.sweep("train", seed=self.seed, device=trainer.strategy.root_device)
+        return trainer.train_dataloader or ()
 
     def _round_at(self, epoch: int) -> int:
         """The round that an epoch belongs to; the last one's if it lies beyond the plan, where others add epochs."""
@@ -215,15 +238,6 @@ class IterativeMagnitudePruning(MaskGuard):
         if found.dense and module.global_rank == 0:
             _LOG.warning("%s", found.describe())
 
-    def _check_max_steps(self, trainer: Trainer) -> None:
-        per_epoch, limit = steps_per_epoch(trainer), trainer.max_steps
-        needed = 0 if per_epoch is None else self.num_epochs * per_epoch
-        if -1 < limit < needed:
-            raise InputError(
-                f"trainer.max_steps is {limit}, but pruning to {self.targets} takes {needed} steps "
-                f"({self.num_epochs} epochs of {per_epoch}): leave it out"
-            )
-
     def _missing(self, trainer: Trainer) -> list[float]:
         """The targets of rounds that did not come to the end of their last epoch."""
         whole = epochs_done(trainer) - (0 if last_epoch_is_whole(trainer) else 1)
@@ -234,7 +248,7 @@ class IterativeMagnitudePruning(MaskGuard):
         target = self.sparsities[self.round - 1]
         if target not in self.targets or not trainer.is_global_zero:
             return
-        about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune}
+        about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune, "criterion": self.criterion}
         save_network(self.ticket_path(target), trainer, module, self.mask, **about)  # first: it looks at the weights
         self.mask.save(self.mask_path(target), **{name: str(value) for name, value in about.items()})
 
@@ -270,15 +284,6 @@ class IterativeMagnitudePruning(MaskGuard):
         else:  # epochs of no fixed number of steps
             self._rewound = {"epoch": metadata["epoch"], "step": metadata["global_step"]}
 
-    def _advance_schedules(self, trainer: Trainer) -> None:
-        """Put fresh schedules where the dense run's stood at the rewind point."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # it comes before any step: meant
-            for config in trainer.lr_scheduler_configs:
-                scheduler: Any = config.scheduler
-                for _ in range(round(self._rewound[config.interval])):
-                    scheduler.step()
-
 
 def _refuse_averages(trainer: Trainer) -> None:
     """Raise InputError for a callback that averages weights: it would mix the networks of rounds under other masks."""
@@ -288,11 +293,3 @@ def _refuse_averages(trainer: Trainer) -> None:
                 f"{type(callback).__name__} beside IterativeMagnitudePruning would average networks of different "
                 "rounds, under different masks: leave it out, and train a ticket with it, under its mask"
             )
-
-
-def _check_names(targets: list[float]) -> None:
-    """Raise InputError for two targets whose files would have one name."""
-    names = [f"{target:g}" for target in targets]
-    for target, name in zip(targets, names, strict=True):
-        if names.count(name) > 1:
-            raise InputError(f"imp targets hold {target} and another that files call {name}, too: leave one out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rebasin_lt.report.analyses.permute import CORRECTIONS
+from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.report.kit.figures import figure_style
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import times
@@ -41,7 +41,7 @@ def barriers_table(result: Mapping[str, Any]) -> Table:
 def _row(curve: Mapping[str, Any]) -> list[Any]:
     middle = curve["error"][curve["alphas"].index(0.5)] if 0.5 in curve["alphas"] else None
     return [
-        CORRECTIONS[curve["correction"]],
+        correction_label(curve["correction"]),
         LINES[curve["alignment"]],
         curve["split"],
         curve["loss_barrier"],
@@ -89,7 +89,7 @@ def barriers_figure(result: Mapping[str, Any]) -> Figure:
         for correction, row in zip(corrections, panels, strict=True):
             curves = [curve for curve in result["curves"] if curve["correction"] == correction]
             for quantity, axes in zip(_QUANTITIES, row, strict=True):
-                _draw_panel(axes, curves, quantity, CORRECTIONS[correction])
+                _draw_panel(axes, curves, quantity, correction_label(correction))
         for axes in panels[-1]:
             axes.set_xlabel("interpolation coefficient α")
         _draw_key(figure, result["curves"])

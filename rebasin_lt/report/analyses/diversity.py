@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.report.kit.figures import figure_style, save_figure
-from rebasin_lt.report.kit.methods import COLOURS, METHODS
+from rebasin_lt.report.kit.methods import COLOURS, has_label, label_of
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.kit.tables import MISSING, Cell, Column, Table
 from rebasin_lt.storage.files import write_text
@@ -16,8 +16,6 @@ from rebasin_lt.storage.files import write_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LABELS = {"imp": "IMP", **{name: method.label for name, method in METHODS.items()}}
 
 
 def diversity_table(result: Mapping[str, Any]) -> Table:
@@ -89,7 +87,7 @@ def _row(name: str, values: Mapping[str, Any]) -> list[Cell]:
     spread = Estimate(mean(accuracies), sample_std(accuracies), len(accuracies))
     pairs = [values[key] for key in ("disagreement", "kl", "js")]
     calibration = [mean(values["member_ece"]), values["ensemble_ece"]]
-    return [LABELS.get(name, name), len(accuracies), spread, 100 * values["ensemble_accuracy"], *pairs, *calibration]
+    return [_label(name), len(accuracies), spread, 100 * values["ensemble_accuracy"], *pairs, *calibration]
 
 
 def _draw_accuracies(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -> None:
@@ -143,7 +141,11 @@ def _draw_key(figure: Figure, top: float) -> None:
 
 def _lines(name: str) -> list[str]:
     """The name of a setting on at most two lines."""
-    return textwrap.wrap(LABELS.get(name, name), 14, max_lines=2, placeholder="…")
+    return textwrap.wrap(_label(name), 14, max_lines=2, placeholder="…")
+
+
+def _label(name: str) -> str:
+    return label_of(name) if has_label(name) else name
 
 
 def _colour(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rebasin_lt.report.analyses.permute import CORRECTIONS
+from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.report.kit.figures import figure_style
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -109,7 +109,7 @@ def planes_figure(result: Mapping[str, Any]) -> Figure:
             axes = figure.add_axes((left, 0.5 / height, 0.9 * _SIDE / width, (height - 1) / height))
             _contours(axes, result["x"], result["y"], losses, levels)
             _draw_corners(axes, result["corners"])
-            axes.set_title(f"{CORRECTIONS[correction]}: test loss (nats)", loc="left", x=0)
+            axes.set_title(f"{correction_label(correction)}: test loss (nats)", loc="left", x=0)
             axes.set_xlabel("distance in weight space")
     return figure
 
@@ -174,7 +174,7 @@ def _mark(
 def plane_table(result: Mapping[str, Any]) -> Table:
     """Smallest, median and largest loss on the grid, by correction."""
     rows: list[list[Cell]] = [
-        [CORRECTIONS[name], *(float(quantile) for quantile in np.quantile(losses, [0, 0.5, 1]))]
+        [correction_label(name), *(float(quantile) for quantile in np.quantile(losses, [0, 0.5, 1]))]
         for name, losses in result["loss"].items()
     ]
     corners = result["corners"]

@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.report.kit.figures import barrier_figure
 from rebasin_lt.report.kit.statistics import times
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-CORRECTIONS = {
-    "none": "raw",
-    "bn_reset": "BN reset",
-    "repair": "REPAIR",
-    "closed_form": "closed-form REPAIR",
-    "rescale": "RESCALE",
-}
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:
@@ -45,7 +38,7 @@ def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
 def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
     """Loss and error barrier between A and B, before and after alignment, by correction."""
     rows = [
-        [CORRECTIONS[correction], f"{name} alignment", curve["loss_barrier"], times(100, curve["error_barrier"])]
+        [correction_label(correction), f"{name} alignment", curve["loss_barrier"], times(100, curve["error_barrier"])]
         for correction, curves in barriers.items()
         for name, curve in curves.items()
     ]
@@ -74,7 +67,7 @@ def _curves(alignments: Sequence[Mapping[str, Any]], quantity: str, factor: floa
     for alignment in alignments:
         for correction, pair in alignment["barrier"].items():
             for name, curve in pair.items():
-                label = f"{name} alignment" + ("" if correction == "none" else f", {CORRECTIONS[correction]}")
+                label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
                 curves.setdefault(label, []).append((
                     curve["alphas"],
                     factor * np.array(curve[quantity], dtype=float),

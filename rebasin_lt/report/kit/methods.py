@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.methods import METHODS, PERMUTED, Method, known_methods, own_method
+from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.user_code import is_user_code
 
 COLOURS = {
     "ink": ("#1f2328", "#e6edf3"),
@@ -32,64 +34,24 @@ _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _MARKERS = "sDoXd"
 
 
-class Method(NamedTuple):
-    """A method as people read it, and as figures draw it: a key of `COLOURS`, a marker and a kind of line."""
-
-    label: str
-    colour: str
-    marker: str
-    meaning: str
-    line: Any = "-"
-
-
-METHODS: Mapping[str, Method] = {
-    "lth": Method("LTH", "lth", "o", "A's rewound weights under A's mask: the lottery ticket."),
-    "b_imp": Method(
-        "B's IMP mask",
-        "b_imp",
-        "*",
-        "B's rewound weights under the mask that pruning B itself found: the ceiling for B.",
-    ),
-    "permuted": Method("permuted", "permuted", "s", "B's rewound weights under A's mask, permuted to match B's units."),
-    "naive": Method("naive", "naive", "^", "B's rewound weights under A's mask as it is."),
-    "b_magnitude": Method(
-        "B's magnitude",
-        "b_magnitude",
-        "P",
-        "B's rewound weights under the mask of the largest weights of the trained B.",
-    ),
-    "random_permutation": Method(
-        "random permutation",
-        "random_permutation",
-        "D",
-        "A's mask under a random but consistent permutation of the units: any permutation instead of the matched one.",
-    ),
-    "shuffled": Method("shuffled", "shuffled", "v", "A's mask shuffled within each layer: layer sparsities only."),
-    "degree_preserving": Method(
-        "degree preserving", "other_3", "X", "A's mask shuffled so that every unit keeps its in- and out-degree."
-    ),
-    "uniform": Method("uniform", "other_5", "<", "A random mask of one sparsity in all layers."),
-    "erk": Method("ERK", "other_4", ">", "A random mask of Erdős–Rényi-kernel densities."),
-    "magnitude": Method("magnitude", "b_magnitude", "h", "The mask of the largest weights of the network given."),
-    "mix": Method("mix", "other_1", "p", "Part permuted mask, part B's largest weights."),
-    "snip": Method("SNIP", "other_2", "d", "B pruned at once by SNIP, which looks at the loss."),
-    "grasp": Method("GraSP", "other_3", "H", "B pruned at once by GraSP, which looks at the flow of gradients."),
-    "synflow": Method("SynFlow", "other_5", "8", "B pruned by SynFlow, which looks at paths and at no data."),
-}
-"""The methods that have names everywhere, in the order of every table and figure. A study's matchers stand in
-the place of `permuted`, whatever they are called."""
-
-_ALIGNED = "permuted"
-
-
 def spelled(name: str) -> str:
     """A name of the user's as people read it: `permuted_5ep` is "permuted 5ep"."""
     return name.replace("_", " ")
 
 
+_SETTINGS = {"imp": "IMP"}  # of ensembles, beside methods: B's own tickets
+
+
+def has_label(name: str) -> bool:
+    """Whether a name is that of a method, or of a setting of ensembles, that has a label of its own."""
+    return name in _SETTINGS or name in known_methods()
+
+
 def label_of(name: str) -> str:
-    """What tables and figures call a method of `METHODS`, or a role; of any other, its name."""
-    return METHODS[name].label if name in METHODS else spelled(name)
+    """What tables and figures call a method, or a setting of ensembles; of any other name, the name as it is read."""
+    if name in _SETTINGS:
+        return _SETTINGS[name]
+    return known_methods()[name].label if has_label(name) else spelled(name)
 
 
 @dataclass(frozen=True)
@@ -99,7 +61,7 @@ class Methods:
     What a method is follows from the settings alone: a matcher's name may be any, and tells nothing.
     """
 
-    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {_ALIGNED: {}})
+    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {PERMUTED: {}})
 
     def is_aligned(self, name: str) -> bool:
         """Whether the mask is A's, moved by a permutation that was matched: whether it is one of the matchers."""
@@ -107,6 +69,8 @@ class Methods:
 
     def label(self, name: str) -> str:
         """What tables and figures call a method."""
+        if is_user_code(name):
+            return own_method(name).label
         return spelled(name) if self.is_aligned(name) else label_of(name)
 
     def in_order(self, names: Iterable[str]) -> list[str]:
@@ -114,45 +78,51 @@ class Methods:
 
         Raises InputError, with the near name, for one that is neither.
         """
-        names, own, known = dict.fromkeys(names), list(self.matchers), list(METHODS)
-        unknown = [name for name in names if name not in own and (name not in METHODS or name == _ALIGNED)]
-        if unknown:
-            expected = [*own, *(name for name in known if name != _ALIGNED)]
-            close = difflib.get_close_matches(unknown[0], expected, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InputError(
-                f"methods: the runs hold {unknown[0]!r}, which is no method of this study{hint}: expected one of its "
-                f"matchers, {', '.join(own)}, or of {', '.join(expected[len(own) :])}"
-            )
-        places = {name: (known.index(name), 0) for name in known}
-        places |= {name: (known.index(_ALIGNED), at) for at, name in enumerate(own)}
-        return sorted(names, key=places.__getitem__)
+        names, own, others = (
+            dict.fromkeys(names),
+            list(self.matchers),
+            [name for name in known_methods() if name != PERMUTED],
+        )
+        theirs = [name for name in names if is_user_code(name)]
+        for name in names:
+            if name not in {*own, *others, *theirs}:
+                raise InputError(
+                    f"methods: the runs hold {name!r}, which is no method of this study{near(name, [*own, *others])}: "
+                    f"expected one of its matchers, {', '.join(own)}, or of {', '.join(others)}"
+                )
+        places = list(known_methods())
+        at = places.index(PERMUTED)
+        return sorted(names, key=[*places[:at], *own, *places[at + 1 :], *theirs].index)
 
     def described(self, names: Iterable[str]) -> dict[str, Method]:
         """The methods in their order; the study's first matcher is drawn as `permuted` is, its others in colours that
         the methods here leave, then dashed. Raises as `in_order`."""
-        ordered, first = self.in_order(names), next(iter(self.matchers), None)
-        others = [name for name in ordered if self.is_aligned(name) and name != first]
-        taken = {METHODS[name].colour for name in ordered if not self.is_aligned(name)}
+        ordered, first, known = self.in_order(names), next(iter(self.matchers), None), known_methods()
+        added = [name for name in ordered if name != first and (self.is_aligned(name) or is_user_code(name))]
+        taken = {known[name].colour for name in ordered if name in known and not self.is_aligned(name)}
         free = [colour for colour in COLOURS if colour.startswith("other_") and colour not in taken] or ["other_1"]
         return {
-            name: self._matched(name, others.index(name) if name in others else None, free)
-            if self.is_aligned(name)
-            else METHODS[name]
+            name: _drawn_apart(self._own(name), added.index(name), free)
+            if name in added
+            else (self._own(name) if self.is_aligned(name) else known[name])
             for name in ordered
         }
 
-    def _matched(self, name: str, index: int | None, colours: list[str]) -> Method:
-        """A matcher: the first of the study, or one of the others by its place among them."""
-        aligned = METHODS[_ALIGNED]
+    def _own(self, name: str) -> Method:
+        """A matcher of the study, or a control of the user's own, drawn as the first of its kind."""
+        if not self.is_aligned(name):
+            return own_method(name)
         how = ", ".join(f"{key} {value}" for key, value in self.matchers[name].items())
-        meaning = aligned.meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")
-        if index is None:
-            return aligned._replace(label=self.label(name), meaning=meaning)
-        line, marker = _LINES[index // len(colours) % len(_LINES)], _MARKERS[index % len(_MARKERS)]
-        return Method(self.label(name), colours[index % len(colours)], marker, meaning, line)
+        meaning = METHODS[PERMUTED].meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")
+        return METHODS[PERMUTED]._replace(label=self.label(name), meaning=meaning)
 
     @classmethod
     def matching(cls, names: Iterable[str]) -> Methods:
         """Of matchers about whose settings nothing is known."""
         return cls({name: {} for name in names})
+
+
+def _drawn_apart(method: Method, index: int, colours: list[str]) -> Method:
+    """The method in a colour, a marker and a kind of line by its place among those that have none of their own."""
+    line, marker = _LINES[index // len(colours) % len(_LINES)], _MARKERS[index % len(_MARKERS)]
+    return method._replace(colour=colours[index % len(colours)], marker=marker, line=line)

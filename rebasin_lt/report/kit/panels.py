@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.methods import Method
 from rebasin_lt.report.kit.figures import figure_style
-from rebasin_lt.report.kit.methods import COLOURS, Method
+from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rebasin_lt.connectivity.corrections import CORRECTIONS, correction_label
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.analyses.permute import CORRECTIONS
-from rebasin_lt.report.kit.methods import Method, Methods, spelled
+from rebasin_lt.experiment.methods import Method
+from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
-_LINES: Mapping[str, Any] = {
-    "none": "-",
-    "bn_reset": (0, (5, 2)),
-    "repair": (0, (1.5, 1.5)),
-    "closed_form": (0, (4, 1, 1, 1)),
-    "rescale": (0, (8, 3)),
-}
-_MARKERS = {"none": "o", "bn_reset": "s", "repair": "^", "closed_form": "D", "rescale": "v"}
 
 
 def barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
@@ -40,7 +33,7 @@ def barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None
             _barrier(own, quantity) for quantity in _QUANTITIES for own in (before, after if matcher != BEFORE else {})
         ]
         seeds = len(after)
-        rows.append([f"{width:g}", split, CORRECTIONS[correction], _called(matcher), *barriers, seeds])
+        rows.append([f"{width:g}", split, correction_label(correction), _called(matcher), *barriers, seeds])
     columns = [
         Column("width", align="left"),
         *(Column(title, align="left") for title in ("images", "statistics", "matcher")),
@@ -209,15 +202,20 @@ def _styles(kinds: Sequence[tuple[str, str]], methods: Methods | None) -> dict[s
     alone = len({*matchers}) <= 1
     return {
         _name(correction, matcher): Method(
-            _label(correction, matcher, alone), colours[matcher], _MARKERS[correction], "", _LINES[correction]
+            _label(correction, matcher, alone), colours[matcher], record.marker, "", _dashed(record.dashes)
         )
         for correction, matcher in kinds
+        for record in [CORRECTIONS[correction]]
     }
+
+
+def _dashed(dashes: tuple[float, ...]) -> Any:
+    return (0, dashes) if dashes else "-"
 
 
 def _label(correction: str, matcher: str, alone: bool) -> str:
     when = "before" if matcher == BEFORE else "after" if alone else f"after {spelled(matcher)}"
-    return f"{when}, {CORRECTIONS[correction]}"
+    return f"{when}, {correction_label(correction)}"
 
 
 def _called(matcher: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rebasin_lt.report.analyses.diversity import LABELS
 from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -58,7 +57,7 @@ def _row(record: Mapping[str, Any]) -> list[Cell]:
     accuracy = Estimate(record["accuracy"], float("nan") if std is None else std, record["members"]).scaled(100)
     ensemble = record["ensemble"]
     pairs = [record[name] for name in ("disagreement", "kl", "js")]
-    label = LABELS.get(record["setting"]) or label_of(record["setting"])
+    label = label_of(record["setting"])
     return [_where(record), label, record["members"], accuracy, None if ensemble is None else 100 * ensemble, *pairs]
 
 
@@ -71,6 +70,6 @@ def _published(record: Mapping[str, Any], setting: Setting) -> list[Cell] | None
     if accuracy is None or accuracy.std is None:
         return None
     pairs = [number.value if (number := found[metric]) else None for metric in ("disagreement", "kl", "js")]
-    label = LABELS.get(record["setting"]) or label_of(record["setting"])
+    label = label_of(record["setting"])
     ours = Estimate(accuracy.value, accuracy.std, accuracy.n or 0).scaled(100)
     return [_where(record), f"{label}, published", accuracy.n, ours, ensemble and 100 * ensemble.value, *pairs]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.controls import KINDS
-from rebasin_lt.report.kit.methods import COLOURS, METHODS, Methods, label_of
-from rebasin_lt.study.grid import CONTROL_METHODS, FIXED_METHODS
+from rebasin_lt.experiment.methods import METHODS, known_methods
+from rebasin_lt.report.kit.methods import COLOURS, Methods, label_of
 
 MATCHERS = Methods({"permuted": {}, "zebra": {"at": "5ep", "preset": "paper"}, "by_weights": {}})
 
@@ -21,15 +20,20 @@ def test_names_are_in_one_order_with_the_matchers_of_the_study_in_theirs() -> No
 
 def test_aligned_is_what_the_study_matches_whatever_it_is_called() -> None:
     assert all(MATCHERS.is_aligned(name) for name in ("permuted", "zebra", "by_weights"))
-    assert not any(MATCHERS.is_aligned(name) for name in METHODS if name != "permuted")
+    assert not any(MATCHERS.is_aligned(name) for name in known_methods() if name != "permuted")
     other = Methods({"mix": {}})
     assert other.is_aligned("mix")
     assert not other.is_aligned("permuted")
     assert other.described(["mix"])["mix"] == METHODS["permuted"]._replace(label="mix")
 
 
-def test_all_methods_and_kinds_of_controls_have_a_name() -> None:
-    assert {*KINDS, *FIXED_METHODS, *CONTROL_METHODS} <= set(METHODS)
+def test_a_control_of_the_users_own_has_a_name_and_a_drawing_without_being_imported() -> None:
+    own = ["no_such_module:by_row", "no_such_module:by_column"]
+    found = MATCHERS.described(["naive", *own, "lth"])
+    assert list(found) == ["lth", "naive", *own]
+    assert [found[name].label for name in own] == [MATCHERS.label(name) for name in own] == ["by row", "by column"]
+    assert "`no_such_module:by_row`" in found[own[0]].meaning
+    assert len({(method.colour, method.marker) for method in found.values()}) == 4
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,7 @@ def test_a_matcher_is_described_by_its_settings() -> None:
 
 
 def test_matchers_take_no_colour_of_a_method_that_is_there() -> None:
-    found = MATCHERS.described(["zebra", "mix", "snip", "degree_preserving"])
+    found = MATCHERS.described(["zebra", "erk", "snip", "degree_preserving"])
     colours = [method.colour for method in found.values()]
     assert len(set(colours)) == len(colours)
 

@@ -1,0 +1,35 @@
+"""Names that choose one of several things: an unknown one is refused with the near one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from rebasin_lt.errors import InputError
+
+Record = TypeVar("Record")
+
+
+def chosen(what: str, name: object, known: Mapping[str, Record], others: str = "") -> Record:
+    """The record that a table has of `name`, which the user gave as `what`.
+
+    `others` says what else may be given, such as "or package.module:name". Raises InputError for a name that is not
+    in the table, with the near one and all there are.
+    """
+    check_known(what, name, known, others)
+    return known[str(name)]
+
+
+def check_known(what: str, name: object, known: Iterable[str], others: str = "") -> None:
+    """Raise InputError, as `chosen` does, for a name that is none of `known`."""
+    names = list(known)
+    if name not in names:
+        expected = ", ".join(names) + f", {others}" * bool(others)
+        raise InputError(f"{what} is {name!r}, which is not known{near(name, names)}: expected {expected}")
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """The text ` (did you mean NAME?)` for the known name most like this one; empty where none is like it."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

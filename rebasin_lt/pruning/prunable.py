@@ -49,8 +49,8 @@ def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iter
     """Tell the matrices and kernels of `model` that can be pruned from those that stay dense.
 
     All can but those of a kind in `WEIGHT_KINDS`, and those that `exclude` names; those that `include` names can in
-    any case. Both hold patterns of parameter names, or kinds; `shortcuts` are a kind that stays dense only if excluded. A
-    weight used several times counts once, and can be pruned if any use of it can. Raises InputError where nothing is
+    any case. Both hold patterns of parameter names, or kinds; `shortcuts` are a kind that stays dense only if excluded.
+    A weight used several times counts once, and can be pruned if any use of it can. Raises InputError where nothing is
     left to prune, where `include` names nothing, and for lazy layers that have seen no input.
     """
     exclude, include = tuple(exclude), tuple(include)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import METHODS, MATCHED, Method, known_methods, own_method
+from rebasin_lt.experiment.methods import MATCHED, METHODS, Method, known_methods, own_method
 from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import is_user_code
 

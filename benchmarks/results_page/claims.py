@@ -11,9 +11,9 @@ from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, paired_difference, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.accuracy import spread_of
-from rebasin_lt.report.study.barriers import barriers_table
-from rebasin_lt.report.study.diversity import diversity_table
-from rebasin_lt.report.study.overlap import overlap_table
+from rebasin_lt.report.study.barriers import study_barriers_table
+from rebasin_lt.report.study.diversity import study_diversity_table
+from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure, difference, with_interval
 from rebasin_lt.report.study.published import Published, published
 from rebasin_lt.report.study.runs import Group, over_rewinds
@@ -48,15 +48,15 @@ def tables(studies: Studies) -> dict[str, Table]:
         "conv4": comparison(conv4.cells(), _caption(conv4)),
         "growth": growth_table(digits),
         "widths": width_table(widths(studies)),
-        "barriers": barriers_table(barrier_records(studies["digits_width"], digits)),
-        "conv4 barriers": barriers_table(barrier_records(conv4, matchers=("permuted", "permuted_paper"))),
-        "diversity": diversity_table(
+        "barriers": study_barriers_table(barrier_records(studies["digits_width"], digits)),
+        "conv4 barriers": study_barriers_table(barrier_records(conv4, matchers=("permuted", "permuted_paper"))),
+        "diversity": study_diversity_table(
             studies["digits_diversity"].outcome.diversity, studies["digits_diversity"].setting
         ),
         "paper diversity": paper_diversity_table(),
         **{f"controls {sparsity:g}": controls_table(digits, sparsity) for sparsity in digits.sparsities},
         **{f"conv4 controls {sparsity:g}": controls_table(conv4, sparsity) for sparsity in conv4.sparsities},
-        "overlap": overlap_table(digits.outcome.matches),
+        "overlap": study_overlap_table(digits.outcome.matches),
         "paper when": paper_when_table(),
         "when": matchers_table(matching, _WHEN, "matched to B"),
         "images": matchers_table(matching, _IMAGES, "matched on"),

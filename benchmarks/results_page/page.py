@@ -16,7 +16,7 @@ from benchmarks.results_page.values import value
 from rebasin_lt.report.kit.figures import save_figure
 from rebasin_lt.report.kit.tables import Column, Table
 from rebasin_lt.report.study.accuracy_figures import accuracy_figures
-from rebasin_lt.report.study.barriers import barrier_figures
+from rebasin_lt.report.study.barriers import study_barrier_figures
 from rebasin_lt.report.study.runs import group_runs
 from rebasin_lt.storage.files import write_text
 
@@ -68,7 +68,7 @@ def figures(studies: claims.Studies) -> dict[str, Figure]:
             digits, ("b_imp", "permuted", "b_magnitude", "random_permutation", "degree_preserving", "erk")
         ),
         "conv4": _accuracies(conv4, ("lth", "permuted", "permuted_paper", "naive", "b_magnitude")),
-        "barriers": barrier_figures(lines)["barriers"],
+        "barriers": study_barrier_figures(lines)["barriers"],
     }
 
 

@@ -18,7 +18,7 @@ from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images, resolve_device
-from rebasin_lt.lit.checkpoint import FORMAT_VERSION, MASK, METADATA, LoadedNetwork
+from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, LoadedNetwork
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.loader import Batch, ImageLoader
 from rebasin_lt.matching.activation import MatchResult
@@ -220,7 +220,7 @@ def _write(
     origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
     content: dict[str, Any] = {
         "state_dict": {f"net.{name}": tensor.cpu() for name, tensor in permuted.items()},
-        METADATA: {**source.metadata, **origin, "format_version": FORMAT_VERSION},
+        METADATA: {**source.metadata, **origin, "format_version": CHECKPOINT_VERSION},
     }
     if "arch" not in source.metadata:
         content["state_dict"] = {name: tensor.cpu() for name, tensor in permuted.items()}

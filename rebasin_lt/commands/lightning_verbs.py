@@ -33,7 +33,7 @@ from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
-from rebasin_lt.lit.metrics_file import METRICS, MetricsFile, read_rows
+from rebasin_lt.lit.metrics_file import METRICS_FILE, MetricsFile, read_rows
 from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
@@ -75,7 +75,7 @@ class RunCLI(ConfigWinsCLI):
         if self.subcommand == "fit":
             run_settings = self._run_settings()
             check_folder(folder, run_settings, but=may_differ(run_settings))
-            read_rows(folder / METRICS)
+            read_rows(folder / METRICS_FILE)
         elif settings.ckpt_path == "last" and not path.exists():
             raise InputError(f"there is no {path} to {self.subcommand}: give --ckpt_path or the run's config")
         if settings.ckpt_path != "last" or path.exists():

@@ -31,7 +31,7 @@ METHODS: dict[str, Method] = {
 }
 """Those that are no controls, in the order of tables and figures; `permuted` stands for the matchers of a study."""
 
-PERMUTED = "permuted"
+MATCHED = "permuted"
 FIXED_METHODS = ("lth", "naive", "b_imp")
 """Masks that pruning leaves: A's on A, A's on B, and B's own on B."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import rebasin_lt
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
-from rebasin_lt.lit.checkpoint_content import FORMAT_VERSION as FORMAT_VERSION
+from rebasin_lt.lit.checkpoint_content import CHECKPOINT_VERSION as CHECKPOINT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
 from rebasin_lt.lit.checkpoint_content import check_tensors, is_extra_state, is_ours, network_names
@@ -53,7 +53,7 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     data: Any = getattr(trainer, "datamodule", None)
     ours = isinstance(data, ImageData)  # what the attributes of others hold is their business
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": CHECKPOINT_VERSION,
         "module": type(module).__name__,
         **(module.architecture() if isinstance(module, NetworkModule) else {}),
         "epoch": trainer.current_epoch,

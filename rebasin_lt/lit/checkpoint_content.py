@@ -15,7 +15,7 @@ from rebasin_lt.pruning.mask import Mask
 
 METADATA = "rebasin_lt"
 MASK = "rebasin_lt_mask"
-FORMAT_VERSION = 1
+CHECKPOINT_VERSION = 1
 
 _ARCHITECTURE = ("arch", "width", "num_classes", "input_shape")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -63,9 +63,11 @@ def _check_metadata(metadata: Mapping[str, Any], path: Path | str) -> None:
         value = metadata.get(name)
         if name in metadata and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise BrokenFileError(f"{path} has {name} of type {type(value).__name__}, expected {kinds[0].__name__}")
-    version = metadata.get("format_version", FORMAT_VERSION)
-    if version > FORMAT_VERSION:
-        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    version = metadata.get("format_version", CHECKPOINT_VERSION)
+    if version > CHECKPOINT_VERSION:
+        raise BrokenFileError(
+            f"{path} has format version {version}, this release reads {CHECKPOINT_VERSION}: update it"
+        )
     missing = [name for name in _ARCHITECTURE if "arch" in metadata and name not in metadata]
     if missing:
         raise BrokenFileError(f"{path} says its arch but not its {missing[0]}: it is damaged")

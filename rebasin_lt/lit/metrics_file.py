@@ -15,7 +15,7 @@ from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit._compat import epoch_metrics
 from rebasin_lt.storage.files import append_text, write_text
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 NOT_FINITE = "not_finite"
 """Key of a row's metrics that were NaN or infinite, with what they were: JSON knows no such numbers."""
 
@@ -34,7 +34,7 @@ class MetricsFile(Checkpoint):
     state_key = "rebasin_lt.metrics_file"
 
     def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder) / METRICS
+        self.path = Path(folder) / METRICS_FILE
         self._rows: int | None = None  # in the file; None before training if no checkpoint says it
 
     def state_dict(self) -> dict[str, Any]:

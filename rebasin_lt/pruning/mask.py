@@ -16,7 +16,7 @@ from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
 from rebasin_lt.storage.files import atomic_path, hash_tensors
 from rebasin_lt.storage.paths import expanded
 
-FORMAT_VERSION = 1
+MASK_VERSION = 1
 
 
 class Mask(Mapping[str, Tensor]):
@@ -146,7 +146,7 @@ class Mask(Mapping[str, Tensor]):
 
     def save(self, path: Path | str, **metadata: str) -> None:
         """Write `*.mask.safetensors`, atomically, with `metadata` beside the sparsity, hash and format version."""
-        about = {"format": "rebasin_lt.mask", "version": str(FORMAT_VERSION), "sparsity": repr(self.sparsity)}
+        about = {"format": "rebasin_lt.mask", "version": str(MASK_VERSION), "sparsity": repr(self.sparsity)}
         with atomic_path(expanded(path, "mask file")) as temporary:
             tensors = {name: tensor.contiguous() for name, tensor in self.items()}
             save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
@@ -177,9 +177,9 @@ class Mask(Mapping[str, Tensor]):
     def _checked(cls, tensors: dict[str, Tensor], about: Mapping[str, str], path: Path | str) -> Mask:
         if about.get("format") != "rebasin_lt.mask":
             raise BrokenFileError(f"{path} is not a mask file of rebasin-lt (format {about.get('format')!r})")
-        if about.get("version") != str(FORMAT_VERSION):
+        if about.get("version") != str(MASK_VERSION):
             raise BrokenFileError(
-                f"{path} has mask format version {about.get('version')}, this release reads {FORMAT_VERSION}: update it"
+                f"{path} has mask format version {about.get('version')}, this release reads {MASK_VERSION}: update it"
             )
         for name, tensor in tensors.items():
             if tensor.dtype != torch.bool or (tensor.numel() and tensor.view(torch.uint8).max() > 1):

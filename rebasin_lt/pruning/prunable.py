@@ -24,8 +24,8 @@ _PARAMETRIZATION = ".parametrizations."
 class Prunable:
     """The matrices and kernels of a network: floating parameters of two or more dimensions, each under its first name.
 
-    `names` can be pruned; `dense` are all others, each with its kind, a key of `KINDS` or `excluded`; `sizes` are the
-    numbers of elements of both.
+    `names` can be pruned; `dense` are all others, each with its kind, a key of `WEIGHT_KINDS` or `excluded`; `sizes`
+    are the numbers of elements of both.
     """
 
     names: tuple[str, ...]
@@ -48,9 +48,9 @@ class Prunable:
 def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> Prunable:
     """Tell the matrices and kernels of `model` that can be pruned from those that stay dense.
 
-    All can but those of a kind in `KINDS`, and those that `exclude` names; those that `include` names can in any case.
-    Both hold patterns of parameter names, or kinds; `shortcuts` are a kind that stays dense only if excluded. A
-    weight used several times counts once, and can be pruned if any use of it can. Raises InputError where nothing is
+    All can but those of a kind in `WEIGHT_KINDS`, and those that `exclude` names; those that `include` names can in
+    any case. Both hold patterns of parameter names, or kinds; `shortcuts` are a kind that stays dense only if excluded.
+    A weight used several times counts once, and can be pruned if any use of it can. Raises InputError where nothing is
     left to prune, where `include` names nothing, and for lazy layers that have seen no input.
     """
     exclude, include = tuple(exclude), tuple(include)
@@ -64,7 +64,7 @@ def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iter
         if not any(use.named(pattern) for same in matrices.values() for use in same):
             raise InputError(
                 f"include names {pattern!r}, which fits no weight matrix of {type(model).__name__}: expected patterns "
-                f"of parameter names, or {', '.join(KINDS)}"
+                f"of parameter names, or {', '.join(WEIGHT_KINDS)}"
             )
     names = tuple(name for name, kind in kinds.items() if kind is None)
     if not names:
@@ -100,7 +100,7 @@ class _Use:
 
     def named(self, pattern: str) -> bool:
         """True if a pattern of names, or a kind, means this use."""
-        return KINDS[pattern](self) if pattern in KINDS else fnmatch(self.name, pattern)
+        return WEIGHT_KINDS[pattern](self) if pattern in WEIGHT_KINDS else fnmatch(self.name, pattern)
 
 
 def _uses(model: nn.Module) -> Iterator[_Use]:
@@ -135,7 +135,7 @@ def _kind(same: list[_Use], saved: Collection[str], exclude: tuple[str, ...], in
     if None not in kinds:
         return kinds[0]
     named = next((pattern for pattern in exclude if any(use.named(pattern) for use in same)), None)
-    return named if named is None or named in KINDS else _EXCLUDED
+    return named if named is None or named in WEIGHT_KINDS else _EXCLUDED
 
 
 def _is_norm(use: _Use) -> bool:
@@ -171,7 +171,7 @@ _DENSE: dict[str, Callable[[_Use], bool]] = {
     "lengths": lambda use: use.is_length,  # that weight norm keeps apart from directions
     "scales": _is_scale,
 }
-KINDS: dict[str, Callable[[_Use], bool]] = {**_DENSE, "shortcuts": _is_shortcut}
+WEIGHT_KINDS: dict[str, Callable[[_Use], bool]] = {**_DENSE, "shortcuts": _is_shortcut}
 """Kinds of parameters of two or more dimensions that are no weight matrix or kernel between units, and shortcuts.
 
 Embeddings stay dense because a row is looked up, not multiplied: it connects no units, and its scale, of 1 where

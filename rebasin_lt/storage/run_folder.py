@@ -20,7 +20,7 @@ from rebasin_lt.storage.strict_yaml import read_yaml
 
 CONFIG, RESULT = "config.yaml", "result.json"
 SEAL = "content_sha256"
-FORMAT_VERSION = 1
+FOLDER_VERSION = 1
 _AGAIN = "remove it, and run again what wrote it"
 
 
@@ -115,7 +115,7 @@ def discard_result(folder: Path | str) -> None:
 def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write JSON atomically, with its format version and its own sha256; what is not finite becomes null."""
     content = finite(dict(content))
-    write_json(path, {"format_version": FORMAT_VERSION, **content, SEAL: _seal(content)})
+    write_json(path, {"format_version": FOLDER_VERSION, **content, SEAL: _seal(content)})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def read_sealed(path: Path) -> dict[str, Any]:
         raise BrokenFileError(f"{path} is not readable JSON: {error}; {_AGAIN}") from error
     if not isinstance(content, dict):
         raise BrokenFileError(f"{path} holds a {type(content).__name__}, expected results by name")
-    version = content.pop("format_version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        raise BrokenFileError(f"{path} has format version {version}, this release reads {FORMAT_VERSION}: update it")
+    version = content.pop("format_version", FOLDER_VERSION)
+    if version != FOLDER_VERSION:
+        raise BrokenFileError(f"{path} has format version {version}, this release reads {FOLDER_VERSION}: update it")
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _seal(content):
         raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it; {_AGAIN}")

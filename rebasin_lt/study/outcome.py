@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import DIVERGED, mask_name
+from rebasin_lt.experiment.metrics import metrics_of
 from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
@@ -126,7 +127,7 @@ def _diversity(outcome: StudyOutcome, study: Study, stage: Stage, result: dict[s
 
 def _accuracy(result: dict[str, Any]) -> dict[str, float | None]:
     """Fractions; top-5 is missing where there are fewer classes."""
-    return {name: result[f"test/{name}"] / 100 if f"test/{name}" in result else None for name in ("top1", "top5")}
+    return metrics_of(result)
 
 
 _OVERLAPS = ("permuted", "unpermuted", "independent")

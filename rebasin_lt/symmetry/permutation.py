@@ -14,7 +14,7 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.storage.files import atomic_path
 from rebasin_lt.storage.paths import expanded
 
-FORMAT_VERSION = "1"
+PERMUTATION_VERSION = "1"
 
 
 class Permutation(Mapping[str, Tensor]):
@@ -75,7 +75,7 @@ class Permutation(Mapping[str, Tensor]):
     def save(self, path: Path | str, **metadata: str) -> None:
         """Write a `*.perm.safetensors` file atomically; `metadata` says where the permutation comes from."""
         with atomic_path(expanded(path, "permutation")) as temporary:
-            about = {"format": "rebasin_lt.permutation", "format_version": FORMAT_VERSION, **metadata}
+            about = {"format": "rebasin_lt.permutation", "format_version": PERMUTATION_VERSION, **metadata}
             save_file({group: index.contiguous() for group, index in self.items()}, temporary, metadata=about)
 
     @classmethod
@@ -89,10 +89,10 @@ class Permutation(Mapping[str, Tensor]):
                 about = file.metadata() or {}
                 if about.get("format") != "rebasin_lt.permutation":
                     raise BrokenFileError(f"{path} is not a permutation file of rebasin-lt")
-                if about.get("format_version") != FORMAT_VERSION:
+                if about.get("format_version") != PERMUTATION_VERSION:
                     raise BrokenFileError(
                         f"{path} has permutation format version {about.get('format_version')}, this release reads "
-                        f"{FORMAT_VERSION}: update it"
+                        f"{PERMUTATION_VERSION}: update it"
                     )
                 return cls({group: file.get_tensor(group) for group in file.keys()})  # noqa: SIM118 - no mapping
         except (SafetensorError, InputError, OSError) as error:

@@ -16,11 +16,11 @@ from rebasin_lt.symmetry.call import Rule
 from rebasin_lt.symmetry.operators import elementwise, lookups, products, statistics, views
 
 RULES: dict[str, Rule] = {
-    **elementwise.RULES,
-    **views.RULES,
-    **lookups.RULES,
-    **products.RULES,
-    **statistics.RULES,
+    **elementwise.ELEMENTWISE,
+    **views.VIEWS,
+    **lookups.LOOKUPS,
+    **products.PRODUCTS,
+    **statistics.STATISTICS,
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.lit.metrics_file import METRICS
+from rebasin_lt.lit.metrics_file import METRICS_FILE
 from rebasin_lt.storage.files import append_text, write_text
 from rebasin_lt.storage.links import check_inside, check_links
 from rebasin_lt.storage.run_folder import claim_folder
@@ -104,13 +104,13 @@ def test_a_link_up_and_a_sibling_with_a_longer_name_lead_out(tmp_path) -> None:
 
 
 def test_files_are_replaced_or_refused_but_never_written_through(outside, untouched, tmp_path) -> None:
-    link(tmp_path / "run" / METRICS, outside / "mine.txt")
-    with pytest.raises(OSError, match=METRICS):
-        append_text(tmp_path / "run" / METRICS, "row\n")
-    write_text(tmp_path / "run" / METRICS, "row\n")
-    assert not (tmp_path / "run" / METRICS).is_symlink()
-    append_text(tmp_path / "run" / METRICS, "row\n")
-    assert (tmp_path / "run" / METRICS).read_text() == "row\nrow\n"
+    link(tmp_path / "run" / METRICS_FILE, outside / "mine.txt")
+    with pytest.raises(OSError, match=METRICS_FILE):
+        append_text(tmp_path / "run" / METRICS_FILE, "row\n")
+    write_text(tmp_path / "run" / METRICS_FILE, "row\n")
+    assert not (tmp_path / "run" / METRICS_FILE).is_symlink()
+    append_text(tmp_path / "run" / METRICS_FILE, "row\n")
+    assert (tmp_path / "run" / METRICS_FILE).read_text() == "row\nrow\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rebasin_lt.report.kit.escape import markdown_paragraph, markdown_text
-from rebasin_lt.report.kit.page import Folded, Part, Picture, Section
+from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section
 from rebasin_lt.report.kit.tables import Table
 from rebasin_lt.storage.files import write_text
 
@@ -30,7 +30,7 @@ def _lines(title: str, sections: Sequence[Section]) -> Iterable[str]:
         yield from map(_part, section.parts)
 
 
-def _part(part: Part) -> str:
+def _part(part: PagePart) -> str:
     if isinstance(part, Picture):
         return f"![{markdown_text(part.description)}]({part.name}.svg)\n\n{markdown_text(part.caption)}\n"
     if isinstance(part, Folded):

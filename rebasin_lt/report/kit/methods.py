@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import METHODS, PERMUTED, Method, known_methods, own_method
+from rebasin_lt.experiment.methods import MATCHED, METHODS, Method, known_methods, own_method
 from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import is_user_code
 
@@ -61,7 +61,7 @@ class Methods:
     What a method is follows from the settings alone: a matcher's name may be any, and tells nothing.
     """
 
-    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {PERMUTED: {}})
+    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {MATCHED: {}})
 
     def is_aligned(self, name: str) -> bool:
         """Whether the mask is A's, moved by a permutation that was matched: whether it is one of the matchers."""
@@ -81,7 +81,7 @@ class Methods:
         names, own, others = (
             dict.fromkeys(names),
             list(self.matchers),
-            [name for name in known_methods() if name != PERMUTED],
+            [name for name in known_methods() if name != MATCHED],
         )
         theirs = [name for name in names if is_user_code(name)]
         for name in names:
@@ -91,7 +91,7 @@ class Methods:
                     f"expected one of its matchers, {', '.join(own)}, or of {', '.join(others)}"
                 )
         places = list(known_methods())
-        at = places.index(PERMUTED)
+        at = places.index(MATCHED)
         return sorted(names, key=[*places[:at], *own, *places[at + 1 :], *theirs].index)
 
     def described(self, names: Iterable[str]) -> dict[str, Method]:
@@ -113,8 +113,8 @@ class Methods:
         if not self.is_aligned(name):
             return own_method(name)
         how = ", ".join(f"{key} {value}" for key, value in self.matchers[name].items())
-        meaning = METHODS[PERMUTED].meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")
-        return METHODS[PERMUTED]._replace(label=self.label(name), meaning=meaning)
+        meaning = METHODS[MATCHED].meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")
+        return METHODS[MATCHED]._replace(label=self.label(name), meaning=meaning)
 
     @classmethod
     def matching(cls, names: Iterable[str]) -> Methods:

@@ -78,7 +78,7 @@ class Folded:
     table: Table
 
 
-Part = str | Table | Folded | Picture
+PagePart = str | Table | Folded | Picture
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Section:
     """A heading and what stands under it, in order: paragraphs (plain text), tables and pictures."""
 
     heading: str
-    parts: Sequence[Part]
+    parts: Sequence[PagePart]
 
 
 _SIDE_BY_SIDE: dict[type, str] = {Picture: "figures", Table: "tables"}
@@ -116,7 +116,7 @@ def _section(section: Section, numbers: Iterator[int]) -> str:
     return f"<section>\n{heading}" + "\n".join(blocks) + "\n</section>"
 
 
-def _part(part: Part, numbers: Iterator[int]) -> str:
+def _part(part: PagePart, numbers: Iterator[int]) -> str:
     if isinstance(part, Folded):
         bare = replace(part.table, caption="")
         return f"<details>\n<summary>{html.escape(part.table.caption)}</summary>\n{_part(bare, numbers)}\n</details>"

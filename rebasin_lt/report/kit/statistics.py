@@ -94,23 +94,25 @@ def gap_closure(lth: Mapping[int, float], permuted: Mapping[int, float], naive: 
     return Estimate(ratio, standard_error((gains - ratio * gaps).tolist()) / gap.value, len(seeds))
 
 
-def group_records(records: Iterable[Mapping[str, Any]]) -> dict[float, dict[str, dict[int, float]]]:
-    """Accuracies by sparsity (ascending), method and seed.
+def group_records(
+    records: Iterable[Mapping[str, Any]], are_shares: bool = True
+) -> dict[float, dict[str, dict[int, float]]]:
+    """A metric by sparsity (ascending), method and seed.
 
-    `records` are {seed, sparsity, method, accuracy}: the target sparsity, any name, a fraction. Other keys are
+    `records` are {seed, sparsity, method, value}: the target sparsity, any name, of shares a fraction. Other keys are
     ignored; a record that is there twice is refused, because averaging two settings would hide both.
     """
     grouped: dict[float, dict[str, dict[int, float]]] = {}
     for record in records:
-        seed, sparsity, method, accuracy = (record[key] for key in ("seed", "sparsity", "method", "accuracy"))
-        if not (0 <= accuracy <= 1 or math.isnan(accuracy)):
-            raise InputError(f"records: accuracy is {accuracy}, expected a fraction from 0 to 1 (not percent)")
+        seed, sparsity, method, value = (record[key] for key in ("seed", "sparsity", "method", "value"))
+        if are_shares and not (0 <= value <= 1 or math.isnan(value)):
+            raise InputError(f"records: value is {value}, expected a fraction from 0 to 1 (not percent)")
         seeds = grouped.setdefault(float(sparsity), {}).setdefault(method, {})
         if seed in seeds:
             raise InputError(
                 f"records: seed {seed}, sparsity {sparsity}, method {method!r} is there twice, expected one setting"
             )
-        seeds[seed] = float(accuracy)
+        seeds[seed] = float(value)
     return dict(sorted(grouped.items()))
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from rebasin_lt.experiment.metrics import METRICS, Metric
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.published import Published
 from rebasin_lt.report.study.runs import Group, Place
 from rebasin_lt.report.study.setting import Setting
-
-METRICS = {"top1": "test accuracy", "top5": "top-5 test accuracy"}
 
 
 def spread_of(values: Iterable[float]) -> Estimate:
@@ -30,18 +29,18 @@ def accuracy_table(
 ) -> Table:
     """One row per sparsity and rewind moment, one column per method; the paper's values beside ours where it has any.
 
-    Accuracies in %, mean ± sample standard deviation; a cell over fewer runs than most says its n.
+    Shares in %, mean ± sample standard deviation; a cell over fewer runs than most says its n.
     """
     methods = setting.methods.in_order(chain.from_iterable(cells.values()))
     usual = max((len(seeds) for group in cells.values() for seeds in group.values()), default=0)
     columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
     for name in methods:
         columns.append(Column(setting.methods.label(name)))
-        parts.append([_ours(group.get(name), usual) for group in cells.values()])
+        parts.append([_ours(group.get(name), usual, METRICS[metric]) for group in cells.values()])
         beside = [setting.published(width, *place, name, metric) for place in cells]
         if any(beside):
             columns.append(Column(f"{setting.methods.label(name)}, published"))
-            parts.append([_theirs(number) for number in beside])
+            parts.append([_theirs(number, METRICS[metric]) for number in beside])
             sources += [number.source for number in beside if number]
     rows = [list(row) for row in zip(map(str, cells), *parts, strict=True)]
     caption = _caption(width, metric, usual, dense, setting)
@@ -52,7 +51,7 @@ def runs_table(
     dense: Iterable[Mapping[str, Any]], pruned: Iterable[Mapping[str, Any]], sparse: Iterable[Mapping[str, Any]]
 ) -> Table:
     """One row per run, for spreadsheets; accuracies as fractions."""
-    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", "top1", "top5"]
+    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS]
     renamed = [{**run, "sparsity": run["target"]} for run in pruned]
     stages = {"dense": dense, "pruned": renamed, "sparse": sparse}
     rows = [[stage, *(run.get(name) for name in columns[1:])] for stage, runs in stages.items() for run in runs]
@@ -87,25 +86,26 @@ def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], set
     return Table([Column(name) for name in names.split()], rows)
 
 
-def _ours(seeds: Mapping[int, float] | None, usual: int) -> Cell:
+def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric) -> Cell:
     if not seeds:
         return None
-    estimate = spread_of(seeds.values()).scaled(100)
+    estimate = spread_of(seeds.values()).scaled(metric.factor)
     return estimate if estimate.count == usual else f"{Column('').text(estimate)} (n = {estimate.count})"
 
 
-def _theirs(number: Published | None) -> Cell:
+def _theirs(number: Published | None, metric: Metric) -> Cell:
     if number is None:
         return None
-    std = float("nan") if number.std is None else 100 * number.std
-    return Estimate(100 * number.value, std, number.n or 0)
+    std = float("nan") if number.std is None else metric.factor * number.std
+    return Estimate(metric.factor * number.value, std, number.n or 0)
 
 
 def _caption(width: float, metric: str, usual: int, dense: Sequence[float], setting: Setting) -> str:
     spread = f"mean ± sample standard deviation, n = {usual}" if usual > 1 else "one seed"
-    text = f"Width {width:g}: {METRICS[metric]} in %, {spread}"
+    record = METRICS[metric]
+    text = f"Width {width:g}: {record.label}{f' in {record.unit}' * bool(record.unit)}, {spread}"
     if dense:
-        estimate = spread_of(dense).scaled(100)
+        estimate = spread_of(dense).scaled(record.factor)
         named = ", ± sample standard deviation" if usual < 2 <= estimate.count else ""
         text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}{named}"
     published = setting.published_dense(width) if metric == "top1" else None

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sparsity_text
-from rebasin_lt.report.study.accuracy import METRICS, spread_of
+from rebasin_lt.report.study.accuracy import spread_of
 from rebasin_lt.report.study.runs import Group, Place
 from rebasin_lt.report.study.setting import Setting
 
@@ -34,20 +35,24 @@ def accuracy_figures(
         chain.from_iterable(group for cells in runs.values() for group in cells.values())
     )
     moments = {place.rewind for cells in runs.values() for place in cells}
-    quantity = f"{METRICS[metric]} (%), {_spread(runs)}"
+    quantity = f"{METRICS[metric].quantity}, {_spread(runs)}"
     words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
     if len(moments) <= 1:
         panels = [
             _panel(f"width {width:g}", cells, list(map(_sparsity, cells)), width, setting, dense, metric)
             for width, cells in runs.items()
         ]
-        title = f"{METRICS[metric].capitalize()} against sparsity, rewind {''.join(moments)}"
-        return {_name(metric): panel_figure(panels, methods, title=title, x_label="sparsity", **words)} if runs else {}
+        title = f"{METRICS[metric].label.capitalize()} against sparsity, rewind {''.join(moments)}"
+        return (
+            {METRICS[metric].file: panel_figure(panels, methods, title=title, x_label="sparsity", **words)}
+            if runs
+            else {}
+        )
     return {
-        f"{_name(metric)}-width-{width:g}": panel_figure(
+        f"{METRICS[metric].file}-width-{width:g}": panel_figure(
             _by_sparsity(width, cells, setting, dense, metric),
             methods,
-            title=f"{METRICS[metric].capitalize()} against rewind point, width {width:g}",
+            title=f"{METRICS[metric].label.capitalize()} against rewind point, width {width:g}",
             x_label="rewind point (epochs)" if _in_epochs(cells) else "rewind point",
             **words,
         )
@@ -77,23 +82,23 @@ def _panel(
     metric: str,
 ) -> Panel:
     """One plot of these cells at equal steps."""
-    methods = setting.methods.in_order(chain.from_iterable(cells.values()))
+    methods, factor = setting.methods.in_order(chain.from_iterable(cells.values())), METRICS[metric].factor
     series: dict[str, dict[float, Estimate | None]] = {
         name: {
-            at: spread_of(group[name].values()).scaled(100) if group.get(name) else None
+            at: spread_of(group[name].values()).scaled(factor) if group.get(name) else None
             for at, group in enumerate(cells.values())
         }
         for name in methods
     }
     marks = {
         name: {
-            float(at): 100 * number.value
+            float(at): factor * number.value
             for at, place in enumerate(cells)
             if (number := setting.published(width, *place, name, metric))
         }
         for name in methods
     }
-    level = 100 * mean(dense[width]) if dense.get(width) else None
+    level = factor * mean(dense[width]) if dense.get(width) else None
     return Panel(title, {float(at): name for at, name in enumerate(names)}, series, marks, level)
 
 
@@ -103,10 +108,6 @@ def _sparsity(place: Place) -> str:
 
 def _in_epochs(cells: Cells) -> bool:
     return all(place.rewind.endswith("ep") or place.rewind == "0it" for place in cells)
-
-
-def _name(metric: str) -> str:
-    return "accuracy" if metric == "top1" else f"accuracy-{metric}"
 
 
 def _spread(runs: Mapping[float, Cells]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
 
 
-def barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
+def study_barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
     """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std."""
     lines = _by_line(records, methods)
     keys = [key for key in lines if key[-1] != BEFORE] or list(lines)
@@ -65,7 +65,7 @@ def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     return Table([Column(name) for name in [*names, "alpha", "loss", "error"]], rows)
 
 
-def barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:
+def study_barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:
     """The barriers by width (the paper's Figure 3), where there are several, and the mean curves of each width.
 
     Of the test images, or where those were not measured, the training images. `barriers`, `curves-loss`,

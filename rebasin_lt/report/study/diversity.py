@@ -14,7 +14,7 @@ _ORDER = ("dense", "imp", "lth", "permuted", "naive")
 _NAMES = "width sparsity rewind setting members accuracy accuracy_std ensemble disagreement kl js"
 
 
-def diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
+def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
     """One row per width, place and setting, as Table 1 of the paper, and under it the paper's own row if it has one.
 
     The paper does not state the rewind moment of its Table 1.

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.escape import text_of_csv
 from rebasin_lt.report.study.accuracy import runs_table
 from rebasin_lt.report.study.barriers import barrier_runs_table, curves_table
 from rebasin_lt.report.study.diversity import diversity_runs_table
 from rebasin_lt.report.study.ledger import stages_table
-from rebasin_lt.report.study.overlap import KINDS, overlap_runs_table
+from rebasin_lt.report.study.overlap import OVERLAPS, overlap_runs_table
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_json, write_text
 from rebasin_lt.study.outcome import StudyOutcome
@@ -65,14 +66,14 @@ def read_numbers(folder: Path) -> StudyOutcome:
 
 def _runs(path: Path) -> Iterator[tuple[str, Row]]:
     """Each run with its kind of stage."""
-    for row in _rows(path, ("stage", "width", "seed"), ("role", "method", "sparsity", "rewind", "top1", "top5")):
+    for row in _rows(path, ("stage", "width", "seed"), ("role", "method", "sparsity", "rewind", *METRICS)):
         stage, about = row["stage"], ("width", "seed", *_ABOUT.get(row["stage"], ()))
         empty = [name for name in about if row[name] is None]
         if stage not in _ABOUT or empty:
             why = f"a row of {stage} has no {empty[0]}" if empty else f"there is no stage {stage!r}"
             raise BrokenFileError(f"{path} does not hold what a report writes: {why}")
         named = {"sparsity": "target"} if stage == "pruned" else {}
-        yield stage, {named.get(name, name): row[name] for name in (*about, "top1", "top5")}
+        yield stage, {named.get(name, name): row[name] for name in (*about, *METRICS)}
 
 
 def _barriers(folder: Path) -> Iterator[Row]:
@@ -92,10 +93,10 @@ def _barriers(folder: Path) -> Iterator[Row]:
 def _matches(folder: Path) -> Iterator[Row]:
     """Each match with its masks."""
     matches: dict[tuple[Any, ...], Row] = {}
-    for mask in _rows(folder / "overlap.csv", (*_MATCH, "sparsity", *KINDS)):
+    for mask in _rows(folder / "overlap.csv", (*_MATCH, "sparsity", *OVERLAPS)):
         about = {name: mask[name] for name in _MATCH}
         match = matches.setdefault(tuple(about.values()), {**about, "objective": {}, "sizes": {}, "masks": []})
-        match["masks"].append({"target": mask["sparsity"], **{kind: mask[kind] for kind in KINDS}})
+        match["masks"].append({"target": mask["sparsity"], **{kind: mask[kind] for kind in OVERLAPS}})
     yield from matches.values()
 
 

@@ -10,10 +10,10 @@ from rebasin_lt.report.kit.statistics import sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.accuracy import spread_of
 
-KINDS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
+OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 
 
-def overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
+def study_overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
     """One row per width, matcher and target sparsity: intersection over union, mean ± std over seeds."""
     found: dict[tuple[float, str, float], list[Mapping[str, Any]]] = {}
     for match in matches:
@@ -31,7 +31,7 @@ def overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None 
         Column("width", align="left"),
         Column("matcher", align="left"),
         Column("sparsity"),
-        *(Column(title, decimals=4, spread="std") for title in KINDS.values()),
+        *(Column(title, decimals=4, spread="std") for title in OVERLAPS.values()),
         Column("seeds"),
     ]
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
@@ -39,9 +39,9 @@ def overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None 
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
     """One row per mask, for spreadsheets."""
-    names = ["width", "seed", "matcher", "sparsity", *KINDS]
+    names = ["width", "seed", "matcher", "sparsity", *OVERLAPS]
     rows = [
-        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in KINDS)]
+        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in OVERLAPS)]
         for match in matches
         for mask in match["masks"]
     ]
@@ -49,4 +49,4 @@ def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _spreads(masks: list[Mapping[str, Any]]) -> list[Cell]:
-    return [spread_of(mask[kind] for mask in masks) for kind in KINDS]
+    return [spread_of(mask[kind] for mask in masks) for kind in OVERLAPS]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.statistics import group_records, mean, sparsity_text
 
 Group = Mapping[str, Mapping[int, float]]
-"""Accuracies of one place by method and seed, as fractions."""
+"""A metric at one place by method and seed; shares are fractions."""
 
 
 class Place(NamedTuple):
@@ -31,11 +32,11 @@ def group_runs(
     runs: dict[float, dict[str, list[dict[str, Any]]]] = {}
     for record in records:
         if record.get(metric) is not None:
-            ours = {**record, "accuracy": record[metric]}
+            ours = {**record, "value": record[metric]}
             runs.setdefault(record["width"], {}).setdefault(record["rewind"], []).append(ours)
     result: dict[float, dict[Place, Group]] = {}
     for width in sorted(runs):
-        grouped = {rewind: group_records(own) for rewind, own in runs[width].items()}
+        grouped = {rewind: group_records(own, METRICS[metric].is_share) for rewind, own in runs[width].items()}
         order = in_order({rewind for rewind in grouped}, rewinds)
         places = [Place(sparsity, rewind) for rewind in order for sparsity in grouped[rewind]]
         places.sort(key=lambda place: place.sparsity)  # stable: rewind moments keep their order

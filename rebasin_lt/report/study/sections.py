@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.markdown import write_markdown
-from rebasin_lt.report.kit.page import Folded, Part, Picture, Section, write_page
+from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
 from rebasin_lt.report.kit.tables import Column, Table
-from rebasin_lt.report.study.accuracy import METRICS, accuracy_table, summary_table, tickets_table
+from rebasin_lt.report.study.accuracy import accuracy_table, summary_table, tickets_table
 from rebasin_lt.report.study.accuracy_figures import accuracy_figures
-from rebasin_lt.report.study.barriers import barrier_figures, barriers_table
-from rebasin_lt.report.study.diversity import diversity_table
+from rebasin_lt.report.study.barriers import study_barrier_figures, study_barriers_table
+from rebasin_lt.report.study.diversity import study_diversity_table
 from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progress_text
 from rebasin_lt.report.study.numbers import write_numbers
-from rebasin_lt.report.study.overlap import overlap_table
+from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
 from rebasin_lt.report.study.runs import Group, Place, group_runs
 from rebasin_lt.report.study.setting import Setting
@@ -79,23 +80,23 @@ def accuracies(outcome: StudyOutcome) -> str:
 
 def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> Iterable[Section]:
     yield Section("", _introduction(outcome, setting, runs["top1"]))
-    yield Section("Accuracy", _accuracy(outcome, setting, runs["top1"], "top1"))
-    if setting.num_classes > 10:
-        yield Section("Top-5 accuracy", _accuracy(outcome, setting, runs["top5"], "top5"))
+    for name, metric in METRICS.items():
+        if setting.num_classes >= metric.min_classes:
+            yield Section(metric.heading, _accuracy(outcome, setting, runs[name], name))
     yield Section("Differences between methods, paired by seed", _pairs(setting, runs["top1"]))
     yield Section("Between the networks", _barriers(outcome, setting))
-    diversity = diversity_table(outcome.diversity, setting)
+    diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
-    overlap = overlap_table(outcome.matches, setting.methods)
+    overlap = study_overlap_table(outcome.matches, setting.methods)
     yield Section("Overlap of the masks", [_table(overlap)] if overlap.rows else [])
     yield Section("What each method is", _methods(outcome, setting))
     yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
 
 
-def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[Part]:
+def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
     done = sum(stage["done"] for stage in outcome.stages)
     state = "complete" if done == len(outcome.stages) else "not complete: what is missing is written as –"
-    parts: list[Part] = [
+    parts: list[PagePart] = [
         "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
         "by a permutation that matches A to B; B is trained under it from its own weights at a rewind point. Masks "
         "simulate sparsity: nothing here runs faster.",
@@ -108,16 +109,16 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[P
     return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
 
 
-def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[Part]:
+def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[PagePart]:
     figures = accuracy_figures(runs, setting, _dense(outcome, metric), metric)
     tables = _accuracy_tables(outcome, setting, runs, metric)
     beside = "; hollow marks: the paper's published means" if _any_published(setting, runs, metric) else ""
     pictures = [
         Picture(
             figure,
-            f"{METRICS[metric].capitalize()} of each sparse network; band: ± one sample standard deviation over seeds; "
-            f"dashed: mean of the dense networks{beside}. Points are at equal steps.",
-            f"Line chart of {METRICS[metric]}, a line per method and a panel per setting: {name}",
+            f"{METRICS[metric].label.capitalize()} of each sparse network; band: ± one sample standard deviation over "
+            f"seeds; dashed: mean of the dense networks{beside}. Points are at equal steps.",
+            f"Line chart of {METRICS[metric].label}, a line per method and a panel per setting: {name}",
             name,
         )
         for name, figure in figures.items()
@@ -146,7 +147,7 @@ def _any_published(setting: Setting, runs: Runs, metric: str) -> bool:
     return any(setting.published(width, *place, name, metric) for width, place, name in cells)
 
 
-def _pairs(setting: Setting, runs: Runs) -> list[Part]:
+def _pairs(setting: Setting, runs: Runs) -> list[PagePart]:
     if not runs:
         return []
     text = (
@@ -159,7 +160,7 @@ def _pairs(setting: Setting, runs: Runs) -> list[Part]:
     return [text, *(_table(table) for table in tables if len(table.columns) > 1)]
 
 
-def _barriers(outcome: StudyOutcome, setting: Setting) -> list[Part]:
+def _barriers(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
     captions = {
         "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
         "curves-loss": "Mean loss along the straight line from A to B.",
@@ -167,23 +168,23 @@ def _barriers(outcome: StudyOutcome, setting: Setting) -> list[Part]:
     }
     pictures = [
         Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name)
-        for name, figure in barrier_figures(outcome.barriers, setting.methods).items()
+        for name, figure in study_barrier_figures(outcome.barriers, setting.methods).items()
     ]
     curves = [picture for picture in pictures if picture.name != "barriers"]
     by_width = [picture for picture in pictures if picture.name == "barriers"]
-    return [*by_width, _table(barriers_table(outcome.barriers, setting.methods)), *curves] if pictures else []
+    return [*by_width, _table(study_barriers_table(outcome.barriers, setting.methods)), *curves] if pictures else []
 
 
-def _methods(outcome: StudyOutcome, setting: Setting) -> list[Part]:
+def _methods(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
     named = [run["method"] for run in outcome.sparse]
     return [f"{method.label}: {method.meaning}" for method in setting.methods.described(named).values()]
 
 
-def _ledger(outcome: StudyOutcome) -> list[Part]:
+def _ledger(outcome: StudyOutcome) -> list[PagePart]:
     return [ledger_table(outcome.stages)] if outcome.stages else []
 
 
-def _settings(outcome: StudyOutcome) -> list[Part]:
+def _settings(outcome: StudyOutcome) -> list[PagePart]:
     rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in _flat(outcome.settings)]
     columns = [Column("setting", align="left"), Column("value", align="left")]
     return [_table(Table(columns, rows, "Settings of the study"))] if rows else []
@@ -197,5 +198,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _table(table: Table) -> Part:
+def _table(table: Table) -> PagePart:
     return Folded(table) if len(table.rows) > LONG else table

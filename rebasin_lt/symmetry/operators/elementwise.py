@@ -5,10 +5,10 @@ from __future__ import annotations
 from rebasin_lt.symmetry.call import Call, Result, Rules
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
-RULES = Rules()
+ELEMENTWISE = Rules()
 
 
-@RULES.of(
+@ELEMENTWISE.of(
     *("alias", "contiguous", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", "softmax"),
     *("dropout", "feature_dropout", "alpha_dropout", "_softmax", "_log_softmax", "log_softmax"),
 )
@@ -17,13 +17,13 @@ def same(call: Call) -> Result:
     return call.tensors[0]
 
 
-@RULES.of("pointwise", "copy", "fill", "zero", "hardswish")
+@ELEMENTWISE.of("pointwise", "copy", "fill", "zero", "hardswish")
 def pointwise(call: Call) -> Result:
     """Elementwise with broadcasting: also the rule of every operator that ATen tags as pointwise."""
     return broadcast(call.tensors, call.name)
 
 
-@RULES.of("prelu")
+@ELEMENTWISE.of("prelu")
 def prelu(call: Call) -> Result:
     """One slope for all channels, or one for each."""
     inputs, weight = call["self"], call["weight"]
@@ -32,7 +32,7 @@ def prelu(call: Call) -> Result:
     return inputs  # type: ignore[no-any-return]
 
 
-@RULES.of("glu")
+@ELEMENTWISE.of("glu")
 def glu(call: Call) -> Result:
     """One half of a dimension gates the other."""
     tensor: TensorType = call["self"]
@@ -41,7 +41,7 @@ def glu(call: Call) -> Result:
     return broadcast([gated, gate], call.name)
 
 
-@RULES.of("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+@ELEMENTWISE.of("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 def uniform(call: Call) -> Result:
     """All elements are alike, whatever is permuted."""
     return TensorType.free(call.shapes[0])

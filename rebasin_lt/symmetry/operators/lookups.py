@@ -7,10 +7,10 @@ from rebasin_lt.symmetry.call import Call, Result, Rules
 from rebasin_lt.symmetry.layouts import fixed
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
-RULES = Rules()
+LOOKUPS = Rules()
 
 
-@RULES.of("embedding")
+@LOOKUPS.of("embedding")
 def embedding(call: Call) -> Result:
     """Rows are chosen by indices, so they stay; their elements are units."""
     weight, indices = call["weight"], call["indices"]
@@ -18,7 +18,7 @@ def embedding(call: Call) -> Result:
     return TensorType.of([*indices.axes(), weight.axis(1)])
 
 
-@RULES.of("index_select")
+@LOOKUPS.of("index_select")
 def index_select(call: Call) -> Result:
     """Positions are chosen by a tensor, so they stay."""
     tensor: TensorType = call["self"]
@@ -27,7 +27,7 @@ def index_select(call: Call) -> Result:
     return tensor.replace(call["dim"], fixed(call.shapes[0][call["dim"] % len(tensor.shape)], "looked up by index"))
 
 
-@RULES.of("index")
+@LOOKUPS.of("index")
 def index(call: Call) -> Result:
     """Indexed dimensions stay, and those that the indices bring; all others keep their units."""
     tensor: TensorType = call["self"]

@@ -7,10 +7,10 @@ from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, with_fixe
 from rebasin_lt.symmetry.layouts import Layout, fixed, free, product
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
-RULES = Rules()
+PRODUCTS = Rules()
 
 
-@RULES.of("mm", "bmm", "matmul", "mv", "dot")
+@PRODUCTS.of("mm", "bmm", "matmul", "mv", "dot")
 def matmul(call: Call) -> Result:
     """The last axis of the first factor meets the second last, or only, axis of the second; batches are spread."""
     left, right = call.tensors
@@ -22,7 +22,7 @@ def matmul(call: Call) -> Result:
     return TensorType.of([*outer, *rows[-2:-1], *columns[-1:][: len(columns) - 1]])
 
 
-@RULES.of("einsum")
+@PRODUCTS.of("einsum")
 def einsum(call: Call) -> Result:
     """Axes with the same letter meet; those that the output does not name are summed over."""
     inputs, _, output = call["equation"].replace(" ", "").partition("->")
@@ -45,7 +45,7 @@ def _spread_batches(call: Call, batches: list[list[Layout]]) -> list[Layout]:
     return broadcast([TensorType.of(layouts) for layouts in batches], call.name).axes()
 
 
-@RULES.of("addmm", "baddbmm")
+@PRODUCTS.of("addmm", "baddbmm")
 def addmm(call: Call) -> Result:
     """A product plus a bias."""
     bias, left, right = call.tensors
@@ -56,7 +56,7 @@ def addmm(call: Call) -> Result:
     return broadcast([total, bias], call.name)
 
 
-@RULES.of("linear")
+@PRODUCTS.of("linear")
 def linear(call: Call) -> Result:
     """Inputs meet the second axis of the weight; outputs are its first."""
     inputs, weight, bias = call["input"], call["weight"], call["bias"]
@@ -69,7 +69,7 @@ def linear(call: Call) -> Result:
     return inputs.replace(-1, weight.axis(0))  # type: ignore[no-any-return]
 
 
-@RULES.of("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution")
+@PRODUCTS.of("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution")
 def convolution(call: Call) -> Result:
     """Channels in g groups: whole groups may be permuted, and the units within a group alike in all groups.
 
@@ -96,7 +96,7 @@ def convolution(call: Call) -> Result:
     return TensorType.of([*inputs.axes()[:channel], outs, *sites])
 
 
-@RULES.of(
+@PRODUCTS.of(
     *("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu"),
     *("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
     *("_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math"),

@@ -6,10 +6,10 @@ from rebasin_lt.symmetry.call import Call, Result, Rules, flat, with_fixed_rest
 from rebasin_lt.symmetry.layouts import fixed, free, product
 from rebasin_lt.symmetry.tensor_type import TensorType
 
-RULES = Rules()
+STATISTICS = Rules()
 
 
-@RULES.of(
+@STATISTICS.of(
     *("batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "native_batch_norm"),
     *("instance_norm", "cudnn_batch_norm", "_batch_norm_no_update"),
 )
@@ -22,7 +22,7 @@ def batch_norm(call: Call) -> Result:
     return with_fixed_rest(call, inputs)
 
 
-@RULES.of("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
+@STATISTICS.of("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
 def layer_norm(call: Call) -> Result:
     """Statistics over the normalised dimensions do not depend on order; the affine map has an element for each."""
     inputs = call["input"]
@@ -35,7 +35,7 @@ def layer_norm(call: Call) -> Result:
     return with_fixed_rest(call, TensorType.of(axes))
 
 
-@RULES.of("group_norm", "native_group_norm")
+@STATISTICS.of("group_norm", "native_group_norm")
 def group_norm(call: Call) -> Result:
     """Whole groups may be permuted, and the units within a group alike in all groups."""
     inputs = call["input"]
@@ -48,7 +48,7 @@ def group_norm(call: Call) -> Result:
     return with_fixed_rest(call, inputs)
 
 
-@RULES.of(
+@STATISTICS.of(
     "mean",
     "sum",
     "amax",
@@ -72,7 +72,7 @@ def reduction(call: Call) -> Result:
     return reduced if len(call.shapes) == 1 else (reduced,) * len(call.shapes)
 
 
-@RULES.of(
+@STATISTICS.of(
     *(f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
     *(f"max_pool{n}d_with_indices" for n in (2, 3)),
     *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "avg_pool1d"),
@@ -96,7 +96,7 @@ def _num_sites(name: str) -> int:
     return int(next(digit for digit in name if digit in "123" and f"{digit}d" in name))
 
 
-@RULES.of("pixel_shuffle")
+@STATISTICS.of("pixel_shuffle")
 def pixel_shuffle(call: Call) -> Result:
     """Channels (c, r, r) spread over sites: the c may be permuted."""
     tensor: TensorType = call["self"]

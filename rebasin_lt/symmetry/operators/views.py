@@ -9,22 +9,22 @@ from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, flat
 from rebasin_lt.symmetry.layouts import concatenate, fixed, free, product
 from rebasin_lt.symmetry.tensor_type import TensorType, cat
 
-RULES = Rules()
+VIEWS = Rules()
 
 
-@RULES.of("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as")
+@VIEWS.of("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as")
 def reshape(call: Call) -> Result:
     """The same elements in row-major order."""
     return call.tensors[0].reshape(call.shapes[0])
 
 
-@RULES.of("permute")
+@VIEWS.of("permute")
 def permute(call: Call) -> Result:
     """Dimensions change places."""
     return call["self"].permute(call["dims"])  # type: ignore[no-any-return]
 
 
-@RULES.of("transpose", "swapaxes", "t", "numpy_T", "mT")
+@VIEWS.of("transpose", "swapaxes", "t", "numpy_T", "mT")
 def transpose(call: Call) -> Result:
     """Two dimensions change places."""
     tensor: TensorType = call["self"]
@@ -37,7 +37,7 @@ def transpose(call: Call) -> Result:
     return tensor.permute(order)
 
 
-@RULES.of("expand", "expand_as")
+@VIEWS.of("expand", "expand_as")
 def expand(call: Call) -> Result:
     """Along a dimension that is spread all elements are alike, so it may be permuted."""
     tensor = call.tensors[0]
@@ -49,7 +49,7 @@ def expand(call: Call) -> Result:
     return TensorType.of([free(shape[dim]) if dim in spread else layout for dim, layout in enumerate(tensor.axes())])
 
 
-@RULES.of("repeat")
+@VIEWS.of("repeat")
 def repeat(call: Call) -> Result:
     """Every dimension is laid end to end with itself."""
     tensor: TensorType = call["self"]
@@ -58,7 +58,7 @@ def repeat(call: Call) -> Result:
     return TensorType.of([product([fixed(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
 
 
-@RULES.of("repeat_interleave")
+@VIEWS.of("repeat_interleave")
 def repeat_interleave(call: Call) -> Result:
     """Every position of one dimension comes several times in a row."""
     tensor: TensorType = call["self"]
@@ -67,13 +67,13 @@ def repeat_interleave(call: Call) -> Result:
     return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), fixed(call["repeats"])]))
 
 
-@RULES.of("cat", "concat")
+@VIEWS.of("cat", "concat")
 def concatenation(call: Call) -> Result:
     """Tensors end to end."""
     return cat([tensor for tensor in call.tensors if tensor.shape != (0,)], call["dim"], call.name)
 
 
-@RULES.of("stack")
+@VIEWS.of("stack")
 def stack(call: Call) -> Result:
     """Tensors end to end along a new dimension, on which they cannot change places."""
     dim = call["dim"] % len(call.shapes[0])
@@ -81,7 +81,7 @@ def stack(call: Call) -> Result:
     return cat([tensor.reshape(shape) for tensor in call.tensors], dim, call.name)
 
 
-@RULES.of("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk")
+@VIEWS.of("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk")
 def split(call: Call) -> Result:
     """A tensor cut into pieces along a dimension."""
     tensor: TensorType = call["self"]
@@ -94,7 +94,7 @@ def split(call: Call) -> Result:
     return tuple(pieces)
 
 
-@RULES.of("slice", "narrow")
+@VIEWS.of("slice", "narrow")
 def slicing(call: Call) -> Result:
     """A range of one dimension."""
     tensor: TensorType = call["self"]
@@ -104,7 +104,7 @@ def slicing(call: Call) -> Result:
     return tensor.take(dim, start + step * np.arange(size))
 
 
-@RULES.of("select")
+@VIEWS.of("select")
 def select(call: Call) -> Result:
     """One position of one dimension, which goes."""
     tensor: TensorType = call["self"]
@@ -112,7 +112,7 @@ def select(call: Call) -> Result:
     return tensor.take(dim, [call["index"] % tensor.shape[dim]]).reshape(call.shapes[0])
 
 
-@RULES.of("roll")
+@VIEWS.of("roll")
 def roll(call: Call) -> Result:
     """Positions move along, the last ones come first."""
     tensor: TensorType = call["self"]
@@ -125,7 +125,7 @@ def roll(call: Call) -> Result:
     return tensor
 
 
-@RULES.of("flip")
+@VIEWS.of("flip")
 def flip(call: Call) -> Result:
     """Positions in reverse order."""
     tensor: TensorType = call["self"]
@@ -134,7 +134,7 @@ def flip(call: Call) -> Result:
     return tensor
 
 
-@RULES.of("constant_pad_nd", "pad")
+@VIEWS.of("constant_pad_nd", "pad")
 def pad(call: Call) -> Result:
     """Constants around a tensor stay where they are. Other modes than a constant repeat units, so they fix them."""
     tensor: TensorType = call["self"]

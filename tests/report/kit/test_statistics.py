@@ -131,11 +131,11 @@ def test_gap_closure_of_one_seed_has_no_error() -> None:
 
 
 def record(**changes: object) -> dict[str, object]:
-    return {"seed": 0, "sparsity": 0.9, "method": "lth", "accuracy": 0.95} | changes
+    return {"seed": 0, "sparsity": 0.9, "method": "lth", "value": 0.95} | changes
 
 
 def test_records_are_grouped_by_ascending_sparsity() -> None:
-    grouped = group_records([record(sparsity=0.98), record(), record(seed=1, accuracy=0.9), record(method="naive")])
+    grouped = group_records([record(sparsity=0.98), record(), record(seed=1, value=0.9), record(method="naive")])
     assert list(grouped) == [0.9, 0.98]
     assert grouped[0.9] == {"lth": {0: 0.95, 1: 0.9}, "naive": {0: 0.95}}
 
@@ -143,8 +143,8 @@ def test_records_are_grouped_by_ascending_sparsity() -> None:
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([record(accuracy=95.0)], r"accuracy is 95.0, expected a fraction from 0 to 1 \(not percent\)"),
-        ([record(), record(accuracy=0.9)], "seed 0, sparsity 0.9, method 'lth' is there twice"),
+        ([record(value=95.0)], r"value is 95.0, expected a fraction from 0 to 1 \(not percent\)"),
+        ([record(), record(value=0.9)], "seed 0, sparsity 0.9, method 'lth' is there twice"),
     ],
 )
 def test_records_reject_what_would_mislead(records: list[dict[str, object]], message: str) -> None:

@@ -9,7 +9,12 @@ import pytest
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
-from rebasin_lt.report.study.barriers import barrier_figures, barrier_runs_table, barriers_table, curves_table
+from rebasin_lt.report.study.barriers import (
+    barrier_runs_table,
+    curves_table,
+    study_barrier_figures,
+    study_barriers_table,
+)
 
 HEIGHTS = {("before", "none"): 2.0, ("before", "repair"): 1.0, ("after", "none"): 0.5, ("after", "repair"): 0.25}
 
@@ -25,7 +30,7 @@ RECORDS = [line(*key) for key in product((4, 1), (0, 1), ("train", "test"), ("be
 
 
 def test_table_has_before_and_after_in_one_row() -> None:
-    rows = barriers_table(RECORDS).rows
+    rows = study_barriers_table(RECORDS).rows
     assert [tuple(row[:4]) for row in rows] == [
         (width, split, statistics, "permuted")
         for width, split, statistics in product("14", ("test", "train"), ("raw", "REPAIR"))
@@ -38,21 +43,21 @@ def test_table_has_before_and_after_in_one_row() -> None:
 
 def test_before_is_one_line_for_all_matchers() -> None:
     more = [line(1, 0, "test", "after", "none", "by_weights")]
-    rows = barriers_table([*RECORDS, *more]).rows
+    rows = study_barriers_table([*RECORDS, *more]).rows
     row = next(row for row in rows if row[3] == "by weights")
     assert row[4].count == 2
     assert (row[5].value, row[-1]) == (0.5, 1)
 
 
 def test_a_barrier_that_has_no_after_yet_is_shown() -> None:
-    (row,) = barriers_table([line(1, 0, "test", "before", "none")]).rows
+    (row,) = study_barriers_table([line(1, 0, "test", "before", "none")]).rows
     assert row[3:] == ["–", Estimate(2, pytest.approx(float("nan"), nan_ok=True), 1), None, row[6], None, 1]
     assert row[6].value == pytest.approx(20)
 
 
 def test_unknown_corrections_are_refused() -> None:
     with pytest.raises(InputError, match="barriers: correction is 'bn', expected one of none, bn_reset, repair"):
-        barriers_table([{**RECORDS[0], "correction": "bn"}])
+        study_barriers_table([{**RECORDS[0], "correction": "bn"}])
 
 
 def test_csv_has_every_line_and_every_point() -> None:
@@ -63,7 +68,7 @@ def test_csv_has_every_line_and_every_point() -> None:
 
 
 def test_figures_are_of_test_images_by_width_and_along_the_line() -> None:
-    figures = barrier_figures(RECORDS)
+    figures = study_barrier_figures(RECORDS)
     assert list(figures) == ["barriers", "curves-loss", "curves-error"]
     loss, error = figures["barriers"].axes
     assert [label.get_text() for label in loss.get_xticklabels()] == ["1", "4"]
@@ -79,13 +84,13 @@ def test_figures_are_of_test_images_by_width_and_along_the_line() -> None:
 
 def test_one_width_has_curves_alone_and_no_records_nothing() -> None:
     own = [record for record in RECORDS if record["width"] == 1 and record["split"] == "train"]
-    figures = barrier_figures(own)
+    figures = study_barrier_figures(own)
     assert list(figures) == ["curves-loss", "curves-error"]
     assert "train loss (nats)" in figures["curves-loss"].texts[1].get_text()
-    assert barrier_figures([]) == {}
+    assert study_barrier_figures([]) == {}
 
 
 def test_several_matchers_are_told_apart() -> None:
     more = [line(1, 0, "test", "after", "none", "by_weights")]
-    legend = barrier_figures([*RECORDS, *more])["curves-loss"].legends[0].get_texts()
+    legend = study_barrier_figures([*RECORDS, *more])["curves-loss"].legends[0].get_texts()
     assert {"after permuted, raw", "after by weights, raw", "before, raw"} <= {text.get_text() for text in legend}

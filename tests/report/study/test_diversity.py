@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rebasin_lt.report.kit.statistics import Estimate
-from rebasin_lt.report.study.diversity import diversity_runs_table, diversity_table
+from rebasin_lt.report.study.diversity import diversity_runs_table, study_diversity_table
 from rebasin_lt.report.study.setting import Setting
 
 SETTING = Setting("cifar10", "resnet20", (), 10, as_published={"permuted": "final"})
@@ -18,7 +18,9 @@ def record(setting: str, **changes: object) -> dict[str, object]:
 
 
 def test_settings_are_in_the_papers_order_with_its_rows() -> None:
-    table = diversity_table([record(name) for name in ("naive", "permuted", "mine", "imp", "dense", "lth")], SETTING)
+    table = study_diversity_table(
+        [record(name) for name in ("naive", "permuted", "mine", "imp", "dense", "lth")], SETTING
+    )
     labels = ["dense", "IMP", "LTH", "permuted", "naive"]
     assert [row[1] for row in table.rows] == [
         *(text for label in labels for text in (label, f"{label}, published")),
@@ -31,12 +33,12 @@ def test_settings_are_in_the_papers_order_with_its_rows() -> None:
 
 
 def test_other_sparsities_have_no_published_row() -> None:
-    assert len(diversity_table([record("naive", sparsity=0.95)], SETTING).rows) == 1
+    assert len(study_diversity_table([record("naive", sparsity=0.95)], SETTING).rows) == 1
 
 
 def test_one_member_has_no_pairs_and_no_spread() -> None:
     alone = record("naive", members=1, accuracy_std=None, disagreement=None, kl=None, js=None, sparsity=0.5)
-    text = diversity_table([alone], SETTING).to_text()
+    text = study_diversity_table([alone], SETTING).to_text()
     assert "91.00" in text
     assert "±" not in text.splitlines()[-1]
     assert text.count("–") == 3

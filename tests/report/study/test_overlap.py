@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rebasin_lt.report.kit.statistics import Estimate
-from rebasin_lt.report.study.overlap import overlap_runs_table, overlap_table
+from rebasin_lt.report.study.overlap import overlap_runs_table, study_overlap_table
 
 
 def match(width: float, seed: int, matcher: str, permuted: float) -> dict[str, object]:
@@ -18,7 +18,7 @@ MATCHES += [match(1, 1, "permuted", 0.5)]
 
 
 def test_overlap_is_averaged_over_seeds_in_order() -> None:
-    rows = overlap_table(MATCHES).rows
+    rows = study_overlap_table(MATCHES).rows
     places = [tuple(row[:3]) for row in rows]
     assert places == [
         *(("1", matcher, target) for matcher in ("permuted", "by weights") for target in ("0.90", "0.97")),
@@ -27,7 +27,7 @@ def test_overlap_is_averaged_over_seeds_in_order() -> None:
     ]
     assert rows[0][3] == Estimate(pytest.approx(0.4), pytest.approx(0.1 * 2**0.5), 2)
     assert (rows[0][-1], rows[2][-1]) == (2, 1)
-    assert overlap_table([]).rows == []
+    assert study_overlap_table([]).rows == []
 
 
 def test_overlap_runs_have_a_row_per_mask() -> None:

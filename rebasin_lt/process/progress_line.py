@@ -1,26 +1,30 @@
-"""One line of progress with the time left, on a terminal's standard error; silent elsewhere."""
+"""What a terminal's standard error shows of long work: a line with the time left, or a few, that change in place.
+
+Silent where standard error is no terminal.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from rebasin_lt.process.terminal_text import on_terminal
 
 
-class ProgressLine:
-    """Call it with what is being done, how much is done and how much there is; use it in a `with` block.
+class _InPlace:
+    """Lines that are drawn over the last ones, at most five times a second; use it in a `with` block.
 
-    It redraws at most five times a second, only where standard error is a terminal, and clears its line at the end.
-    The clock starts anew when `what` changes.
+    They are cut at the terminal's width, and removed at the end.
     """
 
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self._what, self._began, self._first, self._shown = "", 0.0, 0, 0.0
+    def __init__(self) -> None:
+        self._drawn, self._shown = 0, 0.0
 
-    def __enter__(self) -> ProgressLine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -28,28 +32,53 @@ class ProgressLine:
     ) -> None:
         self.clear()
 
+    def is_shown(self) -> bool:
+        """Whether there is a terminal to draw on; what only the lines need must not be computed for nothing."""
+        return sys.stderr.isatty()
+
+    def is_due(self) -> bool:
+        """Whether there is a terminal, and it was not drawn on just now."""
+        return self.is_shown() and time.monotonic() - self._shown >= 0.2
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show these lines in place of those that are there."""
+        self.clear()
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        sys.stderr.write("".join(on_terminal(line)[:width] + "\n" for line in lines))
+        sys.stderr.flush()
+        self._drawn, self._shown = len(lines), time.monotonic()
+
+    def clear(self) -> None:
+        """Remove the lines that are there."""
+        if self._drawn:
+            sys.stderr.write(f"\x1b[{self._drawn}A\x1b[J")
+            sys.stderr.flush()
+            self._drawn = 0
+
+
+class StatusTable(_InPlace):
+    """Call it with the lines to show."""
+
+    def __call__(self, lines: Sequence[str]) -> None:
+        if self.is_due():
+            self.draw(lines)
+
+
+class ProgressLine(_InPlace):
+    """Call it with what is being done, how much is done and how much there is. The clock starts anew with `what`."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self._what, self._began, self._first = "", 0.0, 0
+
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
             self._what, self._began, self._first = what, now, done
-        if not self.is_shown() or now - self._shown < 0.2:
-            return
-        self._shown = now
-        pace = (now - self._began) / max(1, done - self._first)
-        line = on_terminal(f"{self.title}: {what} {done}/{total}, {time_left(pace * (total - done))} left")
-        sys.stderr.write(f"\r\x1b[2K{line}")
-        sys.stderr.flush()
-
-    def is_shown(self) -> bool:
-        """Whether there is a terminal to draw on; what only the line needs must not be computed for nothing."""
-        return sys.stderr.isatty()
-
-    def clear(self) -> None:
-        """Remove the line, if one was drawn."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
-            self._shown = 0.0
+        if self.is_due():
+            pace = (now - self._began) / max(1, done - self._first)
+            self.draw([f"{self.title}: {what} {done}/{total}, {time_left(pace * (total - done))} left"])
 
 
 def time_left(seconds: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rebasin_lt.errors import InputError, RebasinError
-from rebasin_lt.process.status_table import StatusTable
+from rebasin_lt.process.progress_line import StatusTable
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.slurm_options import Slurm

@@ -21,6 +21,7 @@ MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
 _FINAL = "final"
+_LATER = ("imp", "module")
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,22 @@ class Study:
 
     @property
     def kept_moments(self) -> tuple[str, ...]:
-        """Those to rewind to, and those to match at."""
+        """Those to rewind to, those to match at, and the one that pruning goes back to."""
         at = [settings["at"] for settings in self.matchers.values() if settings.get("at", _FINAL) != _FINAL]
-        return tuple(dict.fromkeys([*self.recipe.rewinds, *at]))
+        pruned_from = [self.recipe.pruned_from] if self.recipe.pruned_from else []
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *at, *pruned_from]))
 
     def primitives(self) -> dict[str, Any]:
         """As config.yaml holds it."""
         plain: dict[str, Any] = _plain(asdict(self))
+        for name in _LATER:  # a study that has none is that of an earlier release, to the byte
+            if not plain["recipe"][name]:
+                del plain["recipe"][name]
         return plain
 
     def _check_recipe(self) -> None:
         for name, value in vars(self.recipe).items():
-            if value is None and name != "sparse_epochs":
+            if value is None and name not in {"sparse_epochs", "module"}:
                 raise InputError(f"recipe.{name} is null: give it a value, or leave it out")
         for name in ("targets", "rewinds"):
             _check_axis(f"recipe.{name}", getattr(self.recipe, name))

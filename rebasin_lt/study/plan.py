@@ -62,6 +62,7 @@ class _Names:
 
     def imp(self, seed: int, role: str) -> Stage:
         dense, targets = self.dense(seed, role), self.study.recipe.targets
+        moment = self.study.recipe.pruned_from
         return Stage(
             self.path(seed, f"imp_{role}"),
             "imp",
@@ -70,7 +71,7 @@ class _Names:
             (dense.path,),
             (FINAL, *(f"imp/{name(target)}" for target in targets for name in (mask_name, ticket_name))),
             {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
-            (f"{dense.path}/{FINAL}",),
+            (f"{dense.path}/{FINAL}", *([f"{dense.path}/{rewind_name(moment)}"] if moment else [])),
         )
 
     def match(self, matcher: str, a: int, b: int) -> Stage:

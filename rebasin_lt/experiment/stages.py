@@ -153,7 +153,7 @@ def _train(
     Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
     which a report counts, and raises DivergedError.
     """
-    common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
+    common: dict[str, Any] = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     common |= {"module": recipe.module} if recipe.module else {}
     config = {**about, **common, "epochs": epochs, "seed": seed}
     trainer = _trainer(folder, recipe, seed, epochs, callbacks)

@@ -30,7 +30,8 @@ from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.work import barrier_of
+from rebasin_lt.study.kinds.barrier import barrier_of
+from rebasin_lt.study.kinds.given import check_sources
 
 _OF_PRUNING = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
 _SAID = ("width", "num_classes")
@@ -121,6 +122,7 @@ def check_study(study: Study, here: bool = True) -> None:
             network = _module(study.recipe_of(width), stage)
         _check_fit(network, study.recipe, data)
     _check_imp(study.recipe)
+    check_sources(study)
     if study.barrier is not None:
         with _named("barrier"):
             check_barrier(barrier_of(study), network_of(network))

@@ -61,7 +61,7 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
 def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
     """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
     trained = trained_file(dense) or dense / FINAL
-    settings = imp_settings(recipe, dense)
+    settings = {"seed": seed, **imp_settings(recipe, dense)}
     imp = IterativeMagnitudePruning(
         list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp"), **settings
     )

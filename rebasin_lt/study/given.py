@@ -16,7 +16,7 @@ def check_given(
 ) -> None:
     """Raise InputError for what cannot be given; files are not looked at."""
     for name, value in given.items():
-        check_known("given", name, GIVEN)
+        check_known("a name under given", name, GIVEN)
         paths = value if isinstance(value, list | tuple) else [value]
         if not paths or not all(isinstance(path, str) and path for path in paths):
             raise InputError(f"given.{name} is {value!r}, expected a path, which may hold {{seed}}, or one per seed")

@@ -123,7 +123,7 @@ class Study:
         known = [*FIXED_METHODS, *self.matchers, *control_methods()]
         for name in self.methods:
             if kind_of_control(str(name)) is None:
-                check_known("methods", name, known, "a name under matchers, or package.module:name")
+                check_known("one of methods", name, known, "a name under matchers, or package.module:name")
 
     def _check_moments(self, recipe: Recipe) -> None:
         waypoints(recipe.targets, recipe.fraction)

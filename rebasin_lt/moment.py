@@ -28,6 +28,11 @@ class Moment:
             raise InputError(f"moment {text!r} is not understood: write epochs as '10ep' or steps as '500it'")
         return cls(int(match[1]), match[2])
 
+    @classmethod
+    def is_one(cls, text: object) -> bool:
+        """Whether a text names a moment, as `parse` reads them; a path, say, does not."""
+        return isinstance(text, str) and _PATTERN.fullmatch(text.strip()) is not None
+
     def __str__(self) -> str:
         return f"{self.count}{self.unit}"
 

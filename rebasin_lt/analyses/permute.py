@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rebasin_lt.batches import device_of
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images, resolve_device
 from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, LoadedNetwork
@@ -29,7 +30,7 @@ from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import CONFIG, RESULT, run_once
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
-PERMUTATION, PERMUTED = "permutation.perm.safetensors", "permuted.ckpt"
+PERMUTED = "permuted.ckpt"
 Progress = Callable[[str, int, int], None]
 
 

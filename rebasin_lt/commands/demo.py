@@ -24,11 +24,10 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
 
     from rebasin_lt.errors import InputError
     from rebasin_lt.experiment.recipe import Recipe
-    from rebasin_lt.study.folder import check_study_folder, claim_study
+    from rebasin_lt.study.folder import check_study_folder
     from rebasin_lt.study.grid import Study
-    from rebasin_lt.study.launch import Launcher, run_study
-    from rebasin_lt.study.plan import plan
-    from rebasin_lt.study.state import State
+    from rebasin_lt.study.launch import complete_study
+    from rebasin_lt.study.launchers.record import Launcher
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}, expected at least 1")
@@ -41,9 +40,8 @@ def demo(out: str = "demo", seeds: int = 3) -> None:
     )
     folder = Path(out)
     check_study_folder(folder, grid)
-    with claim_study(folder, grid):
-        run_study(grid, folder, State.of(plan(grid), folder), Launcher())
-        _show(folder)
+    complete_study(grid, folder, Launcher())
+    _show(folder)
 
 
 def _show(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.process.terminal_text import say
@@ -25,7 +25,9 @@ def study(
     barrier: dict[str, Any] | None = None,
     diversity: dict[str, Any] | None = None,
     recipe: Recipe = _RECIPE,
-    launcher: Literal["local", "slurm"] = "local",
+    axes: dict[str, list[Any]] | None = None,
+    given: dict[str, Any] | None = None,
+    launcher: str = "local",
     workers: int | None = None,
     workers_per_gpu: int = 1,
     threads: int = 1,
@@ -48,7 +50,10 @@ def study(
         barrier: settings of the barrier between A and B; not measured if not given
         diversity: sparsities and rewinds at which ensembles are compared; not done if not given
         recipe: what is trained, and for how long
-        launcher: processes on this machine, or jobs in SLURM
+        axes: more axes of the grid, settings of stages with their values, such as {sparse.learning_rate: [0.05, 0.1]}
+        given: networks and masks that exist instead of trained ones: {a: RUN, b: RUN, mask: FILE}, for all seeds, or
+            with {seed} in the paths, or a list of one per seed
+        launcher: local, processes on this machine, or slurm, jobs in SLURM
         workers: processes on this machine; one per GPU or core if not given
         workers_per_gpu: several for networks that leave a GPU idle
         threads: of each worker or task; results are equal to the last bit only for equal numbers
@@ -59,13 +64,14 @@ def study(
     from pathlib import Path
 
     from rebasin_lt.errors import InputError
-    from rebasin_lt.study.folder import check_study_folder, claim_study
+    from rebasin_lt.study.folder import check_study_folder
     from rebasin_lt.study.grid import Study
-    from rebasin_lt.study.launch import Launcher, run_study
+    from rebasin_lt.study.launch import complete_study, launcher_kind
+    from rebasin_lt.study.launchers.record import Launcher
     from rebasin_lt.study.plan import plan
     from rebasin_lt.study.state import State
 
-    where = Launcher(launcher, workers, workers_per_gpu, threads, slurm)
+    where = Launcher(launcher_kind(launcher).name, workers, workers_per_gpu, threads, slurm)
     grid = Study(
         title=title,
         recipe=recipe,
@@ -75,6 +81,8 @@ def study(
         matchers={"permuted": {}} if matchers is None else matchers,
         barrier=barrier,
         diversity=diversity,
+        axes=axes or {},
+        given=given,
     )
     folder = Path(out)
     try:
@@ -84,17 +92,10 @@ def study(
 
         check_names_and_types(grid)  # a misspelt setting makes no other study
         raise
-    state = State.of(plan(grid), folder, unsaid=dry_run)
     if dry_run:
-        _print_plan(grid, state, probe)
+        _print_plan(grid, State.of(plan(grid), folder, unsaid=True), probe)
         return
-    if len(state.done) < len(state.plan):
-        from rebasin_lt.study.checks import check_study
-
-        where.check()
-        check_study(grid, here=where.name == "local")
-    with claim_study(folder, grid):
-        run_study(grid, folder, state, where)
+    state = complete_study(grid, folder, where)
     say(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
 
 

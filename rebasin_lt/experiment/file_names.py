@@ -5,6 +5,9 @@ from __future__ import annotations
 FINAL = "final.ckpt"
 """The trained network of a stage that trains."""
 
+PERMUTATION = "permutation.perm.safetensors"
+"""How the units of A match those of B, as `permute` leaves it."""
+
 DIVERGED = "diverged.json"
 """Why the last training of a stage ended without a network: its loss or weights were no finite numbers any more."""
 

@@ -21,7 +21,9 @@ class Recipe:
 
     `data` are the settings of a data module, `dense`, `prune` and `sparse` those of `Classifier` for each stage,
     `trainer` those of the Trainer in every stage, such as its precision. `sparse_epochs` None: as many as the dense
-    training had left at the rewind moment, as in the paper.
+    training had left at the rewind moment, as in the paper. `imp` are more settings of `IterativeMagnitudePruning`,
+    such as `after_prune`; its `rewind_from` may be a moment of the dense training. `module` is a LightningModule of
+    the user's own to train instead of `Classifier`, `package.module:Class`.
     """
 
     data: Mapping[str, Any] = field(default_factory=lambda: {"name": "digits", "batch_size": 50})
@@ -36,6 +38,8 @@ class Recipe:
     epochs_per_round: int = 5
     sparse_epochs: int | None = 35
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    imp: Mapping[str, Any] = field(default_factory=dict)
+    module: str | None = None
 
     @property
     def prune_epochs(self) -> int:
@@ -44,18 +48,24 @@ class Recipe:
 
     @property
     def own_code(self) -> str | None:
-        """The user's own network, `package.module:factory`; None for one of the registry or of torchvision.
+        """The user's own network, `package.module:factory`, or else module; None for a network that has a name here.
 
         Whoever loads a checkpoint of it must name it too: a file may not choose which code is imported.
         """
         arch = str(self.network.get("arch", ""))
-        return arch if is_user_code(arch) else None
+        return arch if is_user_code(arch) else self.module
 
     @property
     def own_data(self) -> str | None:
         """The user's own dataset, `package.module:Class`; None for one of the registry. As `own_code`, to be named."""
         name = str(self.data.get("name", ""))
         return name if is_user_code(name) else None
+
+    @property
+    def pruned_from(self) -> str | None:
+        """The moment of dense training that pruning rewinds to; None where `imp` names none, or a file."""
+        rewind = self.imp.get("rewind_from")
+        return rewind if Moment.is_one(rewind) else None
 
     def epochs_after(self, rewind: str) -> int:
         """Epochs of a sparse run from a rewind moment; where `sparse_epochs` is None, what dense training has left.

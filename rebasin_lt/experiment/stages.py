@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, Trainer, seed_everything
+from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from rebasin_lt.errors import DivergedError
 from rebasin_lt.experiment.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
+from rebasin_lt.experiment.loggers import build_loggers
+from rebasin_lt.experiment.modules import build_module, module_callbacks
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit._compat import join_ranks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
-from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
@@ -32,7 +34,13 @@ from rebasin_lt.storage.files import hash_tensors, remove_temporaries, write_jso
 from rebasin_lt.storage.run_folder import claim_folder, discard_result, finish, finished
 
 _RESUME_MINUTES = 2.0  # most stages are over by then
-_BY_CONTENT = ("mask", "init_from", "data.root")  # paths: the folder may move; hashes say what lay there
+_BY_CONTENT = (
+    "mask",
+    "init_from",
+    "data.root",
+    "imp.mask",
+    "imp.rewind_from",
+)  # paths: the folder may move; hashes say what lay there
 
 
 def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
@@ -42,7 +50,7 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
         folder,
         recipe,
         seed,
-        lambda: Classifier(**recipe.network, **recipe.dense),
+        lambda: build_module(recipe, recipe.dense),
         recipe.dense_epochs,
         [rewind],
         {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense},
@@ -53,22 +61,39 @@ def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
 def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
     """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
     trained = trained_file(dense) or dense / FINAL
+    settings = {"seed": seed, **imp_settings(recipe, dense)}
     imp = IterativeMagnitudePruning(
-        list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp")
+        list(recipe.targets), recipe.epochs_per_round, recipe.fraction, dirpath=str(folder / "imp"), **settings
     )
     return _train(
         folder,
         recipe,
         seed,
-        lambda: Classifier(**recipe.network, **recipe.prune, init_from=str(trained)),
+        lambda: build_module(recipe, recipe.prune, init_from=trained),
         imp.num_epochs,
-        [imp],
+        [imp, *module_callbacks(recipe, init_from=trained)],
         {
             **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
-            "init_sha256": _hash(trained),
+            **{"init_sha256": _hash(trained), **_about_imp(recipe, settings)},
         },
         [file(folder, target) for target in recipe.targets for file in (mask_file, ticket_file)],
     )
+
+
+def imp_settings(recipe: Recipe, dense: Path) -> dict[str, Any]:
+    """What `recipe.imp` asks of the pruning of the network in `dense`, whose rewind file stands for a moment."""
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.imp.items()}
+    return settings | ({"rewind_from": str(rewind_file(dense, recipe.pruned_from))} if recipe.pruned_from else {})
+
+
+def _about_imp(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies settings of pruning: as they were given, and files by what is in them."""
+    about: dict[str, Any] = {"imp": dict(recipe.imp)} if recipe.imp else {}
+    if settings.get("rewind_from"):
+        about["rewind_sha256"] = _hash(Path(settings["rewind_from"]))
+    if settings.get("mask"):
+        about["mask_sha256"] = Mask.load(settings["mask"]).hash
+    return about
 
 
 def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int, epochs: int) -> dict[str, float]:
@@ -77,9 +102,9 @@ def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed
         folder,
         recipe,
         seed,
-        lambda: MaskedClassifier(str(mask), **recipe.network, **recipe.sparse, init_from=str(init_from)),
+        lambda: build_module(recipe, recipe.sparse, mask, init_from),
         epochs,
-        [],
+        module_callbacks(recipe, mask, init_from),
         {
             **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
             **{"mask_sha256": Mask.load(mask).hash, "init_sha256": _hash(init_from)},
@@ -117,7 +142,7 @@ def _train(
     folder: Path,
     recipe: Recipe,
     seed: int,
-    build: Callable[[], Classifier],
+    build: Callable[[], LightningModule],
     epochs: int,
     callbacks: Sequence[Callback],
     about: dict[str, Any],
@@ -128,7 +153,8 @@ def _train(
     Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
     which a report counts, and raises DivergedError.
     """
-    common = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
+    common: dict[str, Any] = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
+    common |= {"module": recipe.module} if recipe.module else {}
     config = {**about, **common, "epochs": epochs, "seed": seed}
     trainer = _trainer(folder, recipe, seed, epochs, callbacks)
     join_ranks(trainer)
@@ -166,6 +192,8 @@ def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Se
     settings = {"enable_checkpointing": True, "limit_val_batches": 0, **recipe.trainer}
     resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
     limit = settings.pop("max_time", None)
+    if not isinstance(settings.get("logger"), bool):
+        settings.pop("logger", None)  # built when training begins
     limits = [] if limit is None else [TimeLimit(limit)]
     ours = [StepSeed(seed), *limits, MetricsFile(folder), Divergence(), resume, Preemption(resume)]
     return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
@@ -176,7 +204,7 @@ def _run(
     folder: Path,
     recipe: Recipe,
     seed: int,
-    build: Callable[[], Classifier],
+    build: Callable[[], LightningModule],
     resume: str | None,
     stage: str,
 ) -> dict[str, float]:
@@ -184,9 +212,11 @@ def _run(
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
+    trainer.loggers += build_loggers(recipe.trainer.get("logger"), folder)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     broadcast_buffers_(module, trainer.strategy.root_device)
-    mask = module.guard.mask if isinstance(module, MaskedClassifier) else None
+    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    mask = next((callback.mask for callback in callbacks if type(callback) is MaskGuard), None)
     decided(lambda: save_network(folder / FINAL, trainer, module, mask, stage=stage))
     trainer.test(module, datamodule=data, verbose=False)
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.moment import Moment
 from rebasin_lt.precision import sum_dtype
+from rebasin_lt.settings.user_code import import_named
 
 SUMS = "rebasin_lt_epoch_sums"
 """Key in a checkpoint: what every rank had summed up of its epoch, shape (ranks, 4), float64."""
@@ -51,6 +52,9 @@ class Classifier(NetworkModule):
             run's epochs. `continue`: the dense run's schedule from k on. `truncate`: a new schedule as long as
             the dense run's, cut off when this run ends
         label_smoothing: of the training loss
+        loss: a training loss of your own instead of cross-entropy, `package.module:function`, called with logits, shape
+            (batch, classes), and labels, shape (batch,), which returns a scalar; what is evaluated stays cross-entropy.
+            It is no part of a checkpoint: a file may not choose which code is imported
         init_from: checkpoint to take weights and buffers from
         channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
             outputs alike and compute faster in half precision; the same network up to rounding
@@ -76,11 +80,13 @@ class Classifier(NetworkModule):
         init_from: str | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        loss: str | None = None,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
             raise InputError(f"learning_rate is {learning_rate}, expected a positive number")
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["loss"])
+        self._loss = None if loss is None else _own_loss(loss, label_smoothing)
         shape = None if input_shape is None else _three(input_shape)
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
         if channels_last:
@@ -118,8 +124,17 @@ class Classifier(NetworkModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.net(images)
-        loss = cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
+        loss = self._training_loss(logits, labels)
         self._train_sums.add(loss.detach(), logits.detach(), labels, times=len(labels))
+        return loss
+
+    def _training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self._loss is None:
+            return cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
+        loss = self._loss(logits, labels)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"model.loss returned {found}, expected a scalar tensor: the mean over the batch, say")
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -245,6 +260,18 @@ class MaskedClassifier(Classifier):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         return [self.guard]
+
+
+def _own_loss(name: str, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function that the user names. Raises InputError for what is none."""
+    loss = import_named("model.loss", name)
+    if not callable(loss):
+        raise InputError(f"model.loss is {name!r}, which is a {type(loss).__name__}, expected a function")
+    if label_smoothing:
+        raise InputError(
+            f"label_smoothing is {label_smoothing}, which is cross-entropy's, beside model.loss: leave it out"
+        )
+    return loss
 
 
 def _epochs_done(metadata: dict[str, Any]) -> float:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import Barrier, check_barrier
 from rebasin_lt.analyses.permute import Alignment
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
+from rebasin_lt.experiment.modules import build_module, module_class, network_settings
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
+from rebasin_lt.experiment.stages import imp_settings
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.work import barrier_of
+from rebasin_lt.study.kinds.barrier import barrier_of
+from rebasin_lt.study.kinds.given import check_sources
 
+_OF_PRUNING = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
+_SAID = ("width", "num_classes")
 _OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")
 
 
@@ -32,14 +42,28 @@ def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
     recipe = study.recipe
     check_data(recipe)
-    check_settings("recipe.trainer", Trainer, recipe.trainer, taken=_OURS)
+    check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=_OURS)
+    check_loggers(recipe.trainer.get("logger"))
     _check_places(recipe.trainer)
-    check_settings("recipe.network", Classifier, {**recipe.network, "width": 1}, taken=["init_from"])
-    for stage in TRAININGS:
-        check_settings(
-            f"recipe.{stage}", Classifier, getattr(recipe, stage), taken=[*recipe.network, "width", "init_from"]
-        )
+    _check_module(recipe, study.widths)
+    check_settings("recipe.imp", IterativeMagnitudePruning, recipe.imp, taken=_OF_PRUNING)
     _check_analyses(study)
+
+
+def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
+    """The settings of the network and of each training, by what the module's constructor takes."""
+    kind = module_class(recipe)
+    network = network_settings(replace(recipe, network={**recipe.network, "width": max(widths, key=lambda w: w != 1)}))
+    check_settings("recipe.network", kind, network, taken=["init_from", "mask"])
+    for stage in TRAININGS:
+        given = [*recipe.network, "width", "init_from", "mask"]
+        check_settings(f"recipe.{stage}", kind, getattr(recipe, stage), taken=given)
+    lost = [name for name in network if name not in _SAID] if not issubclass(kind, NetworkModule) else []
+    if lost:
+        raise InputError(
+            f"recipe.network.{lost[0]} is set, but a checkpoint of {recipe.module} is opened again with "
+            f"{', '.join(_SAID)} alone: make it a default of the class, or a subclass of NetworkModule"
+        )
 
 
 def check_data(recipe: Recipe) -> ImageData:
@@ -95,11 +119,21 @@ def check_study(study: Study, here: bool = True) -> None:
     _check_images(study, data)
     for width in study.widths:
         for stage in TRAININGS:
-            network = _classifier(study.recipe_of(width), stage)
-        _check_fit(network, data)
+            network = _module(study.recipe_of(width), stage)
+        _check_fit(network, study.recipe, data)
+    _check_imp(study.recipe)
+    check_sources(study)
     if study.barrier is not None:
         with _named("barrier"):
-            check_barrier(barrier_of(study), network.net)
+            check_barrier(barrier_of(study), network_of(network))
+
+
+def _check_imp(recipe: Recipe) -> None:
+    settings = imp_settings(recipe, Path("dense"))
+    IterativeMagnitudePruning(list(recipe.targets), recipe.epochs_per_round, recipe.fraction, **settings)
+    rewind = settings.get("rewind_from")
+    if rewind and not recipe.pruned_from and not Path(rewind).is_file():
+        raise InputError(f"recipe.imp.rewind_from is {rewind!r}, expected a moment such as 1ep, or a rewind checkpoint")
 
 
 def _check_places(settings: Mapping[str, Any]) -> None:
@@ -126,23 +160,24 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
             )
 
 
-def _classifier(recipe: Recipe, stage: str) -> Classifier:
+def _module(recipe: Recipe, stage: str) -> LightningModule:
+    what = "recipe.module" if recipe.module else "recipe.network.arch"
     try:
-        return Classifier(**recipe.network, **getattr(recipe, stage))
-    except TypeError as error:  # a function of the user's that takes other arguments
-        raise InputError(
-            f"recipe.network.arch is {recipe.network.get('arch')!r}, which makes no network: {error}"
-        ) from error
+        return build_module(recipe, getattr(recipe, stage))
+    except TypeError as error:  # a function or class of the user's that takes other arguments
+        named = recipe.module or recipe.network.get("arch")
+        raise InputError(f"{what} is {named!r}, which makes no network: {error}") from error
 
 
-def _check_fit(network: Classifier, data: ImageData) -> None:
-    if network.hparams["num_classes"] != data.num_classes:
+def _check_fit(module: LightningModule, recipe: Recipe, data: ImageData) -> None:
+    classes = module.hparams.get("num_classes", recipe.network.get("num_classes", data.num_classes))
+    if classes != data.num_classes:
         raise InputError(
-            f"recipe.network.num_classes is {network.hparams['num_classes']}, but data {data.name} has "
-            f"{data.num_classes} classes"
+            f"recipe.network.num_classes is {classes}, but data {data.name} has {data.num_classes} classes"
         )
-    with _named("recipe.network"):
-        network.check_takes(data)
+    if isinstance(module, Classifier):
+        with _named("recipe.network"):
+            module.check_takes(data)
 
 
 def _check_images(study: Study, data: ImageData) -> None:

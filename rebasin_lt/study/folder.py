@@ -40,8 +40,12 @@ def check_study_folder(folder: Path, study: Study) -> None:
     check_folder(folder, study.primitives(), but, _WRITTEN)
     if there is None:
         return
-    for axis in GROWS:
-        before, now = getattr(there, axis), getattr(study, axis)
+    if set(there.axes) != set(study.axes):
+        raise InputError(
+            f"output folder {folder} holds another study: axes are {', '.join(there.axes) or 'none'} there and "
+            f"{', '.join(study.axes) or 'none'} here; choose another folder"
+        )
+    for axis, (before, now) in _axes_of_both(there, study).items():
         missing = [value for value in before if value not in now]
         if missing:
             raise InputError(
@@ -72,6 +76,11 @@ def read_study(folder: Path) -> Study:
     if not path.is_file():
         raise InputError(f"{folder} holds no study: there is no {CONFIG} in it")
     config = read_config(path)
+    if "members" in config and "methods" not in config:
+        raise InputError(
+            f"{folder} holds ensembles of an earlier release, whose `ensemble` was no study: `diversity` measures its "
+            "networks, new ones need another folder"
+        )
     for name in ("recipe", "methods"):
         if name not in config:
             raise InputError(f"{folder} holds a run that is no study: its {CONFIG} has no {name}")
@@ -90,6 +99,13 @@ def study_of(config: Mapping[str, Any], where: str) -> Study:
         raise BrokenFileError(f"{where} holds no study: {error}") from error
 
 
+def _axes_of_both(there: Study, here: Study) -> dict[str, tuple[Any, Any]]:
+    """The values there and here by the name of each axis that may grow."""
+    known = {name: (getattr(there, name), getattr(here, name)) for name in GROWS}
+    return known | {f"axes.{name}": (values, here.axes[name]) for name, values in there.axes.items()}
+
+
 def _growing(study: Study) -> list[str]:
     """The flat names of what may differ between a study and the one that grew from it."""
-    return [*GROWS, *(f"matchers.{name}.{key}" for name, settings in study.matchers.items() for key in settings)]
+    matchers = [f"matchers.{name}.{key}" for name, settings in study.matchers.items() for key in settings]
+    return [*GROWS, *matchers, *(f"axes.{name}" for name in study.axes)]

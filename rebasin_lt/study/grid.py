@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
+from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
+from rebasin_lt.settings.choices import check_known
+from rebasin_lt.study.axes import at_point, check_axes, grid_points
+from rebasin_lt.study.given import check_given
 
 GROWS = ("seeds", "widths", "methods", "matchers")
-"""Axes to which a study that lies in a folder may get more values."""
+"""Axes to which a study that lies in a folder may get more values, beside those that it names itself."""
 
 MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
 _FINAL = "final"
+_LATER = (("recipe", "imp"), ("recipe", "module"), ("axes",), ("given",))
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Study:
     Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of FIXED_METHODS or `control_methods`,
     or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`, `batch_size`), and B's
     moment (`at`). `barrier` are settings of `Barrier` and the matchers it is measured for, `diversity` the sparsities
-    and moments at which the seeds' networks are compared as ensembles.
+    and moments at which the seeds' networks are compared as ensembles. `axes` are more axes of the grid, settings of
+    stages with their values; `given`, networks and masks that exist instead of trained ones. Without methods, only
+    ensembles are trained.
 
     Raises InputError for a grid that cannot be.
     """
@@ -43,48 +49,67 @@ class Study:
     matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"permuted": {}})
     barrier: Mapping[str, Any] | None = None
     diversity: Mapping[str, Any] | None = None
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    given: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
-        for name, values in (("seeds", self.seeds), ("widths", self.widths), ("methods", self.methods)):
+        check_axes(self.axes)
+        named = {"seeds": self.seeds, "widths": self.widths, **{f"axes.{name}": own for name, own in self.axes.items()}}
+        for name, values in (
+            named if self.diversity and not self.methods else {**named, "methods": self.methods}
+        ).items():
             _check_axis(name, values)
         if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 to {MAX_SEED}")
         if not all(0 < width < math.inf for width in self.widths):
             raise InputError(f"widths is {list(self.widths)}, expected positive numbers")
-        self._check_recipe()
+        for recipe in self._recipes:
+            self._check_recipe(recipe)
         self._check_methods()
-        self._check_moments()
+        for recipe in self._recipes:
+            self._check_moments(recipe)
+        if self.given is not None:
+            check_given(self.given, self.seeds, self.widths, self.recipe.targets)
         self._check_barrier()
         self._check_diversity()
 
-    def recipe_of(self, width: float) -> Recipe:
-        """The recipe of networks of one width, with every moment that a dense run of it must keep."""
-        network = {**self.recipe.network, "width": width}
-        return Recipe(**{**vars(self.recipe), "network": network, "rewinds": self.kept_moments})
+    def recipe_of(self, width: float, axes: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of networks of one width, and of one value of each axis, with every moment that is to be kept."""
+        recipe = at_point(self.recipe, axes or {})
+        return replace(recipe, network={**recipe.network, "width": width}, rewinds=self.kept_moments)
 
     @property
+    def _recipes(self) -> list[Recipe]:
+        return [at_point(self.recipe, values) for values in grid_points(self.axes)]
+
+    @cached_property
     def kept_moments(self) -> tuple[str, ...]:
-        """Those to rewind to, and those to match at."""
+        """Those to rewind to, those to match at, and the one that pruning goes back to."""
         at = [settings["at"] for settings in self.matchers.values() if settings.get("at", _FINAL) != _FINAL]
-        return tuple(dict.fromkeys([*self.recipe.rewinds, *at]))
+        pruned_from = [recipe.pruned_from for recipe in self._recipes if recipe.pruned_from]
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *at, *pruned_from]))
 
     def primitives(self) -> dict[str, Any]:
         """As config.yaml holds it."""
         plain: dict[str, Any] = _plain(asdict(self))
+        for *place, name in _LATER:  # a study that has none is written as earlier releases wrote it
+            settings = plain["recipe"] if place else plain
+            if not settings[name]:
+                del settings[name]
         return plain
 
-    def _check_recipe(self) -> None:
-        for name, value in vars(self.recipe).items():
-            if value is None and name != "sparse_epochs":
+    def _check_recipe(self, recipe: Recipe) -> None:
+        for name, value in vars(recipe).items():
+            if value is None and name not in {"sparse_epochs", "module"}:
                 raise InputError(f"recipe.{name} is null: give it a value, or leave it out")
         for name in ("targets", "rewinds"):
-            _check_axis(f"recipe.{name}", getattr(self.recipe, name))
+            _check_axis(f"recipe.{name}", getattr(recipe, name))
         for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
-            count = getattr(self.recipe, name)
+            count = getattr(recipe, name)
             if count is not None and count < 1:
                 raise InputError(f"recipe.{name} is {count}, expected at least 1")
-        if self.recipe.network.get("width", 1) != 1:
+        if recipe.network.get("width", 1) != 1:
             raise InputError("recipe.network.width is set: a study takes it from `widths`, leave it out")
 
     def _check_methods(self) -> None:
@@ -97,24 +122,19 @@ class Study:
                 raise InputError(f"matchers holds {name!r}, which names folders: use letters, digits and _")
         known = [*FIXED_METHODS, *self.matchers, *control_methods()]
         for name in self.methods:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f" (did you mean {close[0]}?)" if close else ""
-                raise InputError(
-                    f"methods holds {name!r}, which is not known{hint}: expected {', '.join(known)}, or a name under "
-                    "matchers"
-                )
+            if kind_of_control(str(name)) is None:
+                check_known("one of methods", name, known, "a name under matchers, or package.module:name")
 
-    def _check_moments(self) -> None:
-        waypoints(self.recipe.targets, self.recipe.fraction)
+    def _check_moments(self, recipe: Recipe) -> None:
+        waypoints(recipe.targets, recipe.fraction)
         for name in self.kept_moments:
             moment = Moment.parse(name)
             if str(moment) != name:
                 raise InputError(f"moment {name!r} names folders: write it as {moment}")
-            if moment.unit == "ep" and moment.count > self.recipe.dense_epochs:
-                raise InputError(f"moment {name} is after the end of dense training at {self.recipe.dense_epochs}ep")
-        for name in self.recipe.rewinds:
-            self.recipe.epochs_after(name)
+            if moment.unit == "ep" and moment.count > recipe.dense_epochs:
+                raise InputError(f"moment {name} is after the end of dense training at {recipe.dense_epochs}ep")
+        for name in recipe.rewinds:
+            recipe.epochs_after(name)
 
     def _check_barrier(self) -> None:
         if self.barrier is None:

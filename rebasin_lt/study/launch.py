@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
-from rebasin_lt.errors import InputError, RebasinError
+from rebasin_lt.errors import RebasinError
 from rebasin_lt.process.progress_line import StatusTable
 from rebasin_lt.process.terminal_text import say
+from rebasin_lt.settings.choices import chosen
+from rebasin_lt.study import launchers
+from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.launchers.slurm_options import Slurm
+from rebasin_lt.study.launchers.record import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import log_file
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.records import records_in
 from rebasin_lt.study.state import State
 from rebasin_lt.study.status import status_lines
 
@@ -23,46 +27,40 @@ class StagesFailed(RebasinError):
     """Some stages of a study failed; the others are complete."""
 
 
-@dataclass(frozen=True)
-class Launcher:
-    """Where stages run: `local` or `slurm`; how many `workers` here, and threads that each worker or task uses."""
+LAUNCHERS: Mapping[str, LauncherKind] = records_in(launchers, LauncherKind)
+"""Ways to run stages, by name."""
 
-    name: str = "local"
-    workers: int | None = None
-    workers_per_gpu: int = 1
-    threads: int = 1
-    slurm: Slurm = field(default_factory=Slurm)
 
-    def __post_init__(self) -> None:
-        for name in ("workers", "workers_per_gpu", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+def launcher_kind(name: str) -> LauncherKind:
+    """The record of a launcher. Raises InputError for a name that is not known."""
+    return chosen("--launcher", name, LAUNCHERS)
 
-    def check(self) -> None:
-        """Raise InputError where nothing can be launched from here."""
-        if self.name == "slurm" and shutil.which("sbatch") is None:
-            raise InputError(
-                "--launcher is slurm, but there is no sbatch here: log in where jobs are submitted, or use local"
-            )
+
+def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
+    """Check a study, claim its folder, and do what is missing; returns how it stands then.
+
+    Raises InputError, before anything is written, for what cannot be; and as `run_study`.
+    """
+    state = State.of(plan(study), folder)
+    if len(state.done) < len(state.plan):
+        from rebasin_lt.study.checks import check_study  # seconds, which a complete study need not wait
+
+        kind = launcher_kind(launcher.name)
+        kind.check()
+        check_study(study, here=kind.here)
+    with claim_study(folder, study):
+        run_study(study, folder, state, launcher)
+    return state
 
 
 def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> None:
     """Do what is left; the folder is claimed. Raises StagesFailed, naming the first, after everything else is done."""
     if len(state.done) == len(state.plan):
         return
+    kind = launcher_kind(launcher.name)
+    count = kind.count(launcher)
     with StatusTable() as table:
-        if launcher.name == "slurm":
-            from rebasin_lt.study.launchers.slurm import run_slurm
-
-            slurm = launcher.slurm
-            count = slurm.max_running
-            run_slurm(folder, state, slurm, launcher.threads, lambda now: table(status_lines(study.title, now, count)))
-        else:
-            from rebasin_lt.study.launchers.local import places, run_local
-
-            found = places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
-            run_local(folder, state, found, lambda now: table(status_lines(study.title, now, len(found))))
+        kind.run(folder, state, launcher, lambda now: table(status_lines(study.title, now, count)))
     if len(state.done) < len(state.plan):
         raise StagesFailed(_failure(folder, state))
 

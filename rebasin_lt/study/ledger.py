@@ -64,17 +64,19 @@ def _seconds_per_image(study: Study, width: float) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
+    from rebasin_lt.experiment.modules import build_module
     from rebasin_lt.experiment.subjects import resolve_device
-    from rebasin_lt.lit.classifier import Classifier
     from rebasin_lt.lit.data.registry import build_data
+    from rebasin_lt.lit.network_module import network_of
     from rebasin_lt.models.registry import default_input_shape
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it
     network = {**study.recipe.network, "width": width}
-    device, batch = resolve_device("auto"), build_data(**study.recipe.data).batch_size
-    net = Classifier(**network).net.to(device)
-    shape = network.get("input_shape") or default_input_shape(str(network.get("arch", "mlp")))
+    device, data = resolve_device("auto"), build_data(**study.recipe.data)
+    net = network_of(build_module(study.recipe_of(width), study.recipe.dense)).to(device)
+    usual = data.input_shape if study.recipe.module else default_input_shape(str(network.get("arch", "mlp")))
+    shape = network.get("input_shape") or usual
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-6)
     half = str(study.recipe.trainer.get("precision", "")).startswith("bf16")
 
@@ -90,7 +92,7 @@ def _seconds_per_image(study: Study, width: float) -> float:
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
-    return _per_image(step, batch)
+    return _per_image(step, data.batch_size)
 
 
 def _per_image(step: Callable[[int], float], batch: int) -> float:

@@ -1,10 +1,16 @@
-"""One folder of a study."""
+"""One folder of a study, and the record of its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.study.axes import axes_text, axes_until, grid_points
+from rebasin_lt.study.grid import Study
 
 
 @dataclass(frozen=True)
@@ -12,7 +18,7 @@ class Stage:
     """One folder of a study.
 
     `needs` are the paths of stages that must be complete before; `outputs`, files in its folder; `inputs`, the outputs
-    of others that it is made from, below the study's folder.
+    of others that it is made from, below the study's folder; `axes`, the values of the grid's axes that determine it.
     """
 
     path: str
@@ -23,3 +29,93 @@ class Stage:
     outputs: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    axes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One width of a study, and one value of each of its axes."""
+
+    study: Study
+    width: float
+    axes: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return self.study.recipe_of(self.width, self.axes)
+
+    def axes_of(self, kind: StageKind) -> dict[str, Any]:
+        """The values of the axes that a stage of this kind depends on."""
+        return axes_until(self.axes, kind.training)
+
+    def path(self, kind: StageKind, seed: int | None, *parts: str) -> str:
+        """The folder of a stage of one repetition, or of none, below the study's, named by what determines it."""
+        repetition = "diversity" if seed is None else f"seed={seed}"
+        name = ",".join([parts[-1], *axes_text(self.axes_of(kind))])
+        return "/".join((f"width={self.width:g}", repetition, *parts[:-1], name))
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """All there is to know of a kind of stage. One that is in a file of `study/kinds` is known everywhere.
+
+    Args:
+        name: in `Stage.kind`, in reports and ledgers
+        does: what a stage of this kind does, in words
+        run: does a stage of the study below the study's folder, unless it is complete
+        read: from the study, a stage and its result, rows of `StudyOutcome`, each with the name of its list
+        of_seed: the stages of a repetition
+        of_width: the stages that compare repetitions
+        needs: names of the kinds that come before it
+        training: the last kind of training whose settings it depends on
+        trains: whether it is training, which every process of a task takes part in
+    """
+
+    name: str
+    does: str
+    run: Callable[[Study, Stage, Path], object]
+    read: Callable[[Study, Stage, dict[str, Any]], Iterable[tuple[str, dict[str, Any]]]] = lambda *_: ()
+    of_seed: Callable[[GridPoint, int], Iterator[Stage]] = lambda *_: iter(())
+    of_width: Callable[[GridPoint], Iterator[Stage]] = lambda *_: iter(())
+    needs: tuple[str, ...] = ()
+    training: Literal["dense", "prune", "sparse"] = "sparse"
+    trains: bool = False
+
+
+def points_of(study: Study) -> Iterator[GridPoint]:
+    """Every width, with every combination of values of the axes."""
+    for width in study.widths:
+        for values in grid_points(study.axes):
+            yield GridPoint(study, width, values)
+
+
+ROLES = ("a", "b")
+_SEED_OF = {"dense_a": 0, "dense_b": 1, "imp_a": 2, "sparse": 3, "control": 4, "imp_b": 5, "match": 6}
+
+
+def stage_seed(seed: int, what: str) -> int:
+    """The seed of a part of a repetition: dense_a, dense_b, imp_a, imp_b, sparse, control or match."""
+    return 10 * seed + _SEED_OF[what]
+
+
+def recipe_for(study: Study, stage: Stage) -> Recipe:
+    """What a stage trains, at its width and its values of the axes."""
+    return study.recipe_of(stage.width, stage.axes)
+
+
+def about(stage: Stage, **more: Any) -> dict[str, Any]:
+    """What every row of an outcome begins with: the width, the values of the axes if there are any, and `more`."""
+    axes = {"axes": ",".join(axes_text(stage.axes))} if stage.axes else {}
+    return {"width": stage.width, **axes, **more}
+
+
+def code_of(recipe: Recipe) -> tuple[str | None, dict[str, Any]]:
+    """The user's own network or module, for whoever opens its checkpoints, and the sizes that those do not say."""
+    sizes = {name: recipe.network[name] for name in ("width", "num_classes") if name in recipe.network}
+    return recipe.own_code, sizes if recipe.module else {}
+
+
+def opening(recipe: Recipe) -> dict[str, Any]:
+    """What an analysis needs, beside checkpoints, to open a study's networks and data: code that the user names."""
+    code, sizes = code_of(recipe)
+    return {"model": code, **sizes, "data": recipe.own_data, "root": recipe.data.get("root")}

@@ -15,7 +15,6 @@ from tiny import STUDY
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.checks import check_names_and_types
-from rebasin_lt.study.ensemble import Ensembles, run_ensembles
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
@@ -44,9 +43,6 @@ def test_what_a_stage_would_refuse_is_refused_beforehand(tmp_path: Path, data: d
     check_names_and_types(study_on(name="tiny:Faint", contrast=0.2, batch_size=7))
     with pytest.raises(InputError, match=message):
         check_names_and_types(study_on(**data))
-    with pytest.raises(InputError, match=message):
-        run_ensembles(Ensembles(out=tmp_path / "out", recipe=study_on(**data).recipe))
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_imports_nothing_that_a_folder_names(tmp_path: Path, monkeypatch) -> None:

@@ -1,134 +1,129 @@
-"""Ensembles from one mask: what each member is, stages run once, networks that are given, what is refused."""
+"""`ensemble`: a study of its diversity alone, with networks and a mask that are given or trained."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+import yaml
 
 from rebasin_lt.cli import main
+from rebasin_lt.commands.ensemble import ensemble
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment import stages
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
+from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.storage.run_folder import finished, read_config
-from rebasin_lt.study import ensemble
-from rebasin_lt.study.ensemble import Ensembles, run_ensembles
+from rebasin_lt.storage.run_folder import finished
+from rebasin_lt.study.folder import claim_study, read_study
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.launch import LAUNCHERS
+from rebasin_lt.study.launchers.record import LauncherKind
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.work import run_stage
 
-TINY = Recipe(targets=(0.5,), fraction=0.5, dense_epochs=2, epochs_per_round=1, sparse_epochs=1)
-SPARSE = ("lth", "permuted", "naive")
+RECIPE = {"targets": [0.5], "fraction": 0.5, "dense_epochs": 2, "epochs_per_round": 1, "sparse_epochs": 1}
+SETTINGS = ["dense", "imp", "lth", "permuted", "naive"]
+PLACE = "width=1/diversity/sparsity=0.5,rewind=1ep,members=2"
+
+
+def do_here(folder, state, launcher, show) -> None:
+    """A launcher that starts no process."""
+    study = read_study(folder)
+    for path, stage in state.plan.items():
+        run_stage(study, stage, folder)
+        state.done.add(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _here():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LAUNCHERS, "local", LauncherKind("local", do_here, count=lambda _: 1, here=True))
+        yield
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    settings = Ensembles(out=tmp_path_factory.mktemp("ensemble") / "out", recipe=TINY, members=2)
-    return settings, run_ensembles(settings)
+    """The folder of a study whose grid has methods and diversity, done stage by stage in this process."""
+    folder = tmp_path_factory.mktemp("study") / "out"
+    recipe = Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in RECIPE.items()})
+    study = Study("methods too", recipe, seeds=[0, 1], methods=["naive", "permuted"], diversity={})
+    with claim_study(folder, study):
+        for stage in plan(study).values():
+            run_stage(study, stage, folder)
+    return folder
 
 
-def test_every_setting_is_measured_on_all_test_images(trained) -> None:
-    settings, result = trained
-    assert list(result["settings"]) == ["dense", "imp", *SPARSE]
-    assert result["num_images"] == 500
-    assert result["sparsity"] == pytest.approx(0.5, abs=1e-3)
-    for name, values in result["settings"].items():
-        assert [len(values["member_accuracy"]), len(result["checkpoints"][name])] == [2, 2]
-        assert values["disagreement"] > 0
-    assert finished(settings.out) == result
+def run(tmp_path: Path, *more: str, recipe: dict = RECIPE, members: str = "2") -> int:
+    """The command in a folder of its own, `out`."""
+    config = tmp_path / "ensemble.yaml"
+    config.write_text(yaml.safe_dump({"recipe": recipe}))
+    asked = ["--members", members] if members else []
+    return main(["ensemble", "--config", str(config), "--out", str(tmp_path / "out"), *asked, *more])
 
 
-def test_a_network_and_data_of_the_users_own_have_ensembles(tmp_path) -> None:
-    network = {"arch": "tiny:own_network", "num_classes": 10, "input_shape": [1, 8, 8]}
-    own = replace(TINY, network=network, data={"name": "tiny:Faint"})
-    result = run_ensembles(Ensembles(out=tmp_path / "out", recipe=own, members=2))
-    assert result["data"] == "tiny:Faint"
-    assert list(result["settings"]) == ["dense", "imp", *SPARSE]
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("alone")
+    assert run(tmp_path) == 0
+    return tmp_path / "out"
 
 
-def test_member_accuracies_are_those_of_the_stages(trained) -> None:
-    settings, result = trained
-    for name in ("dense", *SPARSE):
-        tested = [json.loads((settings.folder(i) / name / "result.json").read_text())["test/top1"] for i in (1, 2)]
-        assert [100 * value for value in result["settings"][name]["member_accuracy"]] == pytest.approx(tested)
+def test_the_command_and_a_study_of_the_same_question_have_the_same_folders_and_numbers(trained, alone) -> None:
+    ours, theirs = ({**finished(folder / PLACE), "files": None} for folder in (alone, trained))
+    assert list(ours["settings"]) == SETTINGS
+    assert ours["num_images"] == 500
+    assert ours == theirs
+    here, there = plan(read_study(alone)), plan(read_study(trained))
+    assert {path: there[path] for path in here} == here
+    assert not [path for path in there if path.endswith("seed=1/imp_a") and path in here]  # one A, one mask of A
+    for path in here:
+        config, other = ((folder / path / "config.yaml").read_text() for folder in (alone, trained))
+        config, other = config.replace(str(alone), ""), other.replace(str(trained), "")
+        assert yaml.safe_load(config) == yaml.safe_load(other), path
 
 
-def test_members_are_what_the_settings_say(trained) -> None:
-    settings, result = trained
-    own = Mask.load(settings.mask_a)
-    masks = {name: [load_network(path).mask for path in paths] for name, paths in result["checkpoints"].items()}
+def test_given_networks_and_mask_are_used_as_they_are(trained, tmp_path, capsys) -> None:
+    a = trained / "width=1/seed=0"
+    dense = [str(trained / f"width=1/seed={seed}/dense_b") for seed in (0, 1)]
+    mask = stages.mask_file(a / "imp_a", 0.5)
+    assert run(tmp_path, "--dense-a", str(a / "dense_a"), "--mask", str(mask), "--dense", *dense, members="") == 0
+    here = tmp_path / "out" / PLACE
+    assert finished(here)["settings"] == finished(trained / PLACE)["settings"]
+    assert Mask.load(tmp_path / "out/width=1/seed=0/imp_a/imp/sparsity-0.5.mask.safetensors") == Mask.load(mask)
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()[1:] if " ± " in line] == [
+        *("dense", "IMP", "LTH", "permuted", "naive")
+    ]
+    for name in ("table.csv", "diversity.svg", "diversity.png"):
+        assert str(tmp_path / "out/report" / name) in printed
+        assert (tmp_path / "out/report" / name).stat().st_size > 0
+
+
+def test_members_are_what_the_settings_say(alone) -> None:
+    study = read_study(alone)
+    members = plan(study)[PLACE].settings["members"]
+    own = Mask.load(stages.mask_file(alone / "width=1/seed=0/imp_a", 0.5))
+    masks = {name: [load_network(alone / path).mask for path in paths] for name, paths in members.items()}
     assert masks["lth"] == [own, own] == masks["naive"]
-    permuted = [Mask.load(settings.permuted_mask(index)) for index in (1, 2)]
-    assert masks["permuted"] == permuted
-    assert own not in permuted
-    assert permuted[0] != permuted[1]
+    assert own not in masks["permuted"]
+    assert masks["permuted"][0] != masks["permuted"][1]
     assert masks["dense"] == [None, None]
     assert own not in masks["imp"]
-    assert masks["imp"][0] != masks["imp"][1]
-    for name in ("imp", *SPARSE):
-        for path, mask in zip(result["checkpoints"][name], masks[name], strict=True):
-            weights = dict(load_network(path).network.named_parameters())
+    for name in ("imp", "lth", "permuted", "naive"):
+        for path, mask in zip(members[name], masks[name], strict=True):
+            weights = dict(load_network(alone / path).network.named_parameters())
             assert mask.sparsity == pytest.approx(0.5, abs=1e-3)
-            assert all(torch.all(weights[key][~kept] == 0) for key, kept in mask.items())
+            assert all(not weights[key][~kept].any() for key, kept in mask.items())
 
 
-def test_sparse_runs_begin_where_they_should_in_one_data_order_per_index(trained) -> None:
-    settings, _ = trained
-    configs = {(name, i): read_config(settings.folder(i) / name / "config.yaml") for name in SPARSE for i in (1, 2)}
-    for index in (1, 2):
-        from_b = str(settings.folder(index) / "dense" / "rewind" / "1ep.ckpt")
-        assert configs["lth", index]["init_from"] == str(settings.out / "a" / "dense" / "rewind" / "1ep.ckpt")
-        assert configs["permuted", index]["init_from"] == configs["naive", index]["init_from"] == from_b
-        assert len({configs[name, index]["seed"] for name in SPARSE}) == 1
-    assert configs["lth", 1]["seed"] != configs["lth", 2]["seed"]
-
-
-def test_complete_run_is_not_trained_or_measured_again(trained, monkeypatch) -> None:
-    settings, result = trained
-    monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a complete stage was trained again"))
-    monkeypatch.setattr(ensemble, "measure", lambda *_, **__: pytest.fail("a complete run was measured again"))
-    assert run_ensembles(settings) == result
-    with pytest.raises(InputError, match="holds another run: members is 2 there and 3 here"):
-        run_ensembles(replace(settings, members=3))
-
-
-def test_interrupted_run_goes_on_to_the_same_numbers(trained, tmp_path, monkeypatch) -> None:
-    _, result = trained
-    settings = Ensembles(out=tmp_path / "out", recipe=TINY, members=2)
-    train, calls = stages.train_sparse, []
-
-    def interrupted(*arguments: Any) -> dict[str, float]:
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return train(*arguments)
-
-    monkeypatch.setattr(stages, "train_sparse", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_ensembles(settings)
-    assert not (settings.out / "result.json").exists()
-    told: list[tuple[str, int, int]] = []
-    assert run_ensembles(settings, lambda *line: told.append(line))["settings"] == result["settings"]
-    assert told[0] == ("epoch", 0, 1 + 2 + 1 + 3)  # naive of the first, and the second from its dense network on
-
-
-def test_given_networks_and_mask_are_used_as_they_are(trained, tmp_path) -> None:
-    known, result = trained
-    given = Ensembles(
-        out=tmp_path / "out",
-        recipe=TINY,
-        dense_a=known.network_a,
-        mask=known.mask_a,
-        dense=(known.network(1), known.network(2)),
-        members=2,
-    )
-    assert run_ensembles(given)["settings"] == result["settings"]
-    assert not (tmp_path / "out" / "a").exists()
-    assert not list((tmp_path / "out").glob("member=*/dense"))
+def test_ensembles_of_an_earlier_release_are_refused_in_one_line(tmp_path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("out: out\nmembers: 4\nrecipe: {targets: [0.95]}\ndense_a: null\n")
+    with pytest.raises(InputError, match="holds ensembles of an earlier release"):
+        ensemble(str(folder))
 
 
 def test_runs_of_fit_are_found_by_their_last_checkpoint(tmp_path) -> None:
@@ -139,58 +134,37 @@ def test_runs_of_fit_are_found_by_their_last_checkpoint(tmp_path) -> None:
     assert stages.trained_file(tmp_path) == tmp_path / "final.ckpt"
 
 
-Change = Callable[[Ensembles], Ensembles]
-REFUSED: list[tuple[Change, str]] = [
-    (lambda s: replace(s, members=1), "--members is 1, expected at least 2"),
-    (lambda s: replace(s, dense_a=None), "needs --dense-a: the run of the dense network that it was pruned from"),
-    (lambda s: replace(s, recipe=replace(TINY, targets=(1.5,))), "expected sparsities between 0 and 1"),
-    (lambda s: replace(s, recipe=replace(TINY, rewinds=("soon",))), "moment 'soon' is not understood"),
-    (
-        lambda s: replace(s, recipe=replace(TINY, rewinds=("3ep",))),
-        "recipe.rewinds ends at 3ep, after the end of training at 2ep",
-    ),
-    (lambda s: replace(s, recipe=replace(TINY, data={"name": "digit"})), "did you mean digits"),
-    (
-        lambda s: replace(s, recipe=replace(TINY, prune={"rate": 1})),
-        "recipe.prune are settings of Classifier, which got an unexpected keyword argument 'rate'",
-    ),
-    (
-        lambda s: replace(s, recipe=replace(TINY, network={"arch": "mlp", "width": 2})),
-        "has width 1, this network has 2",
-    ),
-    (lambda s: replace(s, recipe=replace(TINY, rewinds=("2ep",))), r"has no rewind/2ep.ckpt: set recipe.rewinds"),
-    (lambda s: replace(s, dense_a=s.out.parent), "holds neither final.ckpt nor last.ckpt: give a finished dense run"),
-    (
-        lambda s: replace(s, recipe=replace(TINY, targets=(0.9,))),
-        r"has sparsity 0.5\d* and recipe.targets ends at 0.9, to which the others are pruned",
-    ),
+REFUSED = [
+    ({}, {"members": "1"}, "--members is 1, expected at least 2"),
+    ({}, {"more": ["--mask", "m"]}, "needs --dense-a: the run of the dense network that it was pruned from"),
+    ({"targets": [1.5]}, {}, "expected sparsities between 0 and 1"),
+    ({"rewinds": ["3ep"]}, {}, "moment 3ep is after the end of dense training at 2ep"),
+    ({"data": {"name": "digit"}}, {}, "did you mean digits"),
+    ({"prune": {"rate": 1}}, {}, "recipe.prune has no setting 'rate'"),
+    ({"network": {"arch": "mlp", "width": 2}}, {}, "has width 1.0, this network has 2.0"),
+    ({"rewinds": ["2ep"]}, {}, "has no rewind/2ep.ckpt: set recipe.rewinds to a moment it kept"),
+    ({}, {"a": "."}, "holds neither final.ckpt nor last.ckpt: give a finished dense run"),
+    ({"targets": [0.9]}, {}, "and recipe.targets holds 0.9, to which the others are pruned"),
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_what_cannot_be_is_refused_before_anything_is_written(trained, tmp_path, change: Change, message: str) -> None:
-    known, _ = trained
-    given = Ensembles(out=tmp_path / "out", recipe=TINY, dense_a=known.network_a, mask=known.mask_a, members=2)
-    with pytest.raises(InputError, match=message):
-        run_ensembles(change(given))
+@pytest.mark.parametrize(("recipe", "more", "message"), REFUSED, ids=[message for *_, message in REFUSED])
+def test_what_cannot_be_is_refused_before_anything_is_written(trained, tmp_path, capsys, recipe, more, message) -> None:
+    a = trained / "width=1/seed=0"
+    given = ["--dense-a", str(a / more.get("a", "dense_a")), "--mask", str(stages.mask_file(a / "imp_a", 0.5))]
+    given = more.get("more", given)
+    assert run(tmp_path, *given, recipe={**RECIPE, **recipe}, members=more.get("members", "2")) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_command_prints_the_table_and_writes_the_figure(trained, capsys) -> None:
-    """The finished run under its own settings: nothing is trained."""
-    settings, _ = trained
-    short = "--recipe.fraction 0.5 --recipe.dense_epochs 2 --recipe.epochs_per_round 1 --recipe.sparse_epochs 1"
-    assert main(f"ensemble --out {settings.out} --members 2 --recipe.targets [0.5] {short}".split()) == 0
-    printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()[1:] if " ± " in line] == [
-        *("dense", "IMP", "LTH", "permuted", "naive")
-    ]
-    for name in ("table.csv", "diversity.svg", "diversity.png"):
-        assert str(settings.out / name) in printed
-        assert (settings.out / name).stat().st_size > 0
-
-
-def test_checkpoints_of_the_result_exist(trained) -> None:
-    _, result = trained
-    assert all(Path(path).is_file() for paths in result["checkpoints"].values() for path in paths)
-    assert all("state_dict" in read_checkpoint(path) for path in result["checkpoints"]["imp"])
+def test_the_result_says_how_each_member_was_tested(alone) -> None:
+    members = plan(read_study(alone))[PLACE].settings["members"]
+    found = finished(alone / PLACE)["settings"]
+    for name in ("dense", "lth", "permuted", "naive"):
+        tested = [
+            json.loads((alone / path).with_name("result.json").read_text())["test/top1"] for path in members[name]
+        ]
+        assert [100 * value for value in found[name]["member_accuracy"]] == pytest.approx(tested)

@@ -13,7 +13,8 @@ from rebasin_lt.experiment.control_kinds import CONTROLS
 from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.plan import KINDS, plan, stage_seed
+from rebasin_lt.study.plan import KINDS, plan
+from rebasin_lt.study.stage import stage_seed
 
 SMALL = Study(
     title="small",

@@ -90,7 +90,7 @@ def test_the_numbers_of_the_paper_stand_beside_what_repeats_it():
 MISTAKES = [
     ("dense_epochs: 20", "dense_epoch: 20", "does not accept option 'recipe.dense_epoch'"),
     ("seeds:", "seed:", "does not accept option 'seed'"),
-    ("[lth,", "[lht,", "methods holds 'lht', which is not known (did you mean lth?)"),
+    ("[lth,", "[lht,", "one of methods is 'lht', which is not known (did you mean lth?)"),
     ("[0it,", "[0,", "recipe.rewinds: Expected a str. Got value: 0"),
     ("[0.8,", "[0.99,", "imp targets are [0.99, 0.9, 0.95, 0.98], expected increasing sparsities"),
     ("num_alphas: 11", "num_alpha: 11", "barrier has no setting 'num_alpha'"),

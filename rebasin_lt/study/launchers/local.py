@@ -14,11 +14,23 @@ from pathlib import Path
 
 from rebasin_lt.errors import Preempted
 from rebasin_lt.process.stop_request import stop_request
+from rebasin_lt.study.launchers.record import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import ANSWERS, THREADS
 from rebasin_lt.study.state import State
 
 _GRACE = 60.0  # seconds for workers to write where they are
 _LOOK = 0.5  # seconds between two looks at signals
+
+
+def _run(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
+    run_local(folder, state, _places_of(launcher), show)
+
+
+def _places_of(launcher: Launcher) -> list[dict[str, str]]:
+    return places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
+
+
+LOCAL = LauncherKind("local", _run, count=lambda launcher: len(_places_of(launcher)), here=True)
 
 
 def run_local(folder: Path, state: State, places: Sequence[Mapping[str, str]], show: Callable[[State], None]) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rebasin_lt.errors import Preempted, RebasinError
+from rebasin_lt.errors import InputError, Preempted, RebasinError
 from rebasin_lt.process.stop_request import stop_request
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.storage.files import write_json, write_text
+from rebasin_lt.study.launchers.record import Launcher, LauncherKind
 from rebasin_lt.study.launchers.slurm_options import Slurm
 from rebasin_lt.study.launchers.task import answer_file, read_answer
 from rebasin_lt.study.launchers.worker import THREADS
@@ -43,6 +45,20 @@ exit "$code"
 
 class SlurmError(RebasinError):
     """What SLURM's commands said when they refused."""
+
+
+def _check() -> None:
+    if shutil.which("sbatch") is None:
+        raise InputError(
+            "--launcher is slurm, but there is no sbatch here: log in where jobs are submitted, or use local"
+        )
+
+
+def _run(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
+    run_slurm(folder, state, launcher.slurm, launcher.threads, show)
+
+
+SLURM = LauncherKind("slurm", _run, count=lambda launcher: launcher.slurm.max_running, check=_check)
 
 
 def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Callable[[State], None]) -> None:

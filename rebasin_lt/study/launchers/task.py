@@ -29,11 +29,9 @@ from rebasin_lt.storage.files import write_json
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.worker import do_stage, log_file
-from rebasin_lt.study.plan import plan
+from rebasin_lt.study.plan import KINDS, plan
 from rebasin_lt.study.record import is_done
 from rebasin_lt.study.stage import Stage
-
-TRAINING = ("dense", "imp", "sparse")
 
 
 def main(folder: Path, tasks: Path, index: int) -> int:
@@ -43,7 +41,7 @@ def main(folder: Path, tasks: Path, index: int) -> int:
     stages = plan(study)
     todo = [stages[path] for path in json.loads(tasks.read_text(encoding="utf-8"))[index]]
     rank = int(os.environ.get("SLURM_PROCID", "0"))
-    training = [stage for stage in todo if stage.kind in TRAINING]
+    training = [stage for stage in todo if KINDS[stage.kind].trains]
     if rank and not training:
         return 0
     with stop_request:
@@ -106,7 +104,7 @@ def _answer(folder: Path, stages: dict[str, Stage], stage: Stage) -> dict[str, A
         answer = {"state": "blocked", "reason": f"it needs {missing[0]}, which is not complete"}
     else:
         _tell(folder, stage, {"state": "running"})
-        if stage.kind in TRAINING:
+        if KINDS[stage.kind].trains:
             agreed(stage.path)
         answer = do_stage(folder, stage.path, 0)
     _tell(folder, stage, {**answer, "seconds": round(time.monotonic() - began, 3)})

@@ -1,0 +1,104 @@
+"""The stages that make control masks for B, as large as A's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.experiment.control_kinds import control_kind
+from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
+from rebasin_lt.experiment.methods import kind_of_control
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.imp import imp_stage
+from rebasin_lt.study.stage import GridPoint, Stage, StageKind, code_of, recipe_for, stage_seed
+
+
+def control_stage(point: GridPoint, method: str, seed: int, rewind: str) -> Stage:
+    """The masks of one control, of every sparsity; of every moment, where it looks at the weights there."""
+    a, b = dense_stage(point, seed, "a").path, dense_stage(point, seed, "b").path
+    imp = imp_stage(point, seed, "a").path
+    kind = kind_of_control(method) or method
+    looks_at = control_kind(kind).weights
+    moment = rewind if looks_at == "rewound" else None
+    name = method if moment is None else f"{method},rewind={moment}"
+    masks = tuple(mask_name(target) for target in point.recipe.targets)
+    weights = [] if looks_at == "none" else [f"{b}/{FINAL if moment is None else rewind_name(moment)}"]
+    return Stage(
+        point.path(CONTROL, seed, "controls", name),
+        CONTROL.name,
+        point.width,
+        0,
+        (a, b, imp),
+        masks,
+        {
+            **{"kind": kind, "a": a, "b": b, "imp": imp, "rewind": moment},
+            "seed": stage_seed(seed, "control"),
+        },
+        (*(f"{imp}/imp/{mask}" for mask in masks), *weights),
+        point.axes_of(CONTROL),
+    )
+
+
+def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
+    for rewind in point.recipe.rewinds:
+        for method in point.study.methods:
+            if kind_of_control(method) is not None:
+                yield control_stage(point, method, seed, rewind)
+
+
+def _run(study: Study, stage: Stage, folder: Path) -> None:
+    """The control masks of every sparsity, each drawn with the same seed."""
+    from rebasin_lt.analyses.control import write_control
+    from rebasin_lt.experiment import stages
+    from rebasin_lt.experiment.controls import Control
+    from rebasin_lt.pruning.mask import Mask
+    from rebasin_lt.storage.run_folder import run_once
+
+    settings = stage.settings
+    options, contents = _options(study, stage, folder)
+    sources = {target: stages.mask_file(folder / settings["imp"], target) for target in study.recipe.targets}
+    contents = {"sha256_masks": [Mask.load(path).hash for path in sources.values()], **contents}
+
+    def work() -> dict[str, Any]:
+        out = {target: folder / stage.path / mask_name(target) for target in sources}
+        for target, path in sources.items():
+            out[target].unlink(missing_ok=True)  # of a run that was killed
+            write_control(Control(kind=settings["kind"], mask=str(path), **options), out[target])
+        return {"sparsity": {f"{target:g}": Mask.load(path).sparsity for target, path in out.items()}}
+
+    said = {"kind": settings["kind"], "rewind": settings["rewind"], **options, **contents}
+    run_once(folder / stage.path, said, work, stage.outputs, but=("ckpt", "root"))
+
+
+def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the control, and the hash of the weights that it looks at."""
+    from rebasin_lt.experiment import stages
+    from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+    from rebasin_lt.storage.files import hash_tensors
+
+    settings, kind, recipe = stage.settings, control_kind(stage.settings["kind"]), recipe_for(study, stage)
+    dense_b = folder / settings["b"]
+    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / FINAL
+    options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
+    contents = {}
+    if "ckpt" in kind.needs:
+        options["ckpt"] = str(weights)
+        contents["sha256_ckpt"] = hash_tensors(network_state(read_checkpoint(weights)))
+        code, sizes = code_of(recipe)
+        options |= {"model": code, **sizes} if code else {}
+    if "root" in kind.uses:
+        options |= {"data": recipe.own_data} if recipe.own_data else {}
+        options |= {"root": recipe.data["root"]} if recipe.data.get("root") else {}
+    return options, contents
+
+
+CONTROL = StageKind(
+    "control",
+    "make control masks for B, as large as A's",
+    run=_run,
+    of_seed=_of_seed,
+    needs=("dense", "imp"),
+    training="prune",
+)

@@ -1,0 +1,105 @@
+"""The stages that compare networks as ensembles, and the members that no cell of the grid is."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.experiment.file_names import FINAL, ticket_name
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.imp import imp_stage
+from rebasin_lt.study.kinds.match import match_stage
+from rebasin_lt.study.kinds.sparse import sparse_stage
+from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, code_of, recipe_for
+
+
+def _of_width(point: GridPoint) -> Iterator[Stage]:
+    study = point.study
+    if study.diversity is not None:
+        for sparsity in study.diversity.get("sparsities", study.recipe.targets):
+            for rewind in study.diversity.get("rewinds", study.recipe.rewinds):
+                yield from _ensembles(point, sparsity, rewind)
+
+
+def _ensembles(point: GridPoint, sparsity: float, rewind: str) -> Iterator[Stage]:
+    """The members of every setting (paper, Appendix C), and the stage that measures them.
+
+    A is that of the first seed, B_i those of all. *imp*: the tickets of the B_i; *lth*: A in the data orders of all
+    seeds; *permuted* and *naive*: every B_i under A's mask.
+    """
+    study = point.study
+    first, matcher = study.seeds[0], (study.diversity or {}).get("matcher", "permuted")
+    members: dict[str, list[str]] = {}
+    needs: list[Stage] = []
+    for seed in study.seeds:
+        dense, imp = dense_stage(point, seed, "b"), imp_stage(point, seed, "b")
+        needs += [dense_stage(point, first, "a"), dense, imp_stage(point, first, "a"), imp]
+        needs.append(match_stage(point, matcher, first, seed))
+        members.setdefault("dense", []).append(f"{dense.path}/{FINAL}")
+        members.setdefault("imp", []).append(f"{imp.path}/imp/{ticket_name(sparsity)}")
+        for name in ("lth", matcher, "naive"):
+            sparse = sparse_stage(point, name, sparsity, rewind, first, seed)
+            needs.append(sparse)
+            members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/{FINAL}")
+    yield from needs
+    yield Stage(
+        point.path(DIVERSITY_KIND, None, f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}"),
+        DIVERSITY_KIND.name,
+        point.width,
+        0,
+        tuple(dict.fromkeys(stage.path for stage in needs)),
+        settings={"members": members, "sparsity": sparsity, "rewind": rewind},
+        inputs=tuple(dict.fromkeys(path for paths in members.values() for path in paths)),
+        axes=point.axes_of(DIVERSITY_KIND),
+    )
+
+
+def _run(study: Study, stage: Stage, folder: Path) -> None:
+    from rebasin_lt.analyses.diversity import measure, open_test
+    from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
+    from rebasin_lt.lit.data.registry import build_data
+    from rebasin_lt.storage.files import hash_tensors
+    from rebasin_lt.storage.run_folder import run_once
+
+    members = {name: [folder / path for path in paths] for name, paths in stage.settings["members"].items()}
+    states = {
+        name: [hash_tensors(network_state(read_checkpoint(path))) for path in paths] for name, paths in members.items()
+    }
+
+    def work() -> dict[str, Any]:
+        code, sizes = code_of(recipe_for(study, stage))
+        networks = {
+            name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()
+        }
+        return measure(networks, open_test(build_data(**study.recipe.data)))
+
+    said = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}
+    run_once(folder / stage.path, {**said, "sha256": states}, work)
+
+
+def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    cell = {name: stage.settings[name] for name in ("sparsity", "rewind")}
+    for setting, found in result["settings"].items():
+        accuracies = found["member_accuracy"]
+        row = about(stage, **cell, setting=setting, members=len(accuracies), accuracy=statistics.fmean(accuracies))
+        yield (
+            "diversity",
+            {
+                **{**row, "accuracy_std": statistics.stdev(accuracies)},
+                **{name: found[name] for name in ("disagreement", "kl", "js")},
+                "ensemble": found["ensemble_accuracy"],
+            },
+        )
+
+
+DIVERSITY_KIND = StageKind(
+    "diversity",
+    "compare networks as ensembles",
+    run=_run,
+    read=_read,
+    of_width=_of_width,
+    needs=("dense", "imp", "match", "sparse"),
+)

@@ -1,0 +1,143 @@
+"""The stages that take over a network or masks that exist, as if they had been trained or pruned here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
+from rebasin_lt.experiment.metrics import metrics_of
+from rebasin_lt.study.given import given_path
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.stage import (
+    ROLES,
+    GridPoint,
+    Stage,
+    StageKind,
+    about,
+    code_of,
+    points_of,
+    recipe_for,
+)
+
+
+def given_network(point: GridPoint, seed: int, role: str) -> Stage:
+    """A network of a repetition that is given, with those of its moments that something begins from."""
+    study = point.study
+    moments = study.kept_moments
+    if role == "a" and "lth" not in study.methods and study.diversity is None:
+        moments = (study.recipe.pruned_from,) if study.recipe.pruned_from else ()
+    source = given_path(study.given or {}, role, study.seeds, seed)
+    return Stage(
+        point.path(GIVEN_KIND, seed, f"dense_{role}"),
+        GIVEN_KIND.name,
+        point.width,
+        outputs=(FINAL, *map(rewind_name, moments)),
+        settings={"given": role, "sources": {"network": source}, "moments": moments, "repetition": seed, "role": role},
+    )
+
+
+def given_mask(point: GridPoint, seed: int) -> Stage:
+    """The masks of A in a repetition that are given, one for each target sparsity."""
+    study = point.study
+    targets = study.recipe.targets
+    sources = {target: given_path(study.given or {}, "mask", study.seeds, seed, target) for target in targets}
+    return Stage(
+        point.path(GIVEN_KIND, seed, "imp_a"),
+        GIVEN_KIND.name,
+        point.width,
+        outputs=tuple(f"imp/{mask_name(target)}" for target in targets),
+        settings={"given": "mask", "sources": sources, "repetition": seed, "role": "a"},
+    )
+
+
+def network_row(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:
+    """What an outcome says of a network of one role."""
+    settings = stage.settings
+    return {**about(stage, seed=settings["repetition"], role=settings["role"]), **metrics_of(result)}
+
+
+def check_sources(study: Study) -> None:
+    """Raise InputError for networks and masks that are not there or do not fit the recipe."""
+    from rebasin_lt.experiment.takeover import network_content, network_files, open_mask
+
+    for point in points_of(study):
+        for seed in study.seeds:
+            for stage in _stages(point, seed):
+                where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
+                if where == "given.mask":
+                    for target, path in stage.settings["sources"].items():
+                        open_mask(where, Path(path), recipe, target)
+                else:
+                    run = Path(stage.settings["sources"]["network"])
+                    for path in network_files(where, run, stage.settings["moments"]).values():
+                        network_content(where, path, recipe)
+
+
+def _stages(point: GridPoint, seed: int) -> Iterator[Stage]:
+    given = point.study.given or {}
+    yield from (given_network(point, seed, role) for role in ROLES if role in given)
+    if "mask" in given:
+        yield given_mask(point, seed)
+
+
+def _run(study: Study, stage: Stage, folder: Path) -> None:
+    if stage.settings["given"] == "mask":
+        _run_mask(study, stage, folder / stage.path)
+    else:
+        _run_network(study, stage, folder / stage.path)
+
+
+def _run_network(study: Study, stage: Stage, place: Path) -> None:
+    from rebasin_lt.analyses.diversity import measure, open_test
+    from rebasin_lt.experiment.takeover import network_files, take_network
+    from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
+    from rebasin_lt.lit.data.registry import build_data
+    from rebasin_lt.storage.files import hash_tensors
+    from rebasin_lt.storage.run_folder import run_once
+
+    where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
+    source = stage.settings["sources"]["network"]
+    files = network_files(where, Path(source), stage.settings["moments"])
+
+    def work() -> dict[str, Any]:
+        take_network(where, place, files, recipe)
+        code, sizes = code_of(recipe)
+        network = load_network(place / FINAL, code, **sizes).network
+        found = measure({"given": [network]}, open_test(build_data(**recipe.data)))
+        return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
+
+    hashes = {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}
+    said = {"network": recipe.network, "data": recipe.data, "sha256": hashes}
+    run_once(place, {"given": source, **said}, work, stage.outputs, but=("given", "data.root"))
+
+
+def _run_mask(study: Study, stage: Stage, place: Path) -> None:
+    from rebasin_lt.experiment.takeover import open_mask
+    from rebasin_lt.storage.run_folder import run_once
+
+    recipe, sources = recipe_for(study, stage), stage.settings["sources"]
+    masks = {target: open_mask("given.mask", Path(path), recipe, target) for target, path in sources.items()}
+
+    def work() -> dict[str, Any]:
+        for target, mask in masks.items():
+            mask.save(place / "imp" / mask_name(target), origin="given")
+        return {"sparsity": {f"{target:g}": mask.sparsity for target, mask in masks.items()}}
+
+    said = {"sha256_masks": {f"{target:g}": mask.hash for target, mask in masks.items()}}
+    run_once(place, {"given": list(sources.values()), **said}, work, stage.outputs, but=("given",))
+
+
+def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if stage.settings["given"] != "mask":
+        yield "dense", network_row(stage, result)
+
+
+GIVEN_KIND = StageKind(
+    "given",
+    "take over a network or masks that exist",
+    run=_run,
+    read=_read,
+    training="dense",
+)

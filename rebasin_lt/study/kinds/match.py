@@ -1,0 +1,88 @@
+"""The stages that match A to B, and move all of A's masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rebasin_lt.experiment.file_names import FINAL, PERMUTATION, mask_name, rewind_name
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.imp import imp_stage
+from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, opening, recipe_for, stage_seed
+
+_OVERLAPS = ("permuted", "unpermuted", "independent")
+
+
+def match_stage(point: GridPoint, matcher: str, a: int, b: int) -> Stage:
+    """A of repetition `a` matched to B of repetition `b`, with all of A's masks."""
+    needs = (dense_stage(point, a, "a").path, dense_stage(point, b, "b").path, imp_stage(point, a, "a").path)
+    folder = ("match", matcher) if a == b else (f"member={b}", "match", matcher)
+    masks = tuple(mask_name(target) for target in point.recipe.targets)
+    at = point.study.matchers[matcher].get("at", "final")
+    weights_b = FINAL if at == "final" else rewind_name(at)
+    return Stage(
+        point.path(MATCH, a if a == b else None, *folder),
+        MATCH.name,
+        point.width,
+        0,
+        needs,
+        (PERMUTATION, *masks),
+        {
+            **{"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
+            "repetition": a if a == b else None,
+            "seed": stage_seed(b, "match"),
+        },
+        (f"{needs[0]}/{FINAL}", f"{needs[1]}/{weights_b}", *(f"{needs[2]}/imp/{mask}" for mask in masks)),
+        point.axes_of(MATCH),
+    )
+
+
+def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
+    yield from (match_stage(point, matcher, seed, seed) for matcher in point.study.matchers)
+
+
+def _run(study: Study, stage: Stage, folder: Path) -> None:
+    from rebasin_lt.analyses.permute import Alignment, align
+    from rebasin_lt.experiment import stages
+    from rebasin_lt.experiment.matcher import matcher_of
+
+    settings, recipe = study.matchers[stage.settings["matcher"]], recipe_for(study, stage)
+    at = settings.get("at", "final")
+    dense_b = folder / stage.settings["b"]
+    masks = [stages.mask_file(folder / stage.settings["imp"], target) for target in recipe.targets]
+    alignment = Alignment(
+        ckpt_a=str(folder / stage.settings["a"] / FINAL),
+        ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
+        masks=tuple(map(str, masks)),
+        matcher=matcher_of(settings, stage.settings["seed"]),
+        num_images=settings.get("num_images"),
+        batch_size=settings.get("batch_size", 500),
+        num_alphas=0,
+        **opening(recipe),
+    )
+    align(alignment, folder / stage.path)
+
+
+def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    settings = stage.settings
+    if settings["repetition"] is None:
+        return
+    masks = [
+        {"target": target, **{name: result["masks"][mask_name(target)][name] for name in _OVERLAPS}}
+        for target in study.recipe.targets
+    ]
+    row = about(stage, seed=settings["repetition"], matcher=settings["matcher"])
+    yield "matches", {**row, "objective": result["objective"], "sizes": result["sizes"], "masks": masks}
+
+
+MATCH = StageKind(
+    "match",
+    "match A to B, and move all of A's masks",
+    run=_run,
+    read=_read,
+    of_seed=_of_seed,
+    needs=("dense", "imp"),
+    training="prune",
+)

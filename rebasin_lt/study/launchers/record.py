@@ -1,0 +1,47 @@
+"""What a study is told of where its stages run, and the record of each way to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.study.launchers.slurm_options import Slurm
+from rebasin_lt.study.state import State
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Where stages run, a name of `LAUNCHERS`; how many `workers` here, and threads that each worker or task uses."""
+
+    name: str = "local"
+    workers: int | None = None
+    workers_per_gpu: int = 1
+    threads: int = 1
+    slurm: Slurm = field(default_factory=Slurm)
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "workers_per_gpu", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class LauncherKind:
+    """All there is to know of a way to run stages. One that is in a file of `study/launchers` is known everywhere.
+
+    Args:
+        name: what `--launcher` calls it
+        run: does what is ready in a study's folder until nothing is left, and shows after each change how it stands
+        count: how many stages run at the same time
+        check: raises InputError where nothing can be launched from here
+        here: whether stages run on this machine, whose devices a study may ask for
+    """
+
+    name: str
+    run: Callable[[Path, State, Launcher, Callable[[State], None]], None]
+    count: Callable[[Launcher], int]
+    check: Callable[[], None] = lambda: None
+    here: bool = False

@@ -20,7 +20,7 @@ def cluster(tmp_path_factory):
     python = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     try:
-        subprocess.run(["bash", script, "start", str(folder)], check=True, timeout=60)
+        subprocess.run(["bash", script, "start", str(folder)], check=True, timeout=150)
         yield {
             **os.environ,
             "PATH": path,

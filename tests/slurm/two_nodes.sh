@@ -44,7 +44,7 @@ start() {
     slurmctld
     slurmd -N n1
     slurmd -N n2
-    for _ in $(seq 60); do
+    for _ in $(seq 240); do
         [ "$(idle_nodes)" = 2 ] && return
         sleep 0.5
     done

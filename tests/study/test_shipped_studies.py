@@ -117,7 +117,7 @@ MISTAKES = [
     (
         "permuted: {}",
         "permuted: {method: weights}",
-        "matchers.permuted.method is 'weights', expected Literal['activations'",
+        "matchers.permuted: --method is 'weights', expected one of",
     ),
     ("num_alphas: 11", "num_alphas: 3.5", "barrier.num_alphas is 3.5, expected int"),
     ("learning_rate: 0.1\n", "optimizer: sdg\n", "recipe.dense.optimizer is 'sdg', expected Literal['sgd', 'adamw']"),

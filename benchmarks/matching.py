@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=50, help="images in a batch")
     parser.add_argument("--repeats", type=int, default=5, help="times that every variant is run")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--ckpts", type=Path, nargs=2, help="weights of two networks of one width")
+    parser.add_argument("--checkpoints", type=Path, nargs=2, help="weights of two networks of one width")
     parser.add_argument("--train", type=Path, help="class folders `train` and `test` to train networks on")
     parser.add_argument("--work", type=Path, default=Path("runs/matching"), help="folder of the trained networks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")

@@ -6,14 +6,9 @@ import sys
 
 from rebasin_lt.process.stop_request import stop_request
 
+stop_request.hold()
 
-def main() -> int:
-    """`rebasin-lt`, as `sys.argv` has it; returns the exit code."""
-    stop_request.hold()
-    from rebasin_lt.cli import main as run
-
-    return run()
-
+from rebasin_lt.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

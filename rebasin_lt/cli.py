@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import json
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
-from rebasin_lt.commands.barrier import barrier
-from rebasin_lt.commands.control import control
-from rebasin_lt.commands.demo import demo
-from rebasin_lt.commands.diversity import diversity
-from rebasin_lt.commands.ensemble import ensemble
-from rebasin_lt.commands.landscape import landscape
-from rebasin_lt.commands.mask import mask
-from rebasin_lt.commands.permute import permute
-from rebasin_lt.commands.report import report
-from rebasin_lt.commands.study import study
-from rebasin_lt.commands.symmetry import symmetry
+from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
 from rebasin_lt.process.stop_request import Stopped, stop_request
 from rebasin_lt.process.terminal_text import on_terminal, say
 from rebasin_lt.settings.config_files import with_configs_found
 from rebasin_lt.storage.folder_lock import release_all
+from rebasin_lt.storage.former_names import present_name
 from rebasin_lt.storage.paths import with_paths_expanded
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "permute": permute,
-    "barrier": barrier,
-    "landscape": landscape,
-    "diversity": diversity,
-    "ensemble": ensemble,
-    "study": study,
-    "control": control,
-    "mask": mask,
-    "symmetry": symmetry,
-    "report": report,
-    "demo": demo,
-}
-"""Our own commands: functions with light signatures that import what they need when called."""
-
-POSITIONAL = {"report"}
-"""The commands that take what they need without its name: `report DIR`."""
 
 LIGHTNING = {
     "fit": "Train: dense, with iterative magnitude pruning, or under a mask (LightningCLI).",
@@ -93,8 +65,9 @@ def _run(argv: Sequence[str]) -> int:
         if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
         message, code = explained(error)
-        hint = near_miss(message, arguments[0]) if arguments and isinstance(error, ArgumentError) else ""
-        say(f"rebasin-lt: error: {message}{hint}", file=sys.stderr)
+        if arguments and isinstance(error, ArgumentError):
+            message = with_known_name(message, arguments[0])
+        say(f"rebasin-lt: error: {message}", file=sys.stderr)
         return code
     finally:
         release_all()
@@ -113,9 +86,8 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def spelled_out(arguments: Sequence[str], function: Callable[..., None]) -> list[str]:
-    """Give bare flags their `true`, and gather `--mask a b --mask c` into one list, by the types of `function`."""
-    types = typing.get_type_hints(function)
+def spelled_out(arguments: Sequence[str], types: Mapping[str, object]) -> list[str]:
+    """Give bare flags their `true`, and gather `--masks a b --masks c` into one list, by the types of the options."""
     lists: dict[str, list[str]] = {}
     result: list[str] = []
     collecting: str | None = None
@@ -160,23 +132,36 @@ def explained(error: BaseException) -> tuple[str, int]:
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
 
 
-def near_miss(message: str, command: str) -> str:
-    """` (did you mean …?)` for a parser's finding that an option is not known, if the command has a similar one."""
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)|Option '(\w+)' is not accepted", message)
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: --([\w.]+)|Option '(\w+)' is not accepted|does not accept option '([\w.]+)'"
+)
+"""A parser's findings that an option is not known: on the command line, of a class in a file, of a command in one."""
+
+
+def with_known_name(message: str, command: str) -> str:
+    """A parser's finding; of an option that is not known, its name of today, or beside it one that is similar."""
+    unknown = _UNKNOWN.search(message)
     if unknown is None:
-        return ""
+        return message
+    name, dashes = next(filter(None, unknown.groups())), "--" if unknown[1] else ""
     if command in COMMANDS:
-        known = list(inspect.signature(COMMANDS[command]).parameters)
+        known = list(COMMANDS[command].types)
+        present = present_name(name, known)
+        if present is not None:
+            return f"{_shown(dashes, name)} is now {_shown(dashes, present)}"
     else:
         from rebasin_lt.commands.lightning_verbs import option_names
 
         known = option_names(of_classes=unknown[1] is None)
-    name = unknown[1] or unknown[2]
     close = difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
     if not close:
-        return ""
-    shown = close[0].replace("_", "-") if command in COMMANDS else close[0]
-    return f" (did you mean {'--' if unknown[1] else ''}{shown}?)"
+        return message
+    return f"{message} (did you mean {_shown(dashes, close[0]) if command in COMMANDS else dashes + close[0]}?)"
+
+
+def _shown(dashes: str, name: str) -> str:
+    """An option as it is written: with dashes on the command line, as it stands in a file."""
+    return dashes + name.replace("_", "-") if dashes else name
 
 
 def _stopped(error: BaseException) -> str:
@@ -204,7 +189,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _plain(message: str) -> str:
     """A parser's finding in words that people use."""
     message = re.sub(r'^Parser key "[^"]+": ?', "", message)
-    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
     unknown = re.fullmatch(r"Expected a dot import path string: (.*)", message)
     if unknown:
         return f"{unknown[1]!r} is no known class; give a name such as CIFAR10 or Classifier, or package.module.Class"
@@ -216,38 +201,44 @@ def _run_own(arguments: list[str]) -> None:
         prog="rebasin-lt",
         version=__version__,
         exit_on_error=False,
+        allow_abbrev=False,  # else `--mask` would be `--masks`; subcommands follow
         description="Align sparse masks with weight symmetry: prune A, match A to B, train B under the permuted mask.",
         epilog="Flags take dashes or underscores. `rebasin-lt COMMAND --help` explains each; --debug shows tracebacks.",
     )
     commands = parser.add_subcommands(required=True, dest="command", title="commands")
     for name, text in LIGHTNING.items():
         commands.add_subcommand(name, ArgumentParser(description=text), help=text)
-    for name, function in COMMANDS.items():
-        text = (inspect.getdoc(function) or "").splitlines()[0]
-        own = ArgumentParser(description=text, exit_on_error=False, allow_abbrev=False)
-        own.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
-        own.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, fail_untyped=True)
-        commands.add_subcommand(name, own, help=text)
+    for name, command in COMMANDS.items():
+        called = _parser_of(command) if name in arguments else ArgumentParser(description=command.summary)
+        commands.add_subcommand(name, called, help=command.summary)
     if arguments[:1] and arguments[0] in COMMANDS:
-        arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]])]
+        arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]].types)]
     parsed = with_paths_expanded(parser.parse_args(arguments))
-    if parsed.command in COMMANDS:
-        _check_groups(parsed[parsed.command], COMMANDS[parsed.command])
-    config = parser.instantiate(parsed)
-    options = dict(config[config.command].as_dict())
-    options.pop("config", None)
-    COMMANDS[config.command](**options)
+    _check_groups(parsed[parsed.command], COMMANDS[parsed.command].types)
+    options = parser.instantiate(parsed)[parsed.command].as_dict()
+    COMMANDS[parsed.command].run(parsed.command, options)
 
 
-def _check_groups(options: Namespace, function: Callable[..., None]) -> None:
+def _parser_of(command: Command) -> ArgumentParser:
+    """A parser of the command's options, which are the fields of its classes."""
+    parser = ArgumentParser(description=command.summary, epilog=command.choices, exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
+    if command.show:
+        parser.add_argument("--out", type=str, required=True, help=command.out)
+    for kind in command.classes:
+        parser.add_class_arguments(kind, as_group=False, as_positional=command.positional, fail_untyped=True)
+    return parser
+
+
+def _check_groups(options: Namespace, types: Mapping[str, object]) -> None:
     """Refuse what is no mapping where one is expected, such as `recipe:` with nothing below it."""
-    for name, kind in typing.get_type_hints(function).items():
+    for name, kind in types.items():
         if dataclasses.is_dataclass(kind) and not isinstance(options[name], Namespace):
             raise InputError(f"{name} is {options[name]!r}, expected settings by name: give some, or leave it out")
 
 
 def _is_list(annotation: object) -> bool:
-    return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
+    return any(typing.get_origin(part) in (tuple, Sequence) for part in (annotation, *typing.get_args(annotation)))
 
 
 def _scalar(text: str) -> str | int | float:

@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import pytest
 import yaml
 
-from rebasin_lt.cli import COMMANDS, LIGHTNING, main, spelled_out, with_underscores
+from rebasin_lt.cli import LIGHTNING, main, spelled_out, with_underscores
+from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import Study
@@ -28,13 +30,11 @@ def test_no_command_at_all_is_wrong_usage_in_one_line(capsys):
 
 
 def test_lists_and_flags_are_written_as_people_do():
-    def command(mask: list[str] | None = None, json: bool = False, out: str = "") -> None:
-        """A command."""
-
-    written = ["--mask", "a", "b", "--json", "--out", "x", "--mask=c"]
-    assert spelled_out(written, command) == ["--json=true", "--out", "x", '--mask=["a", "b", "c"]']
-    assert spelled_out(["--json", "false"], command) == ["--json", "false"]
-    assert spelled_out(['--mask=["a"]'], command) == ['--mask=["a"]']
+    types = {"masks": tuple[str, ...] | None, "json": bool, "out": str}
+    written = ["--masks", "a", "b", "--json", "--out", "x", "--masks=c"]
+    assert spelled_out(written, types) == ["--json=true", "--out", "x", '--masks=["a", "b", "c"]']
+    assert spelled_out(["--json", "false"], types) == ["--json", "false"]
+    assert spelled_out(['--masks=["a"]'], types) == ['--masks=["a"]']
 
 
 def test_the_folder_of_a_report_needs_no_name(tmp_path, capsys):
@@ -56,11 +56,41 @@ def test_a_report_inside_the_folder_of_its_study_does_not_stand_for_the_study(tm
 
 
 def test_numbers_in_lists_stay_what_they_are():
-    def command(seeds: list[int], widths: list[float]) -> None:
-        """A command."""
-
+    types = {"seeds": Sequence[int], "widths": Sequence[float]}
     written = ["--seeds", "0", "10", "--widths", "1", "0.5"]
-    assert spelled_out(written, command) == ["--seeds=[0, 10]", "--widths=[1, 0.5]"]
+    assert spelled_out(written, types) == ["--seeds=[0, 10]", "--widths=[1, 0.5]"]
+
+
+@pytest.mark.parametrize(
+    ("command", "former", "present"),
+    [
+        ("permute", "mask", "masks"),
+        ("permute", "alphas", "num_alphas"),
+        ("permute", "n_images", "num_images"),
+        ("barrier", "mask", "masks"),
+        ("barrier", "alphas", "num_alphas"),
+        ("barrier", "split", "splits"),
+        ("barrier", "n_images", "num_images"),
+        ("barrier", "n_test_images", "num_test_images"),
+        ("landscape", "points", "num_points"),
+        ("landscape", "n_images", "num_images"),
+        ("landscape", "n_test_images", "num_test_images"),
+        ("diversity", "ckpts", "checkpoints"),
+        ("control", "n_images", "num_images"),
+        ("mask", "other", "others"),
+    ],
+)
+def test_an_option_of_an_earlier_release_is_answered_with_its_name_of_today(
+    command, former, present, tmp_path, monkeypatch, capsys
+):
+    """On the command line, and in a file."""
+    monkeypatch.chdir(tmp_path)
+    assert main([command, f"--{former}", "3", "--out", "new"]) == 2
+    dashed = f"--{former.replace('_', '-')} is now --{present.replace('_', '-')}"
+    assert capsys.readouterr().err == f"rebasin-lt: error: {dashed}\n"
+    (tmp_path / "old.yaml").write_text(f"out: new\n{former}: 3\n", encoding="utf-8")
+    assert main([command, "--config", "old.yaml"]) == 2
+    assert capsys.readouterr().err == f"rebasin-lt: error: {former} is now {present}\n"
 
 
 def python(code):

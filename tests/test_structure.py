@@ -239,10 +239,6 @@ def test_file_is_small_and_finished(path: Path) -> None:
     assert not [mark for mark in ("TO" + "DO", "FIX" + "ME", "raise NotImplemented" + "Error") if mark in text]
 
 
-SHARED_NAMES = {"main", "Progress", "Images", "permute"}
-"""Public names that still have several definitions; the set only shrinks."""
-
-
 def public_names(source: str) -> Iterator[str]:
     """Names of the functions, classes and constants that a module defines for others."""
     for node in ast.parse(source).body:
@@ -268,8 +264,7 @@ def defined_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
 
 def test_a_public_name_is_defined_once() -> None:
     found = defined_twice({module_name(path): path.read_text(encoding="utf-8") for path in source_files()})
-    assert {name: modules for name, modules in found.items() if name not in SHARED_NAMES} == {}
-    assert found.keys() >= SHARED_NAMES, "a name is defined once by now: take it out of the set"
+    assert found == {}
 
 
 def test_names_that_are_defined_twice_are_seen() -> None:

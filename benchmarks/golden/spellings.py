@@ -6,15 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SPELLINGS: Mapping[tuple[str, str], tuple[str, ...]] = {
+SPELLINGS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("permute", "mask"): ("masks",),
     ("permute", "alphas"): ("num_alphas",),
     ("barrier", "mask"): ("masks",),
     ("barrier", "alphas"): ("num_alphas",),
     ("barrier", "split"): ("splits",),
+    ("barrier", "test"): (["test"],),
     ("landscape", "points"): ("num_points",),
     ("control", "n_images"): ("num_images",),
     ("study", "num_alphas"): ("alphas",),
+    ("mask", "other"): ("others",),
     ("diversity", "ckpts"): ("checkpoints",),
 }
 """By command and word as the trajectories write it: what it is called on other commits.
@@ -29,7 +31,7 @@ RESULTS: Mapping[str, str] = {}
 class Dialect:
     """The words of one commit, learnt from what it refuses."""
 
-    def __init__(self, spellings: Mapping[tuple[str, str], tuple[str, ...]] = SPELLINGS) -> None:
+    def __init__(self, spellings: Mapping[tuple[str, str], tuple[Any, ...]] = SPELLINGS) -> None:
         self._left = {(command, word): [word, *others] for (command, word), others in spellings.items()}
 
     def spell(self, command: str, value: Any) -> Any:

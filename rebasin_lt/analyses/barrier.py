@@ -1,9 +1,9 @@
-"""Loss and error along the line from A to B, before and after alignment, raw and corrected."""
+"""Loss and error along the line from A to B, before and after A is permuted, raw and corrected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,39 +13,17 @@ from torch import Tensor, nn
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
 from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images
-from rebasin_lt.lit.checkpoint import LoadedNetwork
+from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.options import BarrierOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import run_once
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
 
-Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Barrier:
-    """Between what, and where, the barrier is measured; see the options of `rebasin-lt barrier`."""
-
-    ckpt_a: str
-    ckpt_b: str
-    permutation: str | None = None
-    masks: tuple[str, ...] = ()
-    num_alphas: int = 25
-    corrections: tuple[str, ...] | None = None
-    splits: tuple[str, ...] = SPLITS
-    data: str | None = None
-    root: str | None = None
-    model: str | None = None
-    width: float = 1
-    num_classes: int = 10
-    num_images: int | None = None
-    num_test_images: int | None = None
-    batch_size: int = 500
-    seed: int = 0
-    device: str = "auto"
 
 
 class Ends(NamedTuple):
@@ -56,7 +34,7 @@ class Ends(NamedTuple):
     mask: Mask | None  # what the line can reach; None where that is everything
 
 
-def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
+def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
     """Measure every line under every correction on every split, and write the curves into `out`; once.
 
     Each end is multiplied by its mask: that of its checkpoint, or its own of two given `masks` (A's moves with A under
@@ -66,31 +44,22 @@ def measure_barriers(settings: Barrier, out: Path | str, progress: Progress | No
     Everything is checked before the folder is made. Raises InputError for checkpoints of different networks, a
     permutation or masks that do not fit, corrections that do not apply, or data that is not there.
     """
-    source, reference = load_networks(
-        {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
-    )
-    corrections = check_barrier(settings, reference.network)
-    masks = _masks(settings, source, reference)
-    permutation = None if settings.permutation is None else Permutation.load(settings.permutation)
-    images = open_images(
-        open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root),
-        num_images=settings.num_images,
-        num_test_images=settings.num_test_images,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        device=settings.device,
-    )
-    lines = dict(_lines(source, reference, masks, permutation, images))
+    subjects = open_pair(options)
+    corrections = check_barrier(options, subjects.networks[1].network)
+    masks = _masks(options, subjects)
+    permutation = None if options.permutation is None else Permutation.load(options.permutation)
+    images = {"train": subjects.train(), "test": subjects.test()}
+    lines = dict(_lines(subjects, masks, permutation, images["train"]))
+    sha256_a, sha256_b = subjects.sha256
     contents = {
-        "sha256_a": hash_tensors(source.network.state_dict()),
-        "sha256_b": hash_tensors(reference.network.state_dict()),
+        "sha256_a": sha256_a,
+        "sha256_b": sha256_b,
         "sha256_permutation": None if permutation is None else hash_tensors(permutation),
         "sha256_masks": [mask.hash for mask in masks.given],
     }
-    tell = progress or (lambda *_: None)
-    work = partial(_measure, settings, reference.network, lines, corrections, images, tell)
+    work = partial(_measure, options, subjects.networks[1].network, lines, corrections, images, progress)
     paths = ("ckpt_a", "ckpt_b", "permutation", "masks", "root")
-    return run_once(out, {**asdict(settings), **contents}, work, but=paths)
+    return run_once(out, {**asdict(options), **contents}, work, but=paths)
 
 
 def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] | list[str]) -> None:
@@ -112,50 +81,48 @@ class _Masks(NamedTuple):
         return [mask for mask in self if mask is not None]
 
 
-def _masks(settings: Barrier, source: LoadedNetwork, reference: LoadedNetwork) -> _Masks:
-    given = [Mask.load(path) for path in settings.masks]
+def _masks(options: BarrierOptions, subjects: Subjects) -> _Masks:
+    given = subjects.masks(options.masks)
     if len(given) > 2:
-        raise InputError(f"--mask has {len(given)} files, expected one for the line, or A's and B's")
-    for mask in given:
-        mask.check_fits(dict(reference.network.named_parameters()))
+        raise InputError(f"--masks has {len(given)} files, expected one for the line, or A's and B's")
     if len(given) == 1:
         return _Masks(None, None, given[0])
-    first, second = given or (source.mask, reference.mask)
+    first, second = given or (loaded.mask for loaded in subjects.networks)
     return _Masks(first, second, None)
 
 
-def check_barrier(settings: Barrier, network: nn.Module) -> list[str]:
+def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
     """The corrections to measure under: those asked for, or all that apply to such a network.
 
     Raises InputError for a split or correction that is not known or does not apply, and for too few points.
     """
-    check_choice("split", settings.splits, SPLITS)
-    if settings.num_alphas < 3:
-        raise InputError(f"--alphas is {settings.num_alphas}, expected at least 3")
+    check_choice("splits", options.splits, SPLITS)
+    if options.num_alphas < 3:
+        raise InputError(f"--num-alphas is {options.num_alphas}, expected at least 3")
     possible = applicable(network)
-    if settings.corrections is None:
+    if options.corrections is None:
         return possible
-    check_choice("corrections", settings.corrections, list(CORRECTIONS))
-    for name in settings.corrections:
+    check_choice("corrections", options.corrections, list(CORRECTIONS))
+    for name in options.corrections:
         if name not in possible:
             norm = "with" if "bn_reset" in possible else "without"
             raise InputError(
                 f"--corrections holds {name}, which is not for a network {norm} batch norm such as this "
                 f"{type(network).__name__}: choose from {', '.join(possible)}"
             )
-    return [name for name in possible if name in settings.corrections]
+    return [name for name in possible if name in options.corrections]
 
 
 def _lines(
-    source: LoadedNetwork, reference: LoadedNetwork, masks: _Masks, permutation: Permutation | None, images: Images
+    subjects: Subjects, masks: _Masks, permutation: Permutation | None, images: ImageLoader
 ) -> Iterator[tuple[str, Ends]]:
     """`before`: from A to B; with a permutation also `after`: from π(A) to B."""
-    network_a, network_b = source.network.to(images.device), reference.network.to(images.device)
+    network_a, network_b = subjects.on_device()
     second, mask_b = network_b.state_dict(), masks.line or masks.second
     second = masked(second, mask_b)
     yield "before", _ends(masked(network_a.state_dict(), masks.first), masks.first, second, mask_b, masks.line)
     if permutation is not None:
-        symmetry = trace_symmetry(network_a, next(iter(images.train))[0][:2])
+        symmetry = trace_symmetry(network_a, next(iter(images))[0][:2])
         first = symmetry.permute(masked(network_a.state_dict(), masks.first), permutation)
         mask_a = None if masks.first is None else Mask(symmetry.permute(masks.first, permutation))
         yield "after", _ends(first, mask_a, second, mask_b, masks.line)
@@ -180,20 +147,20 @@ def union(first: Mask, second: Mask) -> Mask:
 
 
 def _measure(
-    settings: Barrier,
+    options: BarrierOptions,
     network: nn.Module,
     lines: Mapping[str, Ends],
     corrections: list[str],
-    images: Images,
+    images: Mapping[str, ImageLoader],
     progress: Progress,
 ) -> dict[str, Any]:
-    splits = {name: getattr(images, name) for name in SPLITS if name in settings.splits}
+    splits = {name: images[name] for name in SPLITS if name in options.splits}
     curves = []
     for correction in corrections:
         for alignment, ends in lines.items():
             found = loss_barriers(
                 network, ends.first, ends.second, splits,
-                alphas=settings.num_alphas, correction=correction, correction_batches=images.train,
+                alphas=options.num_alphas, correction=correction, correction_batches=images["train"],
                 progress=partial(progress, f"{alignment} alignment, {correction}"),
             )  # fmt: skip
             curves += [_curve(correction, alignment, split, barrier) for split, barrier in found.items()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -14,51 +14,43 @@ from torch import Tensor, nn
 from rebasin_lt.diversity import EnsembleDiversity
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.stages import trained_file
-from rebasin_lt.experiment.subjects import load_networks, open_data, resolve_device
+from rebasin_lt.experiment.subjects import Subjects, resolve_device
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.precision import full_precision, sum_device
-from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.process.progress import Progress, untold
+from rebasin_lt.settings.options import DiversityOptions
 from rebasin_lt.storage.paths import expanded
 from rebasin_lt.storage.run_folder import run_once
 
 UNNAMED = "ensemble"
-Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Checkpoints by the name of their setting, and the images; see the options of `rebasin-lt diversity`."""
-
-    checkpoints: Mapping[str, Sequence[str]]
-    data: str | None = None
-    root: str | None = None
-    model: str | None = None
-    width: float = 1
-    num_classes: int = 10
-    batch_size: int = 500
-    device: str = "auto"
-
-
-def compare(comparison: Comparison, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
+def measure_diversity(options: DiversityOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
     """Measure every setting and write `result.json` into `out`; a complete one is kept.
 
     Everything is checked before the folder is made. Raises InputError for checkpoints of different architectures or
     datasets, and for data that is not there.
     """
-    networks, data = _load(comparison)
-    images = open_test(data, comparison.batch_size, comparison.device)
-    hashes = {name: [hash_tensors(each.state_dict()) for each in members] for name, members in networks.items()}
+    checkpoints = gather_checkpoints(options.checkpoints)
+    subjects = Subjects(options, dict(_numbered(checkpoints)))
+    networks: dict[str, list[nn.Module]] = {name: [] for name in checkpoints}
+    hashes: dict[str, list[str]] = {name: [] for name in checkpoints}
+    names = [name for name, paths in checkpoints.items() for _ in paths]
+    for name, loaded, sha256 in zip(names, subjects.networks, subjects.sha256, strict=True):
+        networks[name].append(loaded.network)
+        hashes[name].append(sha256)
+    images = subjects.test()
 
     def work() -> dict[str, Any]:
-        return {"data": data.name, "checkpoints": dict(comparison.checkpoints), **measure(networks, images, progress)}
+        return {"data": subjects.data.name, "checkpoints": checkpoints, **measure(networks, images, progress)}
 
-    return run_once(out, {**asdict(comparison), "sha256": hashes}, work)
+    return run_once(out, {**asdict(options), "checkpoints": checkpoints, "sha256": hashes}, work)
 
 
 @torch.no_grad()
 def measure(
-    networks: Mapping[str, Sequence[nn.Module]], images: ImageLoader, progress: Progress | None = None
+    networks: Mapping[str, Sequence[nn.Module]], images: ImageLoader, progress: Progress = untold
 ) -> dict[str, Any]:
     """The results of `EnsembleDiversity` for each setting's networks, as numbers and lists, in one pass over `images`.
 
@@ -71,8 +63,7 @@ def measure(
                 logits = torch.stack([member.to(inputs.device).eval()(inputs) for member in members])
             place = sum_device(inputs.device)
             metrics[name].to(place).update(logits.to(place), targets.to(place))
-        if progress is not None:
-            progress("batch", done, len(images))
+        progress("batch", done, len(images))
     results = {name: _plain(metric.compute(), metric.num_members) for name, metric in metrics.items()}
     count = {result.pop("num_images") for result in results.values()}.pop()
     bins = {metric.num_bins for metric in metrics.values()}.pop()
@@ -85,7 +76,7 @@ def open_test(data: ImageData, batch_size: int = 500, device: str = "auto") -> I
 
 
 def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:
-    """Checkpoint files by the name of their setting, out of what people write after `--ckpts`.
+    """Checkpoint files by the name of their setting, out of what people write after `--checkpoints`.
 
     Each value is `NAME=PATH`, or a path alone for the setting "ensemble"; the same name again adds to it. A path is a
     checkpoint, a run's folder, a folder of such folders, a pattern such as `runs/*/permuted`, or several of them with
@@ -100,13 +91,13 @@ def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:
             name, path = UNNAMED, value
         groups.setdefault(name, []).extend(_files(path))
     if not groups:
-        raise InputError("--ckpts names no checkpoint: give at least one, or NAME=PATH for each setting")
+        raise InputError("--checkpoints names no checkpoint: give at least one, or NAME=PATH for each setting")
     return groups
 
 
 def _files(path: str) -> Iterator[str]:
     """The checkpoints that a path leads to."""
-    path = expanded(path, "--ckpts")
+    path = expanded(path, "--checkpoints")
     if Path(path).is_file():
         yield path
     elif Path(path).is_dir():
@@ -126,28 +117,14 @@ def _files_in(folder: Path) -> list[str]:
     runs = [folder] if trained_file(folder) else sorted(path for path in folder.iterdir() if path.is_dir())
     files = [str(file) for file in map(trained_file, runs) if file]
     if not files:
-        raise InputError(f"--ckpts {folder}: neither it nor a folder in it holds final.ckpt or last.ckpt")
+        raise InputError(f"--checkpoints {folder}: neither it nor a folder in it holds final.ckpt or last.ckpt")
     return files
 
 
-def _load(comparison: Comparison) -> tuple[dict[str, list[nn.Module]], ImageData]:
-    """The networks by setting, alike in architecture and data, and their data."""
-    named = {
-        f"--ckpts {name} {index}": (name, path)
-        for name, paths in comparison.checkpoints.items()
-        for index, path in enumerate(paths, start=1)
-    }
-    loaded = load_networks(
-        {argument: path for argument, (_, path) in named.items()},
-        comparison.model,
-        comparison.width,
-        comparison.num_classes,
-    )
-    networks: dict[str, list[nn.Module]] = {}
-    for (name, _), each in zip(named.values(), loaded, strict=True):
-        networks.setdefault(name, []).append(each.network)
-    argument = " ".join([next(iter(named)), next(iter(named.values()))[1]])
-    return networks, open_data(loaded[0], argument, comparison.data, comparison.root)
+def _numbered(checkpoints: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Every checkpoint by what names it in errors: its setting, and its place there."""
+    for name, paths in checkpoints.items():
+        yield from ((f"--checkpoints {name} {index}", path) for index, path in enumerate(paths, start=1))
 
 
 def _plain(results: Mapping[str, Tensor], num_members: int) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +12,41 @@ import torch
 from torch import nn
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.subjects import load_networks
+from rebasin_lt.experiment.subjects import Subjects
 from rebasin_lt.lit.checkpoint import LoadedNetwork
+from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.dead_units import find_dead_units
 from rebasin_lt.pruning.degrees import degree_report
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap, overlap_report
-from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.settings.options import MaskOptions
 from rebasin_lt.storage.run_folder import check_folder, finished, run_once
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 SUFFIX = ".mask.safetensors"
 
 
-@dataclass(frozen=True)
-class MaskAnalysis:
-    """Which mask to analyse, against which others, in which network; see the options of `rebasin-lt mask`."""
-
-    mask: str
-    others: tuple[str, ...] = ()
-    ckpt: str | None = None
-    model: str | None = None
-    width: float = 1
-    num_classes: int = 10
-
-
-def analyse_mask(
-    settings: MaskAnalysis, out: Path | str, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Any]:
-    """What `settings` ask of a mask, as primitives, in `out/result.json` as well; a complete folder is kept.
+def analyse_mask(options: MaskOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
+    """What the options ask of a mask, as primitives, in `out/result.json` as well; a complete folder is kept.
 
     Everything is computed before the folder is made. Raises InputError for masks of other names or shapes than the
     network or each other, SymmetryError where the network's symmetry cannot be found.
     """
-    mask, others = Mask.load(settings.mask), [Mask.load(path) for path in settings.others]
-    labels = short_names(settings.others)
-    network = _network(settings)
-    if network is not None:
-        mask = _in_order(mask, network.network)
-    config = {**asdict(settings), "sha256": mask.hash, "sha256_others": [other.hash for other in others]}
-    if network is not None:
-        config["sha256_network"] = hash_tensors(network.network.state_dict())
+    subjects = Subjects(options, {} if options.ckpt is None else {"--ckpt": options.ckpt})
+    (mask,) = subjects.masks([options.mask])
+    others, labels = [Mask.load(path) for path in options.others], short_names(options.others)
+    config = {**asdict(options), "sha256": mask.hash, "sha256_others": [other.hash for other in others]}
+    for loaded in subjects.networks:
+        mask = _in_order(mask, loaded.network)
+        (config["sha256_network"],) = subjects.sha256
     check_folder(out, config)
     result = finished(out)
-    tell = progress or (lambda *_: None)
     if result is None:
-        tell("step", 0, 2)
+        progress("step", 0, 2)
         result = _describe(mask, dict(zip(labels, others, strict=True)))
-        tell("step", 1, 2)
-        if network is not None:
-            result["dead_units"] = _dead_units(network, settings.model, mask)
+        progress("step", 1, 2)
+        for loaded in subjects.networks:
+            result["dead_units"] = _dead_units(loaded, options.model, mask)
     return run_once(out, config, lambda: result)
 
 
@@ -72,7 +57,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     """
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise InputError(f"--other has {twice[0]} twice: give each mask once")
+        raise InputError(f"--others has {twice[0]} twice: give each mask once")
     stems = [Path(path).name.removesuffix(SUFFIX) for path in paths]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else path.removesuffix(SUFFIX) for stem, path in zip(stems, paths, strict=True)]
@@ -80,15 +65,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def _in_order(mask: Mask, network: nn.Module) -> Mask:
     """The mask with its names in the order of the network; files are in alphabetical order."""
-    parameters = dict(network.named_parameters(remove_duplicate=False))
-    mask.check_fits(parameters)
-    return Mask({name: mask[name] for name in parameters if name in mask})
-
-
-def _network(settings: MaskAnalysis) -> LoadedNetwork | None:
-    if settings.ckpt is None:
-        return None
-    return load_networks({"--ckpt": settings.ckpt}, settings.model, settings.width, settings.num_classes)[0]
+    return Mask({name: mask[name] for name, _ in network.named_parameters(remove_duplicate=False) if name in mask})
 
 
 def _describe(mask: Mask, others: Mapping[str, Mask]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Align network A to network B: match, permute weights and masks, measure what that brings them closer."""
+"""Match network A to network B, permute its weights and masks, and measure how much closer that brings them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,146 +13,117 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import device_of
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.matcher import Matcher
-from rebasin_lt.experiment.subjects import Images, load_networks, open_data, open_images, resolve_device
-from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, LoadedNetwork
+from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
-from rebasin_lt.lit.data.loader import Batch, ImageLoader
+from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.matching.activation import MatchResult
+from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
+from rebasin_lt.settings.options import MatchOptions, PermuteOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import CONFIG, RESULT, run_once
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 PERMUTED = "permuted.ckpt"
-Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """What to align, how, and on which images; see the options of `rebasin-lt permute`."""
+class _Given(NamedTuple):
+    """What is matched and permuted, read and checked."""
 
-    ckpt_a: str
-    ckpt_b: str
-    masks: tuple[str, ...] = ()
-    matcher: Matcher = field(default_factory=Matcher)
-    data: str | None = None
-    root: str | None = None
-    model: str | None = None
-    width: float = 1
-    num_classes: int = 10
-    num_images: int | None = None
-    batch_size: int = 500
-    num_alphas: int = 11
-    device: str = "auto"
-
-    @property
-    def needs_images(self) -> bool:
-        """Whether anything looks at images: matching, or the barrier."""
-        return self.matcher.needs_images or self.num_alphas > 0
-
-
-class _Subjects(NamedTuple):
-    """What an alignment is given, read and checked."""
-
-    source: LoadedNetwork
-    reference: LoadedNetwork
+    matcher: Matcher
+    subjects: Subjects
     masks: Mapping[str, Mask]  # by file name
-    images: Images | None  # None where nothing looks at images
-    matched: Iterable[Batch]  # training images to match on
+    images: _Images | None  # None where nothing looks at images
 
 
-def align(settings: Alignment, out: Path | str, progress: Progress | None = None) -> dict[str, Any]:
+class _Images(NamedTuple):
+    """Batches of (images, labels): to match on, to re-estimate statistics on, and to measure on."""
+
+    matched: ImageLoader
+    train: ImageLoader
+    test: ImageLoader
+
+
+def match_and_permute(options: PermuteOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
     """Match A to B; write π, π(A), π(masks), their overlap with B's own, and the barrier into `out`; once.
 
     Everything is checked before the folder is made. Raises InputError for checkpoints of different networks, masks
-    that do not fit A, data that is not there, or settings that cannot be or have no effect.
+    that do not fit A, data that is not there, or options that cannot be or have no effect.
     """
     out = Path(out)
-    _check_settings(settings)
-    given = _open(settings)
+    given = _open(options, _matcher(options))
+    sha256_a, sha256_b = given.subjects.sha256
     contents = {
-        "sha256_a": hash_tensors(given.source.network.state_dict()),
-        "sha256_b": hash_tensors(given.reference.network.state_dict()),
+        "sha256_a": sha256_a,
+        "sha256_b": sha256_b,
         "sha256_masks": [mask.hash for mask in given.masks.values()],
     }
-    work = partial(_align, settings, out, given, progress or (lambda *_: None))
+    work = partial(_permute, options, out, given, progress)
     outputs = [PERMUTATION, PERMUTED, *given.masks, *map(permutation_file, given.masks)]
-    return run_once(out, {**asdict(settings), **contents}, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "root"))
+    return run_once(out, {**asdict(options), **contents}, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "root"))
 
 
-def _check_settings(settings: Alignment) -> None:
-    """Raise InputError for settings that cannot be, or that have no effect beside the others."""
-    settings.matcher.check_code()
-    if settings.num_alphas < 0 or settings.num_alphas in {1, 2}:
-        raise InputError(f"alphas is {settings.num_alphas}, expected 0 (no barrier) or at least 3")
-    if settings.needs_images:
-        return
-    for option, value in (("data", settings.data), ("root", settings.root), ("n-images", settings.num_images)):
+def _matcher(options: PermuteOptions) -> Matcher:
+    """How to match. Raises InputError for options that cannot be, or that have no effect beside the others."""
+    matcher = Matcher(**{field.name: getattr(options, field.name) for field in fields(MatchOptions)})
+    matcher.check_code()
+    if options.num_alphas < 0 or options.num_alphas in {1, 2}:
+        raise InputError(f"--num-alphas is {options.num_alphas}, expected 0 (no barrier) or at least 3")
+    if matcher.needs_images or options.num_alphas:
+        return matcher
+    for option, value in (("data", options.data), ("root", options.root), ("num-images", options.num_images)):
         if value is not None:
             raise InputError(
-                f"--{option} is {value}, but --method {settings.matcher.method} with --alphas 0 looks at no image: "
+                f"--{option} is {value}, but --method {options.method} with --num-alphas 0 looks at no image: "
                 "leave it out"
             )
+    return matcher
 
 
-def _open(settings: Alignment) -> _Subjects:
-    source, reference = load_networks(
-        {"--ckpt-a": settings.ckpt_a, "--ckpt-b": settings.ckpt_b}, settings.model, settings.width, settings.num_classes
-    )
-    masks = {Path(path).name: Mask.load(path) for path in settings.masks}
-    if len({*map(permutation_file, masks)}) < len(settings.masks):
-        raise InputError(
-            f"masks {list(settings.masks)} share a file name: the permuted ones would overwrite each other"
-        )
-    for name, mask in masks.items():
+def _open(options: PermuteOptions, matcher: Matcher) -> _Given:
+    subjects = open_pair(options)
+    masks = {Path(path).name: mask for path, mask in zip(options.masks, subjects.masks(options.masks), strict=True)}
+    if len({*map(permutation_file, masks)}) < len(options.masks):
+        raise InputError(f"masks {list(options.masks)} share a file name: the permuted ones would overwrite each other")
+    for name in masks:
         if not {name, permutation_file(name)}.isdisjoint({CONFIG, RESULT, PERMUTATION, PERMUTED}):
             raise InputError(f"mask {name} has the name of a file that permute writes: rename it")
-        mask.check_fits(dict(source.network.named_parameters()))
-    images, matched = _open_images(settings, source) if settings.needs_images else (None, ())
-    device = resolve_device(settings.device) if images is None else images.device
-    for network in (source.network, reference.network):
-        network.to(device)
-    return _Subjects(source, reference, masks, images, matched)
+    images = _open_images(options, subjects) if matcher.needs_images or options.num_alphas else None
+    subjects.on_device()
+    return _Given(matcher, subjects, masks, images)
 
 
-def _open_images(settings: Alignment, source: LoadedNetwork) -> tuple[Images, ImageLoader]:
-    """The images, and the training images as they are matched on."""
-    data = open_data(source, f"--ckpt-a {settings.ckpt_a}", settings.data, settings.root)
-    common: dict[str, Any] = {
-        "num_images": settings.num_images,
-        "batch_size": settings.batch_size,
-        "seed": settings.matcher.seed,
-        "device": settings.device,
-    }
-    images = open_images(data, **common)
-    count, size = len(images.train.sampler.indices), settings.batch_size
-    if settings.matcher.preset == "paper" and (size == 1 or count % size == 1):
+def _open_images(options: PermuteOptions, subjects: Subjects) -> _Images:
+    train = subjects.train()
+    count, size = len(train.sampler.indices), options.batch_size
+    if options.preset == "paper" and (size == 1 or count % size == 1):
         raise InputError(
             f"--batch-size is {size}, which leaves one of {count} images alone: --preset paper takes batches of at "
             "least 2"
         )
-    return images, open_images(data, augment=True, **common).train if settings.matcher.augment else images.train
+    return _Images(subjects.train(augment=True) if options.augment else train, train, subjects.test())
 
 
-def _align(settings: Alignment, out: Path, given: _Subjects, progress: Progress) -> dict[str, Any]:
-    network_a, network_b = given.source.network, given.reference.network
-    symmetry = trace_symmetry(network_a, _example(settings, given).to(device_of(network_a.state_dict())))
+def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progress) -> dict[str, Any]:
+    network_a, network_b = given.subjects.on_device()
+    symmetry = trace_symmetry(network_a, _example(options, given).to(given.subjects.device))
+    batches = given.images.matched if given.images else ()
     tell = partial(progress, "match")
-    match = settings.matcher.match(network_a, network_b, given.matched, symmetry, given.masks, tell)
+    match = given.matcher.match(network_a, network_b, batches, symmetry, given.masks, tell)
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
     masks = {name: Mask(symmetry.permute(mask, match.masked[name])) for name, mask in given.masks.items()}
-    _write(settings, out, given, permuted, symmetry, match, masks)
+    _write(options, out, given, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
-        "method": settings.matcher.method,
+        "method": options.method,
         "num_samples": match.num_samples,
-        "measure": settings.matcher.measure,
+        "measure": given.matcher.measure,
         "objective": dict(match.objective),
         "sizes": dict(symmetry.groups),
         "masks": {
@@ -160,16 +131,16 @@ def _align(settings: Alignment, out: Path, given: _Subjects, progress: Progress)
             for name, mask in given.masks.items()
         },
     }
-    if given.images is not None and settings.num_alphas:
-        result["barrier"] = _barriers(settings, network_a, network_b, permuted, given.images, progress)
+    if given.images is not None and options.num_alphas:
+        result["barrier"] = _barriers(options, network_a, network_b, permuted, given.images, progress)
     return result
 
 
-def _example(settings: Alignment, given: _Subjects) -> Tensor:
+def _example(options: PermuteOptions, given: _Given) -> Tensor:
     """Two images to trace the network with; their values do not matter."""
     if given.images is not None:
         return next(iter(given.images.train))[0][:2]
-    return torch.zeros(2, *given.source.image_shape(settings.model))
+    return torch.zeros(2, *given.subjects.networks[0].image_shape(options.model))
 
 
 def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -> dict[str, float]:
@@ -193,32 +164,29 @@ def permutation_file(mask: str) -> str:
 
 
 def _write(
-    settings: Alignment,
+    options: PermuteOptions,
     out: Path,
-    given: _Subjects,
+    given: _Given,
     permuted: dict[str, Tensor],
     symmetry: Symmetry,
     match: MatchResult,
     masks: Mapping[str, Mask],
 ) -> None:
     """The permutation, and A and its masks in B's order of units."""
-    source = given.source
-    hashes = {
-        "source_sha256": hash_tensors(source.network.state_dict()),
-        "reference_sha256": hash_tensors(given.reference.network.state_dict()),
-    }
+    source = given.subjects.networks[0]
+    hashes = dict(zip(("source_sha256", "reference_sha256"), given.subjects.sha256, strict=True))
     match.permutation.save(
         out / PERMUTATION,
-        method=settings.matcher.method,
-        measure=settings.matcher.measure,
+        method=options.method,
+        measure=given.matcher.measure,
         objective=json.dumps(match.objective),
         **hashes,
     )
     for name, permutation in match.masked.items():
         permutation.save(
-            out / permutation_file(name), method=settings.matcher.method, mask_sha256=given.masks[name].hash, **hashes
+            out / permutation_file(name), method=options.method, mask_sha256=given.masks[name].hash, **hashes
         )
-    origin = {"stage": "permute", "source": settings.ckpt_a, "reference": settings.ckpt_b}
+    origin = {"stage": "permute", "source": options.ckpt_a, "reference": options.ckpt_b}
     content: dict[str, Any] = {
         "state_dict": {f"net.{name}": tensor.cpu() for name, tensor in permuted.items()},
         METADATA: {**source.metadata, **origin, "format_version": CHECKPOINT_VERSION},
@@ -234,14 +202,14 @@ def _write(
 
 
 def _barriers(
-    settings: Alignment,
+    options: PermuteOptions,
     network_a: nn.Module,
     network_b: nn.Module,
     permuted: Mapping[str, Tensor],
-    images: Images,
+    images: _Images,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Curves on the test images, by correction, before (A to B) and after (π(A) to B) alignment."""
+    """Curves on the test images, by correction, before (A to B) and after A is permuted (π(A) to B)."""
     normalised = any(isinstance(module, _BatchNorm) for module in network_b.modules())
     corrections = ("none", "bn_reset" if normalised else "repair")
     curves: dict[str, Any] = {}
@@ -253,7 +221,7 @@ def _barriers(
                     state,
                     network_b,
                     images.test,
-                    alphas=settings.num_alphas,
+                    alphas=options.num_alphas,
                     correction=correction,
                     correction_batches=images.train,
                     progress=partial(progress, f"barrier {name}, {correction}"),

@@ -25,7 +25,7 @@ from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
-from rebasin_lt.lit.callbacks.progress import Progress
+from rebasin_lt.lit.callbacks.progress import FitProgress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
@@ -102,7 +102,7 @@ class RunCLI(ConfigWinsCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
         folder = settings["default_root_dir"]
-        callbacks = [*_as_list(settings["callbacks"]), Progress(str(folder))]
+        callbacks = [*_as_list(settings["callbacks"]), FitProgress(str(folder))]
         if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == str(Path(folder) / LAST):
             callbacks.append(OpenLoggers())
         logger = settings["logger"]

@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.commands.options import StudyRun
+from rebasin_lt.errors import InputError
 from rebasin_lt.process.terminal_text import say
-from rebasin_lt.study.launchers.slurm_options import Slurm
+from rebasin_lt.study.folder import check_study_folder
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.launch import complete_study, launcher_kind
+from rebasin_lt.study.launchers.record import Launcher
+from rebasin_lt.study.plan import plan
+from rebasin_lt.study.state import State
 
-if TYPE_CHECKING:
-    from rebasin_lt.study.grid import Study
-    from rebasin_lt.study.state import State
 
-_RECIPE, _SLURM = Recipe(), Slurm()
+def do_study(options: StudyRun, grid: Study, launcher: Launcher) -> None:
+    """Do what is left of a study, or print what that is; every stage once, however many cells share it.
 
-
-def study(
-    out: str,
-    seeds: list[int],
-    methods: list[str],
-    title: str = "Sparse masks, aligned by weight symmetry",
-    widths: list[float] | None = None,
-    matchers: dict[str, dict[str, Any]] | None = None,
-    barrier: dict[str, Any] | None = None,
-    diversity: dict[str, Any] | None = None,
-    recipe: Recipe = _RECIPE,
-    axes: dict[str, list[Any]] | None = None,
-    given: dict[str, Any] | None = None,
-    launcher: str = "local",
-    workers: int | None = None,
-    workers_per_gpu: int = 1,
-    threads: int = 1,
-    slurm: Slurm = _SLURM,
-    dry_run: bool = False,
-    probe: bool = True,
-) -> None:
-    """Train and measure a grid of widths, seeds, sparsities, rewind moments and methods; `report` shows it.
-
-    Sparsities are the recipe's targets, moments its rewinds. Every stage is run once, however many cells share it, and
-    an interrupted study goes on where it was. A stage that fails stops only what needs it.
-
-    Args:
-        out: folder of the study
-        seeds: repetitions, each with an A and a B of its own
-        methods: masks to train under: lth, naive, b_imp, names of matchers, or kinds of control
-        title: of the report
-        widths: factors on the network's channels; 1 if not given
-        matchers: settings by name, such as {permuted: {}, early: {at: 5ep}, published: {preset: paper}}
-        barrier: settings of the barrier between A and B; not measured if not given
-        diversity: sparsities and rewinds at which ensembles are compared; not done if not given
-        recipe: what is trained, and for how long
-        axes: more axes of the grid, settings of stages with their values, such as {sparse.learning_rate: [0.05, 0.1]}
-        given: networks and masks that exist instead of trained ones: {a: RUN, b: RUN, mask: FILE}, for all seeds, or
-            with {seed} in the paths, or a list of one per seed
-        launcher: local, processes on this machine, or slurm, jobs in SLURM
-        workers: processes on this machine; one per GPU or core if not given
-        workers_per_gpu: several for networks that leave a GPU idle
-        threads: of each worker or task; results are equal to the last bit only for equal numbers
-        slurm: how jobs are submitted
-        dry_run: only print the stages and what they cost
-        probe: measure for a few seconds how long training takes here, for --dry-run
+    An interrupted study goes on where it was. A stage that fails stops only what needs it.
     """
-    from pathlib import Path
-
-    from rebasin_lt.errors import InputError
-    from rebasin_lt.study.folder import check_study_folder
-    from rebasin_lt.study.grid import Study
-    from rebasin_lt.study.launch import complete_study, launcher_kind
-    from rebasin_lt.study.launchers.record import Launcher
-    from rebasin_lt.study.plan import plan
-    from rebasin_lt.study.state import State
-
-    where = Launcher(launcher_kind(launcher).name, workers, workers_per_gpu, threads, slurm)
-    grid = Study(
-        title=title,
-        recipe=recipe,
-        seeds=seeds,
-        widths=widths or [1],
-        methods=methods,
-        matchers={"permuted": {}} if matchers is None else matchers,
-        barrier=barrier,
-        diversity=diversity,
-        axes=axes or {},
-        given=given,
-    )
-    folder = Path(out)
+    launcher_kind(launcher.launcher)
+    folder = Path(options.out)
     try:
         check_study_folder(folder, grid)
     except InputError:
@@ -92,10 +29,10 @@ def study(
 
         check_names_and_types(grid)  # a misspelt setting makes no other study
         raise
-    if dry_run:
-        _print_plan(grid, State.of(plan(grid), folder, unsaid=True), probe)
+    if options.dry_run:
+        _print_plan(grid, State.of(plan(grid), folder, unsaid=True), options.probe)
         return
-    state = complete_study(grid, folder, where)
+    state = complete_study(grid, folder, launcher)
     say(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
 
 

@@ -62,15 +62,15 @@ class Plane:
         mixed = sum((share * each for share, each in zip(shares[1:], tensors[1:], strict=True)), shares[0] * tensor)
         return mixed.clamp(min=0) if name.endswith("running_var") else mixed
 
-    def grid(self, size: int, margin: float = 0.2) -> tuple[list[float], list[float]]:
-        """x and y coordinates of `size` lines each, around the three networks with `margin` of the longer side."""
-        if size < 3:
-            raise InputError(f"points is {size}, expected at least 3")
+    def grid(self, num_points: int, margin: float = 0.2) -> tuple[list[float], list[float]]:
+        """x and y of `num_points` lines each, around the three networks with `margin` of the longer side."""
+        if num_points < 3:
+            raise InputError(f"num_points is {num_points}, expected at least 3")
         if margin < 0:
             raise InputError(f"margin is {margin}, expected at least 0")
         columns, rows = zip(*self.corners, strict=True)
         room = margin * max(max(columns) - min(columns), max(rows) - min(rows))
-        return _spaced(columns, room, size), _spaced(rows, room, size)
+        return _spaced(columns, room, num_points), _spaced(rows, room, num_points)
 
 
 def plane_losses(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.process.progress import Progress
 from rebasin_lt.settings.choices import chosen
 from rebasin_lt.settings.user_code import import_named, is_user_code
 
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from rebasin_lt.pruning.mask import Mask
     from rebasin_lt.symmetry.trace import Symmetry
 
-Teller = Callable[[str, int, int], None]
 NETWORK = ("ckpt", "model", "width", "num_classes")
 _AMOUNT = ("mask", "sparsity")
-_IMAGES = ("data", "root", "n_images", "batch_size", "seed", "device")
+_IMAGES = ("data", "root", "num_images", "batch_size", "seed", "device")
 
 
 class Given(Protocol):
@@ -51,7 +51,7 @@ class Given(Protocol):
 class ControlKind(NamedTuple):
     """All there is to know of a kind of control mask."""
 
-    make: Callable[[Given, Teller], Mask]
+    make: Callable[[Given, Progress], Mask]
     uses: tuple[str, ...]  # options
     label: str
     meaning: str
@@ -62,61 +62,61 @@ class ControlKind(NamedTuple):
     method: str | None = None  # its name among a study's methods, where it is not that of the kind; "" for none
 
 
-def _random_permutation(s: Given, _: Teller) -> Mask:
+def _random_permutation(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import permute_randomly
 
     return permute_randomly([s.mask], s.symmetry, s.generator)[0]
 
 
-def _shuffled(s: Given, _: Teller) -> Mask:
+def _shuffled(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import shuffle_layerwise
 
     return shuffle_layerwise(s.mask, s.generator)
 
 
-def _degree_preserving(s: Given, _: Teller) -> Mask:
+def _degree_preserving(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import shuffle_degrees
 
     return shuffle_degrees(s.mask, s.generator)
 
 
-def _uniform(s: Given, _: Teller) -> Mask:
+def _uniform(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.allocation import random_uniform
 
     return random_uniform(s.dense, s.sparsity, s.generator)
 
 
-def _erk(s: Given, _: Teller) -> Mask:
+def _erk(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.allocation import random_erk
 
     return random_erk(s.dense, s.sparsity, s.generator)
 
 
-def _magnitude(s: Given, _: Teller) -> Mask:
+def _magnitude(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.magnitude import prune_to_sparsity
 
     return prune_to_sparsity(s.network.state_dict(), s.dense, s.sparsity)
 
 
-def _mix(s: Given, _: Teller) -> Mask:
+def _mix(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.mix import mix_with_magnitude
 
     return mix_with_magnitude(s.mask, s.network.state_dict(), s.share)
 
 
-def _snip(s: Given, _: Teller) -> Mask:
+def _snip(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.saliency import snip
 
     return snip(s.network, s.dense, s.batches, s.sparsity)
 
 
-def _grasp(s: Given, _: Teller) -> Mask:
+def _grasp(s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.saliency import grasp
 
     return grasp(s.network, s.dense, s.batches, s.sparsity)
 
 
-def _synflow(s: Given, progress: Teller) -> Mask:
+def _synflow(s: Given, progress: Progress) -> Mask:
     from rebasin_lt.pruning.synflow import synflow
 
     return synflow(s.network, s.dense, s.input_shape, s.sparsity, progress=partial(progress, "rounds"))
@@ -239,7 +239,7 @@ def import_control(name: str, argument: str = "--kind") -> Callable[..., Any]:
     return function
 
 
-def _own(name: str, s: Given, _: Teller) -> Mask:
+def _own(name: str, s: Given, _: Progress) -> Mask:
     from rebasin_lt.pruning.mask import Mask
 
     made = import_control(name)(

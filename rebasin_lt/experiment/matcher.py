@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.methods import MATCHING_METHODS, MatchingMethod, Pair, import_method, matching_method
-from rebasin_lt.matching.objectives import MASK_WEIGHT_MIX, OBJECTIVES, STREAMS, check_activation_settings
+from rebasin_lt.matching.methods import MatchingMethod, Pair, import_method, matching_method
+from rebasin_lt.matching.objectives import check_activation_settings
+from rebasin_lt.settings.options import MatchOptions
 from rebasin_lt.settings.user_code import is_user_code
 
 if TYPE_CHECKING:
@@ -22,20 +23,11 @@ OF_IMAGES = ("at", "num_images", "batch_size")
 
 
 @dataclass(frozen=True)
-class Matcher:
-    """A method of matching and its settings; the fields are options of `rebasin-lt permute`.
+class Matcher(MatchOptions):
+    """A method of matching and its settings.
 
     Raises InputError, with both values, for one that the method has no use for, and for values that it cannot have.
     """
-
-    method: str = next(iter(MATCHING_METHODS))  # or package.module:name
-    objective: str = next(iter(OBJECTIVES))
-    stream: str = STREAMS[0]
-    weight_mix: float = 0.0
-    mask_weight_mix: float = MASK_WEIGHT_MIX
-    preset: str | None = None
-    augment: bool = False  # the images, as in training
-    seed: int = 0  # of the choice of images, of augmentation, and of the order in which groups are visited
 
     def __post_init__(self) -> None:
         method = self._method
@@ -88,7 +80,7 @@ class Matcher:
         masks: Mapping[str, Mask],
         progress: Callable[[int, int], None] | None = None,
     ) -> MatchResult:
-        """The permutations that align `source` to `reference`; methods by weights do not look at `batches`."""
+        """The permutations that match `source` to `reference`; methods by weights do not look at `batches`."""
         settings = {name: getattr(self, name) for name in self._method.uses}
         pair = Pair(source, reference, batches, symmetry, masks)
         return self._method.match(pair, settings, self.seed, progress)

@@ -1,27 +1,90 @@
-"""What an analysis is given: networks out of checkpoints, and the images they see."""
+"""What an analysis is given: networks out of checkpoints, masks that fit them, and the images that they see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
+from torch import nn
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.checkpoint import UNSAID, LoadedNetwork, load_network
-from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.base import ImageData, Split
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.options import DataOptions, ImageOptions, NetworkOptions, PairOptions, SplitOptions
 from rebasin_lt.settings.signatures import is_primitive
 from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.storage.files import hash_tensors
 
 
-class Images(NamedTuple):
-    """Batches of (images, labels) on one device, the same ones in every pass."""
+class Subjects:
+    """The networks, masks and images that the options of an analysis name: the one place where they are opened.
 
-    train: ImageLoader  # to match on, and to correct statistics
-    test: ImageLoader  # to measure on
-    device: torch.device
+    `networks` are those of `checkpoints`, paths by the argument that names each, such as `--ckpt-a`, in their order.
+    Images are opened when they are asked for, the same ones each time. Raises InputError as `load_networks` does.
+    """
+
+    def __init__(self, options: NetworkOptions, checkpoints: Mapping[str, str]) -> None:
+        self.options, self.checkpoints = options, dict(checkpoints)
+        self.networks = load_networks(checkpoints, options.model, options.width, options.num_classes)
+
+    @property
+    def sha256(self) -> list[str]:
+        """What identifies the content of each network."""
+        return [hash_tensors(loaded.network.state_dict()) for loaded in self.networks]
+
+    def masks(self, paths: Sequence[str]) -> list[Mask]:
+        """The masks of files. Raises InputError for one that does not fit the networks."""
+        found = [Mask.load(path) for path in paths]
+        for loaded in self.networks[:1]:
+            for mask in found:
+                mask.check_fits(dict(loaded.network.named_parameters(remove_duplicate=False)))
+        return found
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the networks are to see the images. Raises InputError for a device that is not there."""
+        return resolve_device(self._images.device)
+
+    def on_device(self) -> list[nn.Module]:
+        """The networks, moved to the device."""
+        return [loaded.network.to(self.device) for loaded in self.networks]
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The dataset of the first network. Raises as `open_data`."""
+        argument, path = next(iter(self.checkpoints.items()))
+        return open_data(self.networks[0], f"{argument} {path}", self._images.data, self._images.root)
+
+    def train(self, augment: bool = False) -> ImageLoader:
+        """The training images that are chosen, all of them if no number is given; augmented by the seed if asked."""
+        assert isinstance(self.options, ImageOptions)
+        return self._sweep("train", self.options.num_images, self.options.seed, augment)
+
+    def test(self) -> ImageLoader:
+        """The test images to measure on."""
+        number = self.options.num_test_images if isinstance(self.options, SplitOptions) else None
+        return self._sweep("test", number, self.options.seed if isinstance(self.options, ImageOptions) else 0)
+
+    def _sweep(self, part: Split, number: int | None, seed: int, augment: bool = False) -> ImageLoader:
+        return self.data.sweep(
+            part, num_images=number, augment=augment, batch_size=self._images.batch_size, seed=seed, device=self.device
+        )
+
+    @property
+    def _images(self) -> DataOptions:
+        assert isinstance(self.options, DataOptions), "an analysis that looks at images has options for them"
+        return self.options
+
+
+def open_pair(options: PairOptions) -> Subjects:
+    """The networks A and B of an analysis whose options are also those of networks. Raises as `load_networks`."""
+    assert isinstance(options, NetworkOptions)
+    return Subjects(options, {"--ckpt-a": options.ckpt_a, "--ckpt-b": options.ckpt_b})
 
 
 def load_networks(
@@ -91,24 +154,6 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         raise BrokenFileError(
             f"{argument} was trained on {known}, which no dataset takes: {error.__cause__}"
         ) from error
-
-
-def open_images(
-    data: ImageData,
-    *,
-    num_images: int | None = None,
-    num_test_images: int | None = None,
-    augment: bool = False,
-    batch_size: int = 500,
-    seed: int = 0,
-    device: str = "auto",
-) -> Images:
-    """Its training images (`num_images` of them, chosen by `seed`, augmented if asked for) and its test images (all, or
-    `num_test_images` of them)."""
-    place = resolve_device(device)
-    common: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": place}
-    train = data.sweep("train", num_images=num_images, augment=augment, **common)
-    return Images(train, data.sweep("test", num_images=num_test_images, **common), place)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -14,6 +14,7 @@ import yaml
 from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
 from rebasin_lt.storage.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.storage.folder_lock import LOCK, FolderLock
+from rebasin_lt.storage.former_names import by_present_names
 from rebasin_lt.storage.links import check_links
 from rebasin_lt.storage.paths import with_paths_located
 from rebasin_lt.storage.strict_yaml import read_yaml
@@ -75,8 +76,8 @@ def check_folder(
 def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
     plain = json.loads(json.dumps(dict(config)))
-    wanted, present = _flat(plain), _flat(existing)
-    here, there = (_flat(with_paths_located(settings)) for settings in (plain, existing))
+    wanted, here = _flat(plain), _flat(with_paths_located(plain))
+    present, there = (by_present_names(_flat(each), wanted) for each in (existing, with_paths_located(existing)))
     for name in dict.fromkeys([*wanted, *present]):
         if name not in but and here.get(name) != there.get(name):
             raise InputError(

@@ -13,8 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from rebasin_lt.analyses.barrier import Barrier, check_barrier
-from rebasin_lt.analyses.permute import Alignment
+from rebasin_lt.analyses.barrier import check_barrier
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
@@ -28,6 +27,7 @@ from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.options import BarrierOptions, ImageOptions
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
@@ -97,12 +97,12 @@ def _check_analyses(study: Study) -> None:
         own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
         images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
         check_settings(f"matchers.{name}", Matcher, own, also=OF_IMAGES)
-        check_settings(f"matchers.{name}", Alignment, images)
+        check_settings(f"matchers.{name}", ImageOptions, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings).check_code()
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
-        check_settings("barrier", Barrier, measured)
+        check_settings("barrier", BarrierOptions, measured)
 
 
 def check_study(study: Study, here: bool = True) -> None:

@@ -33,17 +33,29 @@ class Study:
 
     Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of FIXED_METHODS or `control_methods`,
     or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`, `batch_size`), and B's
-    moment (`at`). `barrier` are settings of `Barrier` and the matchers it is measured for, `diversity` the sparsities
-    and moments at which the seeds' networks are compared as ensembles. `axes` are more axes of the grid, settings of
-    stages with their values; `given`, networks and masks that exist instead of trained ones. Without methods, only
-    ensembles are trained.
+    moment (`at`). `barrier` are settings of `BarrierOptions` and the matchers it is measured for, `diversity` the
+    sparsities and moments at which the seeds' networks are compared as ensembles. Without methods, only ensembles are
+    trained.
+
+    Args:
+        title: of the report
+        recipe: what is trained, and for how long
+        seeds: repetitions, each with an A and a B of its own
+        widths: factors on the network's channels
+        methods: masks to train under: lth, naive, b_imp, names of matchers, or kinds of control
+        matchers: settings by name, such as {permuted: {}, early: {at: 5ep}, published: {preset: paper}}
+        barrier: settings of the barrier between A and B; not measured if not given
+        diversity: sparsities and rewinds at which ensembles are compared; not done if not given
+        axes: more axes of the grid, settings of stages with their values, such as {sparse.learning_rate: [0.05, 0.1]}
+        given: networks and masks that exist instead of trained ones: {a: RUN, b: RUN, mask: FILE}, for all seeds, or
+            with {seed} in the paths, or a list of one per seed
 
     Raises InputError for a grid that cannot be.
     """
 
-    title: str
-    recipe: Recipe
-    seeds: Sequence[int]
+    title: str = "Sparse masks, aligned by weight symmetry"
+    recipe: Recipe = field(default_factory=Recipe)
+    seeds: Sequence[int] = field(kw_only=True)
     widths: Sequence[float] = (1,)
     methods: Sequence[str] = ("lth", "permuted", "naive")
     matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"permuted": {}})

@@ -45,7 +45,7 @@ def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
     if len(state.done) < len(state.plan):
         from rebasin_lt.study.checks import check_study  # seconds, which a complete study need not wait
 
-        kind = launcher_kind(launcher.name)
+        kind = launcher_kind(launcher.launcher)
         kind.check()
         check_study(study, here=kind.here)
     with claim_study(folder, study):
@@ -57,7 +57,7 @@ def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> N
     """Do what is left; the folder is claimed. Raises StagesFailed, naming the first, after everything else is done."""
     if len(state.done) == len(state.plan):
         return
-    kind = launcher_kind(launcher.name)
+    kind = launcher_kind(launcher.launcher)
     count = kind.count(launcher)
     with StatusTable() as table:
         kind.run(folder, state, launcher, lambda now: table(status_lines(study.title, now, count)))

@@ -9,21 +9,22 @@ import pytest
 import torch
 
 from rebasin_lt.analyses import barrier
-from rebasin_lt.analyses.barrier import Barrier, masked, measure_barriers, union
+from rebasin_lt.analyses.barrier import masked, measure_barriers, union
 from rebasin_lt.cli import main
 from rebasin_lt.connectivity.barrier import loss_barrier
-from rebasin_lt.experiment.subjects import open_data, open_images
+from rebasin_lt.experiment.subjects import open_pair
 from rebasin_lt.lit.checkpoint import MASK, load_network
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.settings.options import BarrierOptions
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 
 @pytest.fixture
-def settings(planted) -> Barrier:
-    return Barrier(
-        str(planted / "a.ckpt"), str(planted / "b.ckpt"), num_alphas=3, num_images=80, num_test_images=100,
-        splits=("test",), corrections=("none",),
+def settings(planted) -> BarrierOptions:
+    return BarrierOptions(
+        ckpt_a=str(planted / "a.ckpt"), ckpt_b=str(planted / "b.ckpt"), num_alphas=3, num_images=80,
+        num_test_images=100, splits=("test",), corrections=("none",),
     )  # fmt: skip
 
 
@@ -65,10 +66,9 @@ def test_splits_count_the_images_asked_for(settings, tmp_path) -> None:
     assert [(each["split"], each["num_images"]) for each in result["curves"]] == [("train", 80), ("test", 100)]
 
 
-def expected(settings: Barrier, first, second) -> list[float]:
+def expected(settings: BarrierOptions, first, second) -> list[float]:
     network = load_network(settings.ckpt_b).network
-    images = open_images(open_data(load_network(settings.ckpt_a), "a"), num_images=80, num_test_images=100)
-    return loss_barrier(network, first, second, images.test, alphas=3).loss
+    return loss_barrier(network, first, second, open_pair(settings).test(), alphas=3).loss
 
 
 def test_one_mask_holds_for_the_whole_line_in_the_order_of_b(settings, planted, tmp_path) -> None:
@@ -130,8 +130,9 @@ def test_complete_barrier_is_not_measured_again(settings, tmp_path, monkeypatch)
 
 
 def test_command_prints_a_table_and_writes_curves_and_figures(settings, tmp_path, capsys) -> None:
-    arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--alphas", "3", "--n-test-images", "50"]
-    assert main(["barrier", *arguments, "--corrections", "none", "--split", "test", "--out", str(tmp_path / "o")]) == 0
+    arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--corrections", "none", "--splits", "test"]
+    small = ["--num-alphas", "3", "--num-test-images", "50"]
+    assert main(["barrier", *arguments, *small, "--out", str(tmp_path / "o")]) == 0
     assert "raw         A to B  test" in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "o").iterdir())
     assert files == ["barrier.png", "barrier.svg", "config.yaml", "curves.csv", "result.json"]

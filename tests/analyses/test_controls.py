@@ -10,10 +10,10 @@ from rebasin_lt.analyses.control import write_control
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.experiment.control_kinds import CONTROLS
-from rebasin_lt.experiment.controls import Control
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.settings.options import ControlOptions
 
 NAME = "c.mask.safetensors"
 
@@ -31,6 +31,10 @@ def files(tmp_path):
     return tmp_path
 
 
+def asked(kind, **more) -> ControlOptions:
+    return ControlOptions(kind=kind, **more)
+
+
 def options(kind, folder):
     needed = {"mask": str(folder / "own.mask.safetensors")}
     return needed | ({"ckpt": str(folder / "a.ckpt")} if "ckpt" in CONTROLS[kind].needs else {})
@@ -38,7 +42,7 @@ def options(kind, folder):
 
 @pytest.mark.parametrize("kind", CONTROLS)
 def test_every_kind_has_the_masks_count_and_says_what_it_is(files, kind):
-    made, imitated = write_control(Control(kind, **options(kind, files)), files / NAME)
+    _, made, imitated = write_control(asked(kind, **options(kind, files)), files / NAME)
     assert imitated is not None
     assert made.num_kept == imitated.num_kept
     assert {name: tensor.shape for name, tensor in made.items()} == {n: t.shape for n, t in imitated.items()}
@@ -51,35 +55,35 @@ def test_every_kind_has_the_masks_count_and_says_what_it_is(files, kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in CONTROLS if "sparsity" in CONTROLS[kind].uses])
 def test_sparsity_and_checkpoint_stand_in_for_a_mask(files, kind):
-    made, imitated = write_control(Control(kind, sparsity=0.97, ckpt=str(files / "a.ckpt")), files / NAME)
+    _, made, imitated = write_control(asked(kind, sparsity=0.97, ckpt=str(files / "a.ckpt")), files / NAME)
     assert imitated is None
     assert made.num_weights - made.num_kept == round(0.97 * made.num_weights)
 
 
 def test_an_equal_file_is_kept_and_another_one_refused(files):
-    settings = Control("shuffled", **options("shuffled", files))
-    made, _ = write_control(settings, files / NAME)
+    settings = asked("shuffled", **options("shuffled", files))
+    _, made, _ = write_control(settings, files / NAME)
     before = (files / NAME).stat().st_mtime_ns
-    assert write_control(settings, files / NAME)[0] == made
+    assert write_control(settings, files / NAME).mask == made
     assert (files / NAME).stat().st_mtime_ns == before
     with pytest.raises(InputError, match=r"holds another mask: seed is 0 there and 1 here; choose another file"):
-        write_control(Control("shuffled", seed=1, **options("shuffled", files)), files / NAME)
+        write_control(asked("shuffled", seed=1, **options("shuffled", files)), files / NAME)
     with pytest.raises(InputError, match=r"holds another mask: stage is imp there and control here"):
         write_control(settings, files / "own.mask.safetensors")
-    write_control(Control("magnitude", **options("magnitude", files)), files / "m.mask.safetensors")
+    write_control(asked("magnitude", **options("magnitude", files)), files / "m.mask.safetensors")
     (files / "b.ckpt").replace(files / "a.ckpt")
     with pytest.raises(InputError, match="holds another mask: ckpt_sha256 is"):
-        write_control(Control("magnitude", **options("magnitude", files)), files / "m.mask.safetensors")
+        write_control(asked("magnitude", **options("magnitude", files)), files / "m.mask.safetensors")
 
 
 def test_seed_and_share_choose_the_mask(files):
     first, second = (
-        write_control(Control("erk", seed=seed, **options("erk", files)), files / f"{seed}.mask.safetensors")[0]
+        write_control(asked("erk", seed=seed, **options("erk", files)), files / f"{seed}.mask.safetensors").mask
         for seed in (0, 1)
     )
     assert first != second
     own = Mask.load(files / "own.mask.safetensors")
-    assert write_control(Control("mix", share=0, **options("mix", files)), files / NAME)[0] == own
+    assert write_control(asked("mix", share=0, **options("mix", files)), files / NAME).mask == own
 
 
 def test_the_command_shows_each_layer_and_the_overlap(files, monkeypatch, capsys):
@@ -100,9 +104,12 @@ def test_a_network_of_the_users_own_is_traced_on_images_like_those_it_was_traine
     settings = {"mask": str(tmp_path / "own.mask.safetensors"), "model": "tiny:own_network"}
     for name, about in (("knows", {"format_version": 1, "image_shape": [1, 8, 8]}), ("not", {"format_version": 1})):
         torch.save({"state_dict": network.state_dict(), "rebasin_lt": about}, tmp_path / f"{name}.ckpt")
-    made, _ = write_control(
-        Control("random_permutation", ckpt=str(tmp_path / "knows.ckpt"), **settings), tmp_path / NAME
+    _, made, _ = write_control(
+        asked("random_permutation", ckpt=str(tmp_path / "knows.ckpt"), **settings), tmp_path / NAME
     )
     assert made.num_kept == mask.num_kept
     with pytest.raises(SymmetryError, match=r"cannot be traced: .*3072"):
-        write_control(Control("random_permutation", ckpt=str(tmp_path / "not.ckpt"), **settings), tmp_path / f"x{NAME}")
+        write_control(
+            asked("random_permutation", ckpt=str(tmp_path / "not.ckpt"), **settings),
+            tmp_path / f"x{NAME}",
+        )

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from rebasin_lt.analyses.diversity import Comparison, compare, gather_checkpoints, measure
+from rebasin_lt.analyses.diversity import gather_checkpoints, measure, measure_diversity
 from rebasin_lt.cli import main
 from rebasin_lt.diversity import EnsembleDiversity
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.settings.options import DiversityOptions
 from rebasin_lt.storage.run_folder import finished
 
 
@@ -33,6 +34,11 @@ def groups(tmp_path):
     first = [checkpoint(tmp_path / f"first{seed}.ckpt", seed) for seed in range(3)]
     second = [checkpoint(tmp_path / f"second{seed}.ckpt", seed) for seed in range(10, 12)]
     return {"first": first, "second": second}
+
+
+def named(groups) -> tuple[str, ...]:
+    """As people write them."""
+    return tuple(f"{name}={','.join(paths)}" for name, paths in groups.items())
 
 
 class Counted:
@@ -77,18 +83,18 @@ def test_networks_are_evaluated_as_they_are_used(groups) -> None:
 
 
 def test_comparison_is_written_once_and_kept(groups, tmp_path) -> None:
-    comparison = Comparison(groups)
-    result = compare(comparison, tmp_path / "out")
+    options = DiversityOptions(checkpoints=named(groups))
+    result = measure_diversity(options, tmp_path / "out")
     assert finished(tmp_path / "out") == result
     assert result["checkpoints"] == groups
-    assert compare(comparison, tmp_path / "out") == result
+    assert measure_diversity(options, tmp_path / "out") == result
     checkpoint(Path(groups["first"][0]), 99)
     with pytest.raises(InputError, match="holds another run: sha256.first is"):
-        compare(comparison, tmp_path / "out")
+        measure_diversity(options, tmp_path / "out")
 
 
 def test_single_member_is_valid_json_without_pairs(groups, tmp_path) -> None:
-    result = compare(Comparison({"one": groups["first"][:1]}), tmp_path / "out")
+    result = measure_diversity(DiversityOptions(checkpoints=(f"one={groups['first'][0]}",)), tmp_path / "out")
     text = (tmp_path / "out" / "result.json").read_text()
     assert "NaN" not in text
     assert [result["settings"]["one"][name] for name in ("disagreement", "kl", "js")] == [None] * 3
@@ -117,16 +123,15 @@ def test_paths_are_read_as_people_write_them(tmp_path, monkeypatch) -> None:
     for wrong, message in (
         (["x=nowhere.ckpt"], "checkpoint nowhere.ckpt does not exist"),
         (["x=a.ckpt,nowhere.ckpt"], "checkpoint nowhere.ckpt does not exist"),
-        (["x=runs"], "--ckpts runs: neither it nor a folder in it holds final.ckpt or last.ckpt"),
-        ([], "--ckpts names no checkpoint"),
+        (["x=runs"], "--checkpoints runs: neither it nor a folder in it holds final.ckpt or last.ckpt"),
+        ([], "--checkpoints names no checkpoint"),
     ):
         with pytest.raises(InputError, match=message):
             gather_checkpoints(wrong)
 
 
 def test_command_lays_settings_out_side_by_side(groups, tmp_path, capsys) -> None:
-    values = [f"{name}={','.join(paths)}" for name, paths in groups.items()]
-    assert main(["diversity", "--ckpts", *values, "--out", str(tmp_path / "out")]) == 0
+    assert main(["diversity", "--checkpoints", *named(groups), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines()[1:] if " ± " in line]
     assert [row[:2] for row in rows] == [["first", "3"], ["second", "2"]]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rebasin_lt.analyses import landscape
-from rebasin_lt.analyses.landscape import Landscape, measure_plane
+from rebasin_lt.analyses.landscape import measure_plane
 from rebasin_lt.cli import main
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.experiment.subjects import open_data, open_images
+from rebasin_lt.experiment.subjects import Subjects
 from rebasin_lt.lit.checkpoint import load_network
+from rebasin_lt.settings.options import LandscapeOptions
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 
 @pytest.fixture
 def settings(planted, tmp_path_factory):
-    return Landscape(
-        str(planted / "a.ckpt"),
-        str(planted / "b.ckpt"),
-        str(planted / "pi.perm.safetensors"),
-        points=3,
+    return LandscapeOptions(
+        ckpt_a=str(planted / "a.ckpt"),
+        ckpt_b=str(planted / "b.ckpt"),
+        permutation=str(planted / "pi.perm.safetensors"),
+        num_points=3,
         num_images=60,
         num_test_images=50,
     )
@@ -35,10 +38,10 @@ def test_grid_holds_the_test_loss_of_each_point(settings, tmp_path) -> None:
     assert not (tmp_path / "plane" / landscape.ROWS).exists()
     assert result["corners"]["permuted"] == [0.0, 0.0]  # as it is read again
     a, b = (load_network(path).network for path in (settings.ckpt_a, settings.ckpt_b))
-    images = open_images(open_data(load_network(settings.ckpt_a), "a"), num_images=60, num_test_images=50)
+    images = Subjects(settings, {"--ckpt-a": settings.ckpt_a}).test()
     plane = landscape.Plane(b, trace_symmetry(a, torch.randn(2, 1, 8, 8)).permute(a.state_dict(), _pi(settings)), b, a)
     point = (result["x"][2], result["y"][1])
-    alone = loss_barrier(b, plane.state(point), plane.state(point), images.test, alphas=3)
+    alone = loss_barrier(b, plane.state(point), plane.state(point), images, alphas=3)
     assert result["loss"]["none"][1][2] == pytest.approx(alone.loss[0])
 
 
@@ -80,7 +83,7 @@ def test_permutation_that_moves_nothing_is_refused(settings, planted, tmp_path) 
     trace_symmetry(load_network(settings.ckpt_a).network, torch.randn(2, 1, 8, 8)).identity().save(
         planted / "identity.perm.safetensors"
     )
-    identity = Landscape(settings.ckpt_a, settings.ckpt_b, str(planted / "identity.perm.safetensors"))
+    identity = replace(settings, permutation=str(planted / "identity.perm.safetensors"))
     with pytest.raises(
         InputError, match=r"^--ckpt-a .*, permuted by .*, and --ckpt-b .*: the three networks lie on one line"
     ):
@@ -90,7 +93,7 @@ def test_permutation_that_moves_nothing_is_refused(settings, planted, tmp_path) 
 
 def test_commands_print_a_table_and_write_figures(settings, tmp_path, capsys) -> None:
     arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--permutation", settings.permutation]
-    small = ["--points", "3", "--n-images", "20", "--n-test-images", "20"]
+    small = ["--num-points", "3", "--num-images", "20", "--num-test-images", "20"]
     assert main(["landscape", *arguments, *small, "--out", str(tmp_path / "plane")]) == 0
     assert "3 × 3 points on 20 test images; distances: A to B" in capsys.readouterr().out
     assert main(["landscape", "--two-weights", "--out", str(tmp_path / "two")]) == 0

@@ -1,4 +1,4 @@
-"""An alignment of checkpoints: what is moved by which permutation, what it is measured against, what is opened."""
+"""Matching of checkpoints: what is moved by which permutation, what it is measured against, what is opened."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from rebasin_lt.analyses import permute as alignment
-from rebasin_lt.analyses.permute import PERMUTATION, Alignment, align, mask_overlaps, permutation_file
+from rebasin_lt.analyses import permute as analysis
+from rebasin_lt.analyses.permute import PERMUTATION, mask_overlaps, match_and_permute, permutation_file
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.matcher import Matcher
-from rebasin_lt.experiment.subjects import open_data, open_images
+from rebasin_lt.experiment.subjects import Subjects, open_pair
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.settings.options import PermuteOptions
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
@@ -34,12 +34,13 @@ def subjects(planted, tmp_path_factory):
         mask = magnitude_prune(state, Mask.ones_like(state, prunable_names(network)), sparsity)
         paths.append(str(folder / f"sparsity-{sparsity}.mask.safetensors"))
         mask.save(paths[-1])
-    return Alignment(
-        str(planted / "a.ckpt"), str(planted / "b.ckpt"), tuple(paths), num_images=80, num_alphas=0, batch_size=40
-    )
+    return PermuteOptions(
+        ckpt_a=str(planted / "a.ckpt"), ckpt_b=str(planted / "b.ckpt"), masks=tuple(paths), num_images=80, num_alphas=0,
+        batch_size=40,
+    )  # fmt: skip
 
 
-def files_of(settings: Alignment, out) -> list[tuple[Mask, Mask, Permutation]]:
+def files_of(settings: PermuteOptions, out) -> list[tuple[Mask, Mask, Permutation]]:
     """Per mask: as given, as written, and the permutation that was written beside it."""
     names = [path.rpartition("/")[2] for path in settings.masks]
     return [
@@ -55,8 +56,8 @@ def symmetry_of(path: str) -> Symmetry:
 
 @pytest.mark.parametrize("method", ["activations", "coordinate_descent"])
 def test_each_mask_moves_by_the_permutation_that_is_saved_for_it(subjects, tmp_path, method) -> None:
-    settings = replace(subjects, matcher=Matcher(method), num_images=80 if method == "activations" else None)
-    result = align(settings, tmp_path / "out")
+    settings = replace(subjects, method=method, num_images=80 if method == "activations" else None)
+    result = match_and_permute(settings, tmp_path / "out")
     symmetry, whole = symmetry_of(settings.ckpt_a), Permutation.load(tmp_path / "out" / PERMUTATION)
     moved = files_of(settings, tmp_path / "out")
     for mask, written, permutation in moved:
@@ -73,13 +74,13 @@ def test_each_mask_moves_by_the_permutation_that_is_saved_for_it(subjects, tmp_p
 
 
 def test_what_is_saved_is_what_matching_found(subjects, tmp_path) -> None:
-    settings = replace(subjects, matcher=Matcher(mask_weight_mix=0.8, weight_mix=0.2))
-    align(settings, tmp_path / "out")
+    settings = replace(subjects, mask_weight_mix=0.8, weight_mix=0.2)
+    match_and_permute(settings, tmp_path / "out")
     source, reference = (load_network(path) for path in (settings.ckpt_a, settings.ckpt_b))
-    images = open_images(open_data(source, "a"), num_images=80, batch_size=40)
+    images = open_pair(settings).train()
     masks = {path: Mask.load(path) for path in settings.masks}
     found = match_activations(
-        source.network, reference.network, images.train, symmetry_of(settings.ckpt_a), masks=masks, mask_weight_mix=0.8,
+        source.network, reference.network, images, symmetry_of(settings.ckpt_a), masks=masks, mask_weight_mix=0.8,
         weight_mix=0.2,
     )  # fmt: skip
     assert Permutation.load(tmp_path / "out" / PERMUTATION) == found.permutation
@@ -87,8 +88,8 @@ def test_what_is_saved_is_what_matching_found(subjects, tmp_path) -> None:
 
 
 def test_with_mask_weight_mix_0_every_mask_moves_as_the_network(subjects, tmp_path) -> None:
-    settings = replace(subjects, matcher=Matcher(mask_weight_mix=0.0))
-    align(settings, tmp_path / "out")
+    settings = replace(subjects, mask_weight_mix=0.0)
+    match_and_permute(settings, tmp_path / "out")
     whole = Permutation.load(tmp_path / "out" / PERMUTATION)
     assert [permutation == whole for *_, permutation in files_of(settings, tmp_path / "out")] == [True, True]
 
@@ -107,7 +108,7 @@ def test_masks_whose_files_would_overwrite_each_other_are_refused(subjects, tmp_
     for path in paths:
         Mask.load(subjects.masks[0]).save(path)
     with pytest.raises(InputError, match=message):
-        align(replace(subjects, masks=tuple(map(str, paths))), tmp_path / "out")
+        match_and_permute(replace(subjects, masks=tuple(map(str, paths))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -134,25 +135,26 @@ def test_overlaps_are_those_counted_by_hand() -> None:
 def test_augmented_images_are_matched_on_and_others_are_measured_on(subjects, tmp_path, monkeypatch, augment) -> None:
     """Digits have no augmentation: here it turns them upside down."""
     opened = []
+    train = Subjects.train
 
-    def upside_down(data, *, augment=False, **settings):
-        opened.append((augment, settings["seed"]))
-        images = open_images(data, augment=augment, **settings)
-        return images._replace(train=[(x.flip(-2), y) for x, y in images.train]) if augment else images
+    def upside_down(subjects, augment=False):
+        opened.append((augment, subjects.options.seed))
+        images = train(subjects, augment)
+        return [(x.flip(-2), y) for x, y in images] if augment else images
 
-    monkeypatch.setattr(alignment, "open_images", upside_down)
+    monkeypatch.setattr(Subjects, "train", upside_down)
     corrected = []
-    barrier = alignment.loss_barrier
+    barrier = analysis.loss_barrier
     monkeypatch.setattr(
-        alignment,
+        analysis,
         "loss_barrier",
         lambda *args, **more: corrected.append(more["correction_batches"]) or barrier(*args, **more),
     )
-    settings = replace(subjects, matcher=Matcher(augment=augment, seed=5), num_alphas=3, masks=())
-    align(settings, tmp_path / "out")
+    settings = replace(subjects, augment=augment, seed=5, num_alphas=3, masks=())
+    match_and_permute(settings, tmp_path / "out")
     assert opened == [(False, 5), (True, 5)][: 1 + augment]
     source, reference = (load_network(path) for path in (settings.ckpt_a, settings.ckpt_b))
-    plain = list(open_images(open_data(source, "a"), num_images=80, batch_size=40, seed=5).train)
+    plain = list(train(open_pair(settings)))
     batches = [(x.flip(-2), y) for x, y in plain] if augment else plain
     expected = match_activations(source.network, reference.network, batches, symmetry_of(settings.ckpt_a)).permutation
     assert Permutation.load(tmp_path / "out" / PERMUTATION) == expected
@@ -162,11 +164,10 @@ def test_augmented_images_are_matched_on_and_others_are_measured_on(subjects, tm
 
 @pytest.mark.parametrize("method", ["coordinate_descent", "frank_wolfe"])
 def test_a_method_by_weights_without_barrier_opens_no_data(subjects, tmp_path, monkeypatch, method, capsys) -> None:
-    for name in ("open_data", "open_images"):
-        monkeypatch.setattr(alignment, name, lambda *_, **__: pytest.fail("data was opened"))
+    monkeypatch.setattr(Subjects, "data", property(lambda _: pytest.fail("data was opened")))
     out = tmp_path / "out"
-    checkpoints = ["--ckpt-a", subjects.ckpt_a, "--ckpt-b", subjects.ckpt_b, "--mask", *subjects.masks]
-    assert main(["permute", *checkpoints, "--method", method, "--alphas", "0", "--out", str(out)]) == 0
+    checkpoints = ["--ckpt-a", subjects.ckpt_a, "--ckpt-b", subjects.ckpt_b, "--masks", *subjects.masks]
+    assert main(["permute", *checkpoints, "--method", method, "--num-alphas", "0", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f"Matched by {method.replace('_', ' ')}\n" in printed
     assert printed.count("sparsity-0.") == 2
@@ -179,29 +180,38 @@ def test_a_method_by_weights_without_barrier_opens_no_data(subjects, tmp_path, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_alphas": 2}, "alphas is 2, expected 0 .no barrier. or at least 3"),
-        ({"data": "digits"}, "--data is digits, but --method frank_wolfe with --alphas 0 looks at no image: leave it"),
-        ({"root": "here"}, "--root is here, but --method frank_wolfe with --alphas 0 looks at no image: leave it out"),
-        ({"num_images": 9}, "--n-images is 9, but --method frank_wolfe with --alphas 0 looks at no image: leave it"),
+        ({"num_alphas": 2}, "--num-alphas is 2, expected 0 .no barrier. or at least 3"),
+        (
+            {"data": "digits"},
+            "--data is digits, but --method frank_wolfe with --num-alphas 0 looks at no image: leave",
+        ),
+        (
+            {"root": "here"},
+            "--root is here, but --method frank_wolfe with --num-alphas 0 looks at no image: leave",
+        ),
+        (
+            {"num_images": 9},
+            "--num-images is 9, but --method frank_wolfe with --num-alphas 0 looks at no image: leave",
+        ),
     ],
 )
 def test_settings_without_effect_are_refused(subjects, tmp_path, changes, message) -> None:
-    settings = replace(subjects, matcher=Matcher("frank_wolfe"), **{"num_images": None, **changes})
+    settings = replace(subjects, method="frank_wolfe", **{"num_images": None, **changes})
     with pytest.raises(InputError, match=message):
-        align(settings, tmp_path / "out")
+        match_and_permute(settings, tmp_path / "out")
 
 
-def test_complete_alignment_is_not_repeated(subjects, tmp_path, monkeypatch) -> None:
-    settings = replace(subjects, matcher=Matcher("coordinate_descent"), num_images=None)
-    first = align(settings, tmp_path / "out")
-    monkeypatch.setattr(alignment, "trace_symmetry", lambda *_: pytest.fail("matched again"))
-    assert align(settings, tmp_path / "out") == first
+def test_complete_matching_is_not_repeated(subjects, tmp_path, monkeypatch) -> None:
+    settings = replace(subjects, method="coordinate_descent", num_images=None)
+    first = match_and_permute(settings, tmp_path / "out")
+    monkeypatch.setattr(analysis, "trace_symmetry", lambda *_: pytest.fail("matched again"))
+    assert match_and_permute(settings, tmp_path / "out") == first
 
 
 def test_a_file_that_is_gone_is_written_again(subjects, tmp_path) -> None:
-    first = align(subjects, tmp_path / "out")
+    first = match_and_permute(subjects, tmp_path / "out")
     name = Path(subjects.masks[0]).name
     moved = Mask.load(tmp_path / "out" / name)
     (tmp_path / "out" / name).unlink()
-    assert align(subjects, tmp_path / "out") == first
+    assert match_and_permute(subjects, tmp_path / "out") == first
     assert Mask.load(tmp_path / "out" / name) == moved

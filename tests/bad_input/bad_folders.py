@@ -13,7 +13,7 @@ from bad_checkpoints import Evil, cut
 
 from rebasin_lt.cli import main
 
-MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt --alphas 0 --mask good.mask.safetensors --out"
+MATCH = "permute --ckpt-a a.ckpt --ckpt-b b.ckpt --num-alphas 0 --masks good.mask.safetensors --out"
 FIT = "fit --config dense.yaml --trainer.max_epochs 5 --trainer.default_root_dir"
 
 
@@ -90,7 +90,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{MATCH} run", 2, "output folder run holds another run"),
     (f"{FIT} match", 2, "output folder match holds another run"),
     (f"{MATCH} strange", 2, "strange holds files but no config.yaml"),
-    (f"{MATCH} new --mask result.json", 2, "mask result.json has the name of a file that permute writes: rename it"),
+    (f"{MATCH} new --masks result.json", 2, "mask result.json has the name of a file that permute writes: rename it"),
     (f"{FIT} run_last_cut", 1, "run_last_cut/last.ckpt is not a readable checkpoint"),
     (f"{FIT} run_last_evil", 1, "run_last_evil/last.ckpt holds pickled Python objects"),
     (f"{FIT} run_last_bare", 2, "run_last_bare/last.ckpt has no optimizer_states, which fit needs"),

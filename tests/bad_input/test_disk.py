@@ -138,7 +138,7 @@ def test_files_without_permission_are_named(here, files) -> None:
     commands = {
         f"{MATCH} new": "a.ckpt is not a readable checkpoint: [Errno 13] Permission denied",
         f"{masked} new": "good.mask.safetensors is not a readable safetensors file",
-        f"{masked.replace('--mask good.mask.safetensors', '')} new": "new: Permission denied",
+        f"{masked.replace('--masks good.mask.safetensors', '')} new": "new: Permission denied",
     }
     code = f"""
 import os

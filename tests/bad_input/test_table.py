@@ -37,14 +37,14 @@ CASES: list[tuple[str, int, str]] = [
     *((f"predict --config dense.yaml --ckpt_path {f}", code, text) for f, code, text in bad_checkpoints.CASES[3::8]),
     *((f"{FIT} --ckpt_path {f}", code, text) for f, code, text in bad_checkpoints.CASES[7::8]),
     *((f"validate --config dense.yaml --ckpt_path {f}", code, text) for f, code, text in bad_checkpoints.CASES[5::8]),
-    *((f"{SOURCE} a.ckpt --mask {file}", code, text) for file, code, text in bad_tensors.MASK_CASES),
+    *((f"{SOURCE} a.ckpt --masks {file}", code, text) for file, code, text in bad_tensors.MASK_CASES),
     *((f"{SPARSE} --model.mask {file}", code, text) for file, code, text in bad_tensors.MASK_CASES[::3]),
     *((f"{CONTROL} {file}", code, text) for file, code, text in bad_tensors.UNFIT_FOR_ALL[1::3]),
     *((f"mask --out new --mask {file}", code, text) for file, code, text in bad_tensors.UNFIT_FOR_ALL[2::3]),
     *((f"{LINE} {file}", code, text) for file, code, text in bad_tensors.PERMUTATION_CASES[::2]),
     *((f"{PLANE} {file}", code, text) for file, code, text in bad_tensors.PERMUTATION_CASES[1::2]),
     *((f"barrier --ckpt-b b.ckpt --out new --ckpt-a {f}", code, text) for f, code, text in bad_checkpoints.CASES[6::8]),
-    *((f"diversity --out new --ckpts x={f} y=a.ckpt", c, text) for f, c, text in bad_checkpoints.CASES[4::8]),
+    *((f"diversity --out new --checkpoints x={f} y=a.ckpt", c, text) for f, c, text in bad_checkpoints.CASES[4::8]),
     *((f"mask --mask good.mask.safetensors --out new --ckpt {f}", c, t) for f, c, t in bad_checkpoints.CASES[1::8]),
     *(
         (f"control --kind magnitude --out new --sparsity 0.5 --ckpt {f}", c, t)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import tiny
 import torch
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.subjects import load_networks, open_data, open_images, resolve_device
+from rebasin_lt.experiment.subjects import load_networks, open_data, open_pair, resolve_device
 from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.settings.options import PermuteOptions
 
 
 def checkpoint(path: Path, data: str | None = "digits", **settings: Any) -> str:
@@ -102,15 +104,15 @@ def test_another_dataset_than_that_of_training_is_refused_with_both(tmp_path: Pa
 
 
 def test_images_are_chosen_by_the_seed_and_are_the_same_in_every_pass(tmp_path: Path) -> None:
-    (known,) = load_networks({"--ckpt-a": checkpoint(tmp_path / "a.ckpt")})
-    data = open_data(known, "--ckpt-a a.ckpt")
-    first, again, other = (open_images(data, num_images=60, batch_size=50, seed=s, device="cpu") for s in (1, 1, 2))
-    batches = [torch.cat([images for images, _ in found.train]) for found in (first, first, again, other)]
-    assert [len(images) for images, _ in first.train] == [50, 10]
+    path = checkpoint(tmp_path / "a.ckpt")
+    options = PermuteOptions(ckpt_a=path, ckpt_b=path, num_images=60, batch_size=50, device="cpu")
+    first, again, other = (open_pair(replace(options, seed=seed)) for seed in (1, 1, 2))
+    batches = [torch.cat([images for images, _ in found.train()]) for found in (first, first, again, other)]
+    assert [len(images) for images, _ in first.train()] == [50, 10]
     assert torch.equal(batches[0], batches[1])
     assert torch.equal(batches[0], batches[2])
     assert not torch.equal(batches[0], batches[3])
-    assert sum(len(labels) for _, labels in first.test) == 500
+    assert sum(len(labels) for _, labels in first.test()) == 500
 
 
 def test_device_that_is_not_there_is_refused() -> None:

@@ -46,8 +46,8 @@ class Walk:
 
     def permute(self, num_images: int) -> None:
         networks = ["--ckpt-a", f"{RUNS}/a/last.ckpt", "--ckpt-b", f"{RUNS}/b/last.ckpt", "--out", f"{RUNS}/match"]
-        images = ["--n-images", str(num_images), "--augment", "--batch-size", "8", "--alphas", "0"]
-        self._run(1, "permute", *networks, "--mask", f"{RUNS}/imp/imp/sparsity-0.9.mask.safetensors", *images)
+        images = ["--num-images", str(num_images), "--augment", "--batch-size", "8", "--num-alphas", "0"]
+        self._run(1, "permute", *networks, "--masks", f"{RUNS}/imp/imp/sparsity-0.9.mask.safetensors", *images)
 
     def _run(self, ranks: int, *arguments: str) -> None:
         codes = self.driver.run(list(arguments), self.folder, ranks)

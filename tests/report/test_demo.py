@@ -23,7 +23,7 @@ def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypa
         dataset="digits",
         arch="mlp",
     )
-    monkeypatch.setattr("rebasin_lt.study.outcome.collect", lambda folder: outcome)
+    monkeypatch.setattr("rebasin_lt.commands.demo.collect", lambda folder: outcome)
     _show(tmp_path)
     printed = capsys.readouterr().out
     dense = [run["top1"] for run in outcome.dense]

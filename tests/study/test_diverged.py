@@ -151,7 +151,7 @@ def test_matching_follows_the_seed_of_its_repetition(whole):
     """Which images, in which order: in every repetition others."""
     for seed in STUDY.seeds:
         config = yaml.safe_load((whole / f"width=1/seed={seed}/match/permuted/config.yaml").read_text())
-        assert config["matcher"]["seed"] == 10 * seed + 6
+        assert config["seed"] == 10 * seed + 6
 
 
 def test_a_report_of_none_says_nothing_of_it(study, tmp_path):

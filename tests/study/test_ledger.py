@@ -14,7 +14,9 @@ from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
 from rebasin_lt.study.plan import plan
 
-STUDY = Study("costs", Recipe(targets=(0.2,), dense_epochs=3, epochs_per_round=2, sparse_epochs=4), [0], [1, 0.5])
+STUDY = Study(
+    "costs", Recipe(targets=(0.2,), dense_epochs=3, epochs_per_round=2, sparse_epochs=4), seeds=[0], widths=[1, 0.5]
+)
 
 
 def of_data(**data) -> Study:

@@ -94,11 +94,11 @@ MISTAKES = [
     ("[0it,", "[0,", "recipe.rewinds: Expected a str. Got value: 0"),
     ("[0.8,", "[0.99,", "imp targets are [0.99, 0.9, 0.95, 0.98], expected increasing sparsities"),
     ("num_alphas: 11", "num_alpha: 11", "barrier has no setting 'num_alpha'"),
-    ("num_alphas: 11", "num_alphas: 1", "barrier: --alphas is 1, expected at least 3"),
+    ("num_alphas: 11", "num_alphas: 1", "barrier: --num-alphas is 1, expected at least 3"),
     ("num_alphas: 11", "num_images: 5000", "barrier: num_images is 5000, but train of digits has 1000 images"),
     ("num_alphas: 11", "num_test_images: 501", "barrier: num_images is 501, but test of digits has 500 images"),
     ("num_alphas: 11", "corrections: [bn_reset]", "barrier: --corrections holds bn_reset, which is not for a network"),
-    ("num_alphas: 11", "splits: [val]", "barrier: --split holds 'val', expected some of train, test"),
+    ("num_alphas: 11", "splits: [val]", "barrier: --splits holds 'val', expected some of train, test"),
     (
         "learning_rate: 0.15",
         "learning_rat: 0.15",
@@ -117,7 +117,7 @@ MISTAKES = [
     (
         "permuted: {}",
         "permuted: {method: weights}",
-        "matchers.permuted.method is 'weights', expected Literal['activations'",
+        "matchers.permuted: --method is 'weights', expected one of",
     ),
     ("num_alphas: 11", "num_alphas: 3.5", "barrier.num_alphas is 3.5, expected int"),
     ("learning_rate: 0.1\n", "optimizer: sdg\n", "recipe.dense.optimizer is 'sdg', expected Literal['sgd', 'adamw']"),

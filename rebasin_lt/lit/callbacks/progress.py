@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from rebasin_lt.process.progress_line import ProgressLine
 
 
-class Progress(Callback):
+class FitProgress(Callback):
     """Steps done and the time left, on one line of standard error; it reads counters only, never the device."""
 
     def __init__(self, title: str = "fit") -> None:

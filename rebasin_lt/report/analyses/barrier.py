@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.figures import figure_style, save_figures
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import times
 from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +25,13 @@ _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "chord": (0, (1, 2
 _TEXTS = {"test": "test images", "train": "training images", "chord": "chord"}
 _QUANTITIES = {"loss": ("loss (nats)", 1), "error": ("error (%)", 100)}
 _PANEL, _HEAD = (4.1, 2.6), 0.5  # inches
+
+
+def show_barriers(result: Mapping[str, Any], out: str) -> str:
+    """Write the curves and the figure into the folder `out`; returns the table."""
+    write_text(Path(out) / "curves.csv", barriers_csv(result))
+    save_figures({"barrier": barriers_figure(result)}, out)
+    return barriers_table(result).to_text()
 
 
 def barriers_table(result: Mapping[str, Any]) -> Table:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from rebasin_lt.analyses.control import WrittenControl
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.kit.tables import Column, Table
+
+
+def show_control(written: WrittenControl, out: str) -> str:
+    """The table of a control mask, and where it lies."""
+    line = f"{out}  ({written.kind}, sparsity {written.mask.sparsity:.4f})"
+    return f"{control_table(written.mask, written.imitated).to_text()}{line}\n"
 
 
 def control_table(control: Mask, imitated: Mask | None = None) -> Table:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def show_diversity(result: Mapping[str, Any], out: str) -> str:
+    """Write the table and the figure into the folder `out`; returns the table, and where both lie."""
+    return "\n".join([diversity_table(result).to_text(), *map(str, write_diversity(result, out))]) + "\n"
+
+
 def diversity_table(result: Mapping[str, Any]) -> Table:
     """One row per setting, as Table 1 of arXiv 2505.05143, with calibration; ± is the sample standard deviation.
 

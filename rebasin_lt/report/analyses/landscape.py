@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.figures import figure_style, save_figures
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 
@@ -26,6 +26,13 @@ _RUNS = {
 }
 _LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _SIDE = 4.2  # inches
+
+
+def show_landscape(result: Mapping[str, Any], out: str) -> str:
+    """Draw the landscape of a plane, or of two weights, into the folder `out`; returns the table."""
+    table, draw = (two_weights_table, two_weights_figure) if "paths" in result else (plane_table, planes_figure)
+    save_figures({"landscape": draw(result)}, out)
+    return table(result).to_text()
 
 
 def two_weights_table(result: Mapping[str, Any]) -> Table:

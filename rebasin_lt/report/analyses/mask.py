@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.report.kit.figures import blank_figure, figure_style
+from rebasin_lt.report.kit.figures import blank_figure, figure_style, save_figures
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
 _DIRECTIONS = {"incoming": ("weights into a unit", "permuted"), "outgoing": ("weights out of a unit", "naive")}
 _OTHERS = ("permuted", "naive", "lth", "random_permutation", "shuffled")  # colours of the other masks, in turn
 _MARKERS = "os^Dv"
+
+
+def show_mask(result: Mapping[str, Any], out: str) -> str:
+    """Write the tables and the figures into the folder `out`; returns the tables that fit a terminal."""
+    tables = {"layers": layers_table(result), "degrees": degrees_table(result)}
+    shown = [tables["layers"]]
+    if result["overlap"]:
+        tables["overlap"] = overlap_layers_table(result)
+        shown.append(overlap_table(result))
+    if "dead_units" in result:
+        tables["dead-units"] = dead_units_table(result)
+        shown.append(tables["dead-units"])
+    for name, table in tables.items():
+        write_text(Path(out) / f"{name}.csv", table.to_csv())
+    save_figures(mask_figures(result), out)
+    return "\n".join(table.to_text() for table in shown)
 
 
 def layers_table(result: Mapping[str, Any]) -> Table:

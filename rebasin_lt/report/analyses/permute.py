@@ -1,4 +1,4 @@
-"""What an alignment found: its groups and its barriers, as tables and figures."""
+"""What matching found: groups and barriers, as tables and figures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import barrier_figure
+from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def show_permuted(result: Mapping[str, Any], out: str) -> str:
+    """Draw the barriers into the folder `out`, if they were measured; returns the tables."""
+    tables = [groups_table(result)]
+    if result["masks"]:
+        tables.append(masks_table(result["masks"]))
+    if "barrier" in result:
+        tables.append(barrier_table(result["barrier"]))
+        save_figures(barrier_figures([result]), out)
+    return "\n".join(table.to_text() for table in tables)
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:
@@ -51,21 +62,21 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Ta
     return Table(columns, rows, "Largest excess over the chord, test images")
 
 
-def barrier_figures(alignments: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Loss and error along the line from A to B, over one alignment per seed: `barrier-loss` and `barrier-error`."""
+def barrier_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Loss and error along the line from A to B, over one result per seed: `barrier-loss` and `barrier-error`."""
     return {
-        "barrier-loss": barrier_figure(_curves(alignments, "loss", 1), title="Loss between A and B"),
+        "barrier-loss": barrier_figure(_curves(results, "loss", 1), title="Loss between A and B"),
         "barrier-error": barrier_figure(
-            _curves(alignments, "error", 100), title="Error between A and B", quantity="test error (%)"
+            _curves(results, "error", 100), title="Error between A and B", quantity="test error (%)"
         ),
     }
 
 
-def _curves(alignments: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
+def _curves(results: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
     """The curves of every seed by label, as `barrier_figure` takes them."""
     curves: dict[str, list[Any]] = {}
-    for alignment in alignments:
-        for correction, pair in alignment["barrier"].items():
+    for result in results:
+        for correction, pair in result["barrier"].items():
             for name, curve in pair.items():
                 label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
                 curves.setdefault(label, []).append((

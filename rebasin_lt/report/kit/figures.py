@@ -102,6 +102,13 @@ def save_figure(figure: Figure, path: Path | str) -> None:
         raise InputError(f"path: {str(path)!r} ends in {suffix!r}, expected .svg or .png")
 
 
+def save_figures(figures: Mapping[str, Figure], folder: Path | str) -> None:
+    """Write every figure as `.svg` and `.png` into the folder, by its name."""
+    for name, figure in figures.items():
+        for suffix in ("svg", "png"):
+            save_figure(figure, Path(folder) / f"{name}.{suffix}")
+
+
 def spread(centres: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
     """Centres moved as little as possible (least squares) so that boxes of these heights do not overlap in [low, high].
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, PERMUTATION
+from rebasin_lt.settings.options import BarrierOptions
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.match import match_stage
 from rebasin_lt.study.stage import ROLES, GridPoint, Stage, StageKind, about, opening, recipe_for
 
-if TYPE_CHECKING:
-    from rebasin_lt.analyses.barrier import Barrier
-
 _CURVE = ("alphas", "loss", "error", "loss_barrier", "error_barrier")
 
 
-def barrier_of(study: Study) -> Barrier:
+def barrier_of(study: Study) -> BarrierOptions:
     """What a study says about its barriers, without the networks."""
-    from rebasin_lt.analyses.barrier import Barrier
-
     chosen = {name: value for name, value in (study.barrier or {}).items() if name != "matchers"}
-    for name in ("corrections", "splits"):
-        if chosen.get(name) is not None:
-            chosen[name] = tuple(chosen[name])
-    return Barrier(ckpt_a="", ckpt_b="", **chosen)
+    return BarrierOptions(ckpt_a="", ckpt_b="", **chosen)
 
 
 def _barrier_stage(point: GridPoint, matcher: str, seed: int) -> Stage:

@@ -9,6 +9,7 @@ from typing import Any
 from rebasin_lt.experiment.control_kinds import control_kind
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
 from rebasin_lt.experiment.methods import kind_of_control
+from rebasin_lt.settings.options import ControlOptions
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
@@ -52,7 +53,6 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
     """The control masks of every sparsity, each drawn with the same seed."""
     from rebasin_lt.analyses.control import write_control
     from rebasin_lt.experiment import stages
-    from rebasin_lt.experiment.controls import Control
     from rebasin_lt.pruning.mask import Mask
     from rebasin_lt.storage.run_folder import run_once
 
@@ -65,7 +65,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
         out = {target: folder / stage.path / mask_name(target) for target in sources}
         for target, path in sources.items():
             out[target].unlink(missing_ok=True)  # of a run that was killed
-            write_control(Control(kind=settings["kind"], mask=str(path), **options), out[target])
+            write_control(ControlOptions(kind=settings["kind"], mask=str(path), **options), out[target])
         return {"sparsity": {f"{target:g}": Mask.load(path).sparsity for target, path in out.items()}}
 
     said = {"kind": settings["kind"], "rewind": settings["rewind"], **options, **contents}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,26 @@ def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
-    from rebasin_lt.analyses.permute import Alignment, align
+    from rebasin_lt.analyses.permute import match_and_permute
     from rebasin_lt.experiment import stages
     from rebasin_lt.experiment.matcher import matcher_of
+    from rebasin_lt.settings.options import PermuteOptions
 
     settings, recipe = study.matchers[stage.settings["matcher"]], recipe_for(study, stage)
     at = settings.get("at", "final")
     dense_b = folder / stage.settings["b"]
     masks = [stages.mask_file(folder / stage.settings["imp"], target) for target in recipe.targets]
-    alignment = Alignment(
+    options = PermuteOptions(
         ckpt_a=str(folder / stage.settings["a"] / FINAL),
         ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
-        matcher=matcher_of(settings, stage.settings["seed"]),
+        **asdict(matcher_of(settings, stage.settings["seed"])),
         num_images=settings.get("num_images"),
         batch_size=settings.get("batch_size", 500),
         num_alphas=0,
         **opening(recipe),
     )
-    align(alignment, folder / stage.path)
+    match_and_permute(options, folder / stage.path)
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

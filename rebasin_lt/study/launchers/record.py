@@ -13,9 +13,17 @@ from rebasin_lt.study.state import State
 
 @dataclass(frozen=True)
 class Launcher:
-    """Where stages run, a name of `LAUNCHERS`; how many `workers` here, and threads that each worker or task uses."""
+    """Where the stages of a study run, and how.
 
-    name: str = "local"
+    Args:
+        launcher: what runs them, a name of `LAUNCHERS`: local, processes on this machine, or slurm, jobs in SLURM
+        workers: processes on this machine; one per GPU or core if not given
+        workers_per_gpu: several for networks that leave a GPU idle
+        threads: of each worker or task; results are equal to the last bit only for equal numbers
+        slurm: how jobs are submitted
+    """
+
+    launcher: str = "local"
     workers: int | None = None
     workers_per_gpu: int = 1
     threads: int = 1

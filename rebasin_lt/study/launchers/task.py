@@ -34,7 +34,7 @@ from rebasin_lt.study.record import is_done
 from rebasin_lt.study.stage import Stage
 
 
-def main(folder: Path, tasks: Path, index: int) -> int:
+def do_task(folder: Path, tasks: Path, index: int) -> int:
     """Do every stage of the task that is not done; returns the exit code."""
     keep_freed_memory()
     study = read_study(folder)
@@ -130,6 +130,6 @@ def read_answer(folder: Path, path: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    code = do_task(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
     stop_request.ignore()  # srun ends the others with SIGTERM when the first has ended with 75: theirs must be that too
     sys.exit(code)

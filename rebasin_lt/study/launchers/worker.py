@@ -37,7 +37,7 @@ def log_file(folder: Path, stage: str) -> Path:
     return folder / "logs" / f"{stage}.log"
 
 
-def main(folder: Path) -> None:
+def serve(folder: Path) -> None:
     """Do what is asked for until the input ends."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's business
@@ -120,4 +120,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]))

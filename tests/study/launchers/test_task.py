@@ -16,7 +16,7 @@ from rebasin_lt.storage.run_folder import finish
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers import task
-from rebasin_lt.study.launchers.task import main, read_answer
+from rebasin_lt.study.launchers.task import do_task, read_answer
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.record import record
 from rebasin_lt.study.state import State
@@ -29,7 +29,7 @@ DENSE, MATCH = "width=1/seed=0/dense_a", "width=1/seed=0/match/permuted"
 
 def make(tmp_path, stages, **recipe):
     """A claimed study, and a file with one task of `stages`."""
-    study = Study("task", Recipe(**{**vars(RECIPE), **recipe}), [0], methods=["naive"])
+    study = Study("task", Recipe(**{**vars(RECIPE), **recipe}), seeds=[0], methods=["naive"])
     with claim_study(tmp_path / "study", study):
         pass
     (tmp_path / "tasks.json").write_text(json.dumps([[], stages]))
@@ -63,7 +63,7 @@ def test_a_task_does_its_stages_in_order_and_goes_on_after_a_failure(tmp_path, s
     others = [DENSE, OTHER]
     _, arguments = make(tmp_path, others)
     answers[DENSE] = {"state": "failed", "reason": "no disk"}
-    assert main(*arguments) == 1
+    assert do_task(*arguments) == 1
     assert done == [(path, 0) for path in others]
     answer = read_answer(tmp_path / "study", DENSE)
     assert {name: answer[name] for name in ("state", "reason")} == {"state": "failed", "reason": "no disk"}
@@ -74,14 +74,14 @@ def test_what_was_told_to_stop_ends_the_task_with_75(tmp_path, stages):
     done, answers = stages
     _, arguments = make(tmp_path, [DENSE, OTHER])
     answers[DENSE] = {"state": "stopped", "reason": "stopped by SIGUSR1"}
-    assert main(*arguments) == 75
+    assert do_task(*arguments) == 75
     assert done == [(DENSE, 0)]
 
 
 def test_a_stage_without_what_it_needs_is_blocked_and_no_failure(tmp_path, stages):
     done, _ = stages
     _, arguments = make(tmp_path, [MATCH])
-    assert main(*arguments) == 0
+    assert do_task(*arguments) == 0
     assert done == []
     answer = read_answer(tmp_path / "study", MATCH)
     assert answer["state"] == "blocked"
@@ -108,7 +108,7 @@ def test_the_first_process_decides_and_does_what_is_no_training_alone(tmp_path, 
     study, arguments = make(tmp_path, [DENSE, OTHER, MATCH])
     complete(tmp_path / "study", plan(study)[OTHER])
     told = team(0, 2)
-    assert main(*arguments) == 0
+    assert do_task(*arguments) == 0
     assert done == [(DENSE, 0)]
     assert told == [DENSE, 0]  # not what is done, nor what is blocked
 
@@ -118,7 +118,7 @@ def test_the_others_train_what_the_first_says_whatever_they_see(tmp_path, stages
     study, arguments = make(tmp_path, [DENSE, OTHER, MATCH])
     complete(tmp_path / "study", plan(study)[OTHER])
     team(1, 2, OTHER, DENSE, 75)
-    assert main(*arguments) == 75
+    assert do_task(*arguments) == 75
     assert done == [(OTHER, 1), (DENSE, 1)]
     assert read_answer(tmp_path / "study", DENSE) == {}  # the first writes what became of it
 
@@ -131,7 +131,7 @@ def test_several_processes_end_at_the_first_failure(tmp_path, stages, team, rank
     _, arguments = make(tmp_path, [DENSE, OTHER])
     told = team(rank, 2, DENSE, OTHER)
     answers[DENSE] = {"state": state, "reason": "no disk"}
-    assert main(*arguments) == code
+    assert do_task(*arguments) == code
     assert done == [(DENSE, rank)]
     assert told == ([] if rank else [DENSE])
 
@@ -140,7 +140,7 @@ def test_processes_without_a_part_are_refused(tmp_path, stages, monkeypatch, cap
     done, _ = stages
     _, arguments = make(tmp_path, [DENSE])
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert main(*arguments) == 1
+    assert do_task(*arguments) == 1
     assert done == []
     line = r"process 1 has no part in a recipe.trainer of 1 process\(es\): set devices, num_nodes"
     assert re.search(line, capsys.readouterr().err)
@@ -149,7 +149,7 @@ def test_processes_without_a_part_are_refused(tmp_path, stages, monkeypatch, cap
 def test_processes_that_do_not_meet_are_a_failure_that_is_told(tmp_path, stages, monkeypatch):
     done, _ = stages
     _, arguments = make(tmp_path, [DENSE], trainer={**PAIR, "strategy": "nonsense"})
-    assert main(*arguments) == 1
+    assert do_task(*arguments) == 1
     assert done == []
     answer = read_answer(tmp_path / "study", DENSE)
     assert answer["state"] == "failed"

@@ -1,0 +1,90 @@
+"""The options of the commands that are no analysis; importing this is quick, for `--help`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rebasin_lt.experiment.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """Where a study lies, and whether it is done or planned.
+
+    Args:
+        out: folder of the study
+        dry_run: only print the stages and what they cost
+        probe: measure for a few seconds how long training takes here, for --dry-run
+    """
+
+    out: str
+    dry_run: bool = False
+    probe: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleOptions:
+    """What is not given is trained by the recipe, whose default is a demonstration on digits.
+
+    The masks have the last of the recipe's targets as sparsity.
+
+    Args:
+        out: folder for all runs and results
+        members: networks in each ensemble; 4, or as many as --dense names
+        dense_a: run of the trained dense network A, with its rewind checkpoint
+        mask: mask file pruned from A
+        dense: runs of trained dense networks B_1 … B_N, with their rewind checkpoints
+        recipe: what is trained, and for how long
+    """
+
+    out: str
+    members: int | None = None
+    dense_a: str | None = None
+    mask: str | None = None
+    dense: tuple[str, ...] = ()
+    recipe: Recipe = field(default_factory=lambda: Recipe(targets=(0.95,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetryOptions:
+    """The network, and what is printed of it.
+
+    Args:
+        model: a built-in name, torchvision:NAME, or package.module:factory
+        width: factor on the hidden channel counts of a built-in network
+        num_classes: outputs of the network
+        input_shape: channels,height,width of one example, such as 3,224,224; the network's usual one if not given
+        json: print JSON instead of a table
+    """
+
+    model: str
+    width: float = 1
+    num_classes: int = 10
+    input_shape: str | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """A study that may still run: it is not disturbed, and what it lacks is written as –.
+
+    Args:
+        dir: folder of the study; or of the numbers that a report left, to write it again
+        out: folder for the report; DIR/report if not given
+    """
+
+    dir: str
+    out: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """A small study.
+
+    Args:
+        out: folder for the runs and the report
+        seeds: paired repetitions
+    """
+
+    out: str = "demo"
+    seeds: int = 3

@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from rebasin_lt.analyses.barrier import Barrier, check_barrier
 from rebasin_lt.analyses.permute import Alignment
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
@@ -29,9 +30,12 @@ from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
+from rebasin_lt.study.stage import points_of
 
 _OF_PRUNING = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
 _SAID = ("width", "num_classes")
@@ -45,8 +49,9 @@ def check_names_and_types(study: Study) -> None:
     check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=_OURS)
     check_loggers(recipe.trainer.get("logger"))
     _check_places(recipe.trainer)
-    _check_module(recipe, study.widths)
-    check_settings("recipe.imp", IterativeMagnitudePruning, recipe.imp, taken=_OF_PRUNING)
+    for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
+        _check_module(changed, study.widths)
+        check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=_OF_PRUNING)
     _check_analyses(study)
 
 
@@ -100,6 +105,9 @@ def _check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", Alignment, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings).check_code()
+    for name in study.methods:
+        if is_user_code(name):
+            import_control(name, "one of methods")
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", Barrier, measured)
@@ -117,11 +125,11 @@ def check_study(study: Study, here: bool = True) -> None:
     data.setup("fit")
     data.setup("test")
     _check_images(study, data)
-    for width in study.widths:
+    for point in points_of(study):
         for stage in TRAININGS:
-            network = _module(study.recipe_of(width), stage)
+            network = _module(point.recipe, stage)
         _check_fit(network, study.recipe, data)
-    _check_imp(study.recipe)
+        _check_imp(point.recipe)
     check_sources(study)
     if study.barrier is not None:
         with _named("barrier"):

@@ -27,7 +27,6 @@ from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
-from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.user_code import is_user_code
@@ -35,23 +34,22 @@ from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
+from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS
 from rebasin_lt.study.stage import points_of
 
-_OF_PRUNING = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
 _SAID = ("width", "num_classes")
-_OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")
 
 
 def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
     recipe = study.recipe
     check_data(recipe)
-    check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=_OURS)
+    check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=TRAINER_OURS)
     check_loggers(recipe.trainer.get("logger"))
     _check_places(recipe.trainer)
     for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
         _check_module(changed, study.widths)
-        check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=_OF_PRUNING)
+        check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=PRUNING_OURS)
     _check_analyses(study)
 
 
@@ -89,12 +87,6 @@ def check_data(recipe: Recipe) -> ImageData:
             "with an __init__ of its own, given numbers, texts and lists of them"
         )
     return data
-
-
-def check_network_name(study: Study) -> None:
-    """Refuse a network that is not known, or code of one's own that is not there. Raises InputError."""
-    with _named("recipe.network"):
-        default_input_shape(study.recipe.network.get("arch", "mlp"))
 
 
 def _check_analyses(study: Study) -> None:

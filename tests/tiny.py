@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from torch import nn
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.data import Digits
@@ -68,6 +71,32 @@ class Fetched(Digits):
 
     def __init__(self, download: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+
+
+def own_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss of the user's own, as `tiny:own_loss`: a mean square."""
+    return (logits.softmax(1) - one_hot(labels, logits.shape[1])).square().sum(1).mean()
+
+
+class OwnModule(LightningModule):
+    """A LightningModule of the user's own, as `tiny:OwnModule`, whose parameters have names of their own."""
+
+    def __init__(self, num_classes: int = 10, rate: float = 0.1) -> None:
+        super().__init__()
+        self.body, self.head, self.rate = nn.Linear(64, 8), nn.Linear(8, num_classes), rate
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(images.flatten(1)).relu())
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return cross_entropy(self(batch[0]), batch[1])
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        right = (self(batch[0]).argmax(1) == batch[1]).float().mean()
+        self.log("test/top1", 100 * right, batch_size=len(batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.rate)
 
 
 def write_config(path: Path, study: Study = STUDY, **more: object) -> Path:

@@ -163,11 +163,18 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            claim_folder(self.folder, self.settings, but=may_differ(self.settings))
+            began = _of_loggers(trainer, Path(self.folder))
+            claim_folder(self.folder, self.settings, but=may_differ(self.settings), beside=began)
             remove_temporaries(self.folder)
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.begin()
+
+
+def _of_loggers(trainer: Trainer, folder: Path) -> list[str]:
+    """What loggers of the user's own write in the folder, which Lightning has begin before anything else does."""
+    places = [Path(place) for logger in trainer.loggers if (place := logger.log_dir or logger.save_dir)]
+    return [place.relative_to(folder).parts[0] for place in places if place != folder and place.is_relative_to(folder)]
 
 
 class NamedCheckpoint(Checkpoint):

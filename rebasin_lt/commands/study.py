@@ -40,9 +40,12 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.study.ledger import ledger_table
     from rebasin_lt.study import ledger
-    from rebasin_lt.study.checks import check_names_and_types, check_network_name
+    from rebasin_lt.study.quick_checks import check_network_name, is_surely_right
 
-    check_names_and_types(grid)
+    if not is_surely_right(grid):
+        from rebasin_lt.study.checks import check_names_and_types  # imports torch
+
+        check_names_and_types(grid)
     if len(state.done) < len(state.plan):
         check_network_name(grid)
     for path, stage in state.plan.items():

@@ -15,6 +15,7 @@ from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 
 _NOT_OUR_BUSINESS = (
     ".*does not have many workers.*",  # data that lies in memory needs none
+    ".*You passed in a `val_dataloader` but have no `validation_step`.*",  # a module of the user's own
     ".*number of training batches .* is smaller than the logging interval.*",  # nothing is logged per step
     ".*Total length of `list` across ranks is zero.*",  # val_size 0: no validation, as it was asked for
     ".*GPU available but not used.*",

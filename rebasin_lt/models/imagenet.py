@@ -9,8 +9,8 @@ from torch.nn.functional import relu
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, scaled
+from rebasin_lt.settings.user_code import TORCHVISION
 
-TORCHVISION = "torchvision:"
 _BLOCKS = (3, 4, 6, 3)
 
 

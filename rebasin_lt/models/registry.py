@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.models.conv_lottery import ConvLottery
-from rebasin_lt.models.imagenet import TORCHVISION, ResNet50, torchvision_network
-from rebasin_lt.models.mlp import MLP
-from rebasin_lt.models.resnet_cifar import ResNetCifar
 from rebasin_lt.models.sizes import ImageShape, check_sizes
-from rebasin_lt.models.vgg_cifar import VGG11Cifar
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.user_code import TORCHVISION, import_named, is_user_code
+
+if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
+    from torch import nn
 
 
 class _Entry(NamedTuple):
-    build: Callable[[float, int, ImageShape], nn.Module]  # of width, num_classes, input_shape
+    """A class of a module beside this one, called with `first`, width, num_classes and input_shape."""
+
+    module: str
+    name: str
     input_shape: ImageShape
+    first: tuple[Any, ...] = ()
+
+    def build(self, width: float, num_classes: int, shape: ImageShape) -> nn.Module:
+        kind = getattr(importlib.import_module(f"rebasin_lt.models.{self.module}"), self.name)
+        network: nn.Module = kind(*self.first, width, num_classes, shape)
+        return network
 
 
 _DIGITS, _CIFAR, _IMAGENET = (1, 8, 8), (3, 32, 32), (3, 224, 224)
 _NETWORKS = {
-    "mlp": _Entry(MLP, _DIGITS),
-    **{f"conv{2 * pairs}": _Entry(partial(ConvLottery, pairs), _CIFAR) for pairs in (1, 2, 3)},
-    **{f"resnet{6 * n + 2}": _Entry(partial(ResNetCifar, n), _CIFAR) for n in (3, 5, 7, 9, 18)},
-    "vgg11": _Entry(partial(VGG11Cifar, False), _CIFAR),
-    "vgg11_bn": _Entry(partial(VGG11Cifar, True), _CIFAR),
-    "resnet50": _Entry(ResNet50, _IMAGENET),
+    "mlp": _Entry("mlp", "MLP", _DIGITS),
+    **{f"conv{2 * pairs}": _Entry("conv_lottery", "ConvLottery", _CIFAR, (pairs,)) for pairs in (1, 2, 3)},
+    **{f"resnet{6 * n + 2}": _Entry("resnet_cifar", "ResNetCifar", _CIFAR, (n,)) for n in (3, 5, 7, 9, 18)},
+    "vgg11": _Entry("vgg_cifar", "VGG11Cifar", _CIFAR, (False,)),
+    "vgg11_bn": _Entry("vgg_cifar", "VGG11Cifar", _CIFAR, (True,)),
+    "resnet50": _Entry("imagenet", "ResNet50", _IMAGENET),
 }
 
 
@@ -56,6 +61,8 @@ def build_network(
     if name in _NETWORKS:
         return _NETWORKS[name].build(width, num_classes, shape)
     if name.startswith(TORCHVISION):
+        from rebasin_lt.models.imagenet import torchvision_network
+
         return torchvision_network(name.removeprefix(TORCHVISION), width, num_classes, shape)
     return _call_factory(name, width, num_classes, input_shape)
 
@@ -93,6 +100,8 @@ def _factory(name: str) -> Callable[..., object]:
 
 
 def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageShape | None) -> nn.Module:
+    from torch import nn
+
     factory = _factory(name)
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -7,10 +7,13 @@ from operator import attrgetter
 
 from rebasin_lt.errors import InputError
 
+TORCHVISION = "torchvision:"
+"""What the names of torchvision's networks begin with."""
+
 
 def is_user_code(name: str) -> bool:
     """True if a name is of that form; `torchvision:NAME` is the registry's."""
-    return all(name.partition(":")) and not name.startswith("torchvision:")
+    return all(name.partition(":")) and not name.startswith(TORCHVISION)
 
 
 def import_named(argument: str, name: str) -> object:

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import check_barrier
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
@@ -25,28 +26,30 @@ from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
-from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.options import BarrierOptions, ImageOptions
 from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
+from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS
+from rebasin_lt.study.stage import points_of
 
-_OF_PRUNING = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
 _SAID = ("width", "num_classes")
-_OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler")
 
 
 def check_names_and_types(study: Study) -> None:
     """Refuse settings that no stage takes. Needs no data and looks at no device. Raises InputError."""
     recipe = study.recipe
     check_data(recipe)
-    check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=_OURS)
+    check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=TRAINER_OURS)
     check_loggers(recipe.trainer.get("logger"))
     _check_places(recipe.trainer)
-    _check_module(recipe, study.widths)
-    check_settings("recipe.imp", IterativeMagnitudePruning, recipe.imp, taken=_OF_PRUNING)
+    for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
+        _check_module(changed, study.widths)
+        check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=PRUNING_OURS)
     _check_analyses(study)
 
 
@@ -86,12 +89,6 @@ def check_data(recipe: Recipe) -> ImageData:
     return data
 
 
-def check_network_name(study: Study) -> None:
-    """Refuse a network that is not known, or code of one's own that is not there. Raises InputError."""
-    with _named("recipe.network"):
-        default_input_shape(study.recipe.network.get("arch", "mlp"))
-
-
 def _check_analyses(study: Study) -> None:
     for name, settings in study.matchers.items():
         own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
@@ -100,6 +97,9 @@ def _check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", ImageOptions, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings).check_code()
+    for name in study.methods:
+        if is_user_code(name):
+            import_control(name, "one of methods")
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", BarrierOptions, measured)
@@ -117,11 +117,11 @@ def check_study(study: Study, here: bool = True) -> None:
     data.setup("fit")
     data.setup("test")
     _check_images(study, data)
-    for width in study.widths:
+    for point in points_of(study):
         for stage in TRAININGS:
-            network = _module(study.recipe_of(width), stage)
+            network = _module(point.recipe, stage)
         _check_fit(network, study.recipe, data)
-    _check_imp(study.recipe)
+        _check_imp(point.recipe)
     check_sources(study)
     if study.barrier is not None:
         with _named("barrier"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.grid import Study
+from rebasin_lt.study.quick_checks import known_images
 from rebasin_lt.study.stage import Stage
 
 _PROBE_SECONDS = 2.0
@@ -35,8 +36,11 @@ def ledger(
 def images_per_epoch(study: Study) -> int | None:
     """Training images that an epoch takes, whole batches only; None where neither the data nor their number is known.
 
-    The files are looked at if they are here. Else the number is that of the published dataset.
+    That of a published dataset is known. Of another, the files are looked at if they are here.
     """
+    known = known_images(study.recipe)
+    if known is not None:
+        return known - known % int(study.recipe.data.get("batch_size", 128))
     from rebasin_lt.lit.data.registry import build_data
 
     data = build_data(**study.recipe.data)

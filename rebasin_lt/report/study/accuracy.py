@@ -10,7 +10,7 @@ from rebasin_lt.experiment.metrics import METRICS, Metric
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.published import Published
-from rebasin_lt.report.study.runs import Group, Place
+from rebasin_lt.report.study.runs import Group, Place, axes_of, with_axes
 from rebasin_lt.report.study.setting import Setting
 
 
@@ -37,7 +37,7 @@ def accuracy_table(
     for name in methods:
         columns.append(Column(setting.methods.label(name)))
         parts.append([_ours(group.get(name), usual, METRICS[metric]) for group in cells.values()])
-        beside = [setting.published(width, *place, name, metric) for place in cells]
+        beside = [published_beside(setting, width, place, name, metric) for place in cells]
         if any(beside):
             columns.append(Column(f"{setting.methods.label(name)}, published"))
             parts.append([_theirs(number, METRICS[metric]) for number in beside])
@@ -51,39 +51,67 @@ def runs_table(
     dense: Iterable[Mapping[str, Any]], pruned: Iterable[Mapping[str, Any]], sparse: Iterable[Mapping[str, Any]]
 ) -> Table:
     """One row per run, for spreadsheets; accuracies as fractions."""
-    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS]
     renamed = [{**run, "sparsity": run["target"]} for run in pruned]
-    stages = {"dense": dense, "pruned": renamed, "sparse": sparse}
+    stages: dict[str, list[Mapping[str, Any]]] = {"dense": [*dense], "pruned": [*renamed], "sparse": [*sparse]}
+    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS]
+    columns = with_axes(columns, chain.from_iterable(stages.values()))
     rows = [[stage, *(run.get(name) for name in columns[1:])] for stage, runs in stages.items() for run in runs]
     return Table([Column(name) for name in columns], rows)
 
 
 def tickets_table(pruned: Iterable[Mapping[str, Any]]) -> Table:
     """One row per width, network and target: the pruned and fine-tuned networks that the masks come from."""
-    found: dict[tuple[float, str, float], list[float]] = {}
+    found: dict[tuple[float, str, str, float], list[float]] = {}
     for run in pruned:
-        found.setdefault((run["width"], run["role"], run["target"]), []).append(run["top1"])
+        if run["top1"] is not None:
+            found.setdefault((run["width"], run["role"], axes_of(run), run["target"]), []).append(run["top1"])
     rows: list[list[Cell]] = [
-        [f"{width:g}", role.upper(), sparsity_text(target), spread_of(values).scaled(100), len(values)]
-        for (width, role, target), values in sorted(found.items())
+        [f"{width:g}", _network(role, axes), sparsity_text(target), spread_of(values).scaled(100), len(values)]
+        for (width, role, axes, target), values in sorted(found.items())
     ]
     columns = [Column("width", align="left"), Column("network", align="left"), Column("sparsity")]
     columns += [Column("test accuracy (%)", spread="std"), Column("seeds")]
     return Table(columns, rows, "Networks after iterative magnitude pruning, mean ± sample standard deviation")
 
 
+def dense_table(dense: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per width, network and values of the axes that dense training depends on."""
+    found: dict[tuple[float, str, str], list[float]] = {}
+    for run in dense:
+        if axes_of(run) and run["top1"] is not None:
+            found.setdefault((run["width"], run["role"], axes_of(run)), []).append(run["top1"])
+    rows: list[list[Cell]] = [
+        [f"{width:g}", _network(role, axes), spread_of(values).scaled(100), len(values)]
+        for (width, role, axes), values in found.items()
+    ]
+    columns = [Column("width", align="left"), Column("network", align="left")]
+    columns += [Column("test accuracy (%)", spread="std"), Column("seeds")]
+    return Table(columns, rows, "Dense networks, mean ± sample standard deviation")
+
+
+def published_beside(setting: Setting, width: float, place: Place, name: str, metric: str) -> Published | None:
+    """The paper's number for a cell; none at a value of an axis, which the paper may not have."""
+    return None if place.axes else setting.published(width, place.sparsity, place.rewind, name, metric)
+
+
+def _network(role: str, axes: str) -> str:
+    return " · ".join([role.upper(), *([axes] if axes else [])])
+
+
 def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], setting: Setting) -> Table:
     """One row per metric, width, place and method, for spreadsheets: ours and the paper's, as fractions."""
     names = "metric width sparsity rewind method mean std n published_mean published_std published_n published_in"
+    some = any(place.axes for by_width in runs.values() for cells in by_width.values() for place in cells)
     rows = [
-        [metric, width, *place, name, *_numbers(spread_of(group[name].values())), *_beside(number)]
+        [metric, width, *place[:2], name, *_numbers(spread_of(group[name].values())), *_beside(number)]
+        + [place.axes] * some
         for metric, by_width in runs.items()
         for width, cells in by_width.items()
         for place, group in cells.items()
         for name in setting.methods.in_order(group)
-        for number in [setting.published(width, *place, name, metric)]
+        for number in [published_beside(setting, width, place, name, metric)]
     ]
-    return Table([Column(name) for name in names.split()], rows)
+    return Table([Column(name) for name in [*names.split(), *["axes"] * some]], rows)
 
 
 def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric) -> Cell:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sparsity_text
-from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.accuracy import published_beside, spread_of
 from rebasin_lt.report.study.runs import Group, Place
 from rebasin_lt.report.study.setting import Setting
 
@@ -29,7 +29,8 @@ def accuracy_figures(
 
     A panel per sparsity, accuracy (%) against the rewind moment, mean ± sample standard deviation, dashed: the mean
     dense accuracy, hollow: what the paper published. Where a study has one rewind moment there is one figure instead:
-    a panel per width, against sparsity. `dense` are accuracies by width.
+    a panel per width, against sparsity. The study's own axes have a panel for each value. `dense` are accuracies by
+    width.
     """
     methods = setting.methods.described(
         chain.from_iterable(group for cells in runs.values() for group in cells.values())
@@ -39,8 +40,10 @@ def accuracy_figures(
     words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
     if len(moments) <= 1:
         panels = [
-            _panel(f"width {width:g}", cells, list(map(_sparsity, cells)), width, setting, dense, metric)
+            _panel(_titled(f"width {width:g}", axes), own, list(map(_sparsity, own)), width, setting, dense, metric)
             for width, cells in runs.items()
+            for axes in dict.fromkeys(place.axes for place in cells)
+            for own in [{place: group for place, group in cells.items() if place.axes == axes}]
         ]
         title = f"{METRICS[metric].label.capitalize()} against sparsity, rewind {''.join(moments)}"
         return (
@@ -64,11 +67,12 @@ def _by_sparsity(
     width: float, cells: Cells, setting: Setting, dense: Mapping[float, Sequence[float]], metric: str
 ) -> list[Panel]:
     panels = []
-    for sparsity in dict.fromkeys(place.sparsity for place in cells):
-        own = {place: group for place, group in cells.items() if place.sparsity == sparsity}
+    for sparsity, axes in dict.fromkeys((place.sparsity, place.axes) for place in cells):
+        own = {place: group for place, group in cells.items() if (place.sparsity, place.axes) == (sparsity, axes)}
         moments = [place.rewind.removesuffix("ep") if _in_epochs(cells) else place.rewind for place in own]
         names = ["0" if moment == "0it" and _in_epochs(cells) else moment for moment in moments]
-        panels.append(_panel(f"sparsity {sparsity_text(sparsity)}", own, names, width, setting, dense, metric))
+        title = _titled(f"sparsity {sparsity_text(sparsity)}", axes)
+        panels.append(_panel(title, own, names, width, setting, dense, metric))
     return panels
 
 
@@ -94,12 +98,16 @@ def _panel(
         name: {
             float(at): factor * number.value
             for at, place in enumerate(cells)
-            if (number := setting.published(width, *place, name, metric))
+            if (number := published_beside(setting, width, place, name, metric))
         }
         for name in methods
     }
     level = factor * mean(dense[width]) if dense.get(width) else None
     return Panel(title, {float(at): name for at, name in enumerate(names)}, series, marks, level)
+
+
+def _titled(title: str, axes: str) -> str:
+    return f"{title}, {axes}" if axes else title
 
 
 def _sparsity(place: Place) -> str:

@@ -15,6 +15,7 @@ from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.runs import with_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,13 +51,16 @@ def study_barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods 
 
 def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """One row per line that was measured, for spreadsheets: losses in nats, errors as fractions."""
+    records = list(records)
     names = ["width", "seed", "matcher", "split", "correction", "when", "loss_barrier", "error_barrier"]
+    names = with_axes(names, records)
     return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
 
 
 def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """One row per point of every line, for spreadsheets."""
-    names = ["width", "seed", "matcher", "split", "correction", "when"]
+    records = list(records)
+    names = with_axes(["width", "seed", "matcher", "split", "correction", "when"], records)
     rows = [
         [*(record.get(name) for name in names), *point]
         for record in records

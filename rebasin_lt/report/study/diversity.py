@@ -8,6 +8,7 @@ from typing import Any
 from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.runs import axes_of, with_axes
 from rebasin_lt.report.study.setting import Setting
 
 _ORDER = ("dense", "imp", "lth", "permuted", "naive")
@@ -39,17 +40,18 @@ def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting
 
 def diversity_runs_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """The records as they are, for spreadsheets; accuracies as fractions."""
-    names = _NAMES.split()
+    names = with_axes(_NAMES.split(), records)
     return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
 
 
 def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
     known = _ORDER.index(record["setting"]) if record["setting"] in _ORDER else len(_ORDER)
-    return record["width"], record["sparsity"] or 0, str(record["rewind"]), known, record["setting"]
+    return record["width"], record["sparsity"] or 0, str(record["rewind"]), axes_of(record), known, record["setting"]
 
 
 def _where(record: Mapping[str, Any]) -> str:
-    return f"{record['width']:g} · {sparsity_text(record['sparsity'] or 0)} · {record['rewind'] or '–'}"
+    where = f"{record['width']:g} · {sparsity_text(record['sparsity'] or 0)} · {record['rewind'] or '–'}"
+    return " · ".join([where, *([axes_of(record)] if axes_of(record) else [])])
 
 
 def _row(record: Mapping[str, Any]) -> list[Cell]:
@@ -62,6 +64,8 @@ def _row(record: Mapping[str, Any]) -> list[Cell]:
 
 
 def _published(record: Mapping[str, Any], setting: Setting) -> list[Cell] | None:
+    if axes_of(record):
+        return None
     found = {
         metric: setting.published_diversity(record["width"], record["sparsity"] or 0, record["setting"], metric)
         for metric in ("top1", "ensemble", "disagreement", "kl", "js")

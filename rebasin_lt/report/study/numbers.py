@@ -60,7 +60,8 @@ def read_numbers(folder: Path) -> StudyOutcome:
         runs[stage].append(run)
     outcome.barriers.extend(_barriers(folder))
     outcome.matches.extend(_matches(folder))
-    outcome.diversity.extend(_rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY))
+    ensembles = _rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY)
+    outcome.diversity.extend(map(_without_empty, ensembles))
     return outcome
 
 
@@ -73,31 +74,41 @@ def _runs(path: Path) -> Iterator[tuple[str, Row]]:
             why = f"a row of {stage} has no {empty[0]}" if empty else f"there is no stage {stage!r}"
             raise BrokenFileError(f"{path} does not hold what a report writes: {why}")
         named = {"sparsity": "target"} if stage == "pruned" else {}
-        yield stage, {named.get(name, name): row[name] for name in (*about, *METRICS)}
+        yield stage, {**_axes(row), **{named.get(name, name): row[name] for name in (*about, *METRICS)}}
 
 
 def _barriers(folder: Path) -> Iterator[Row]:
     """Each line with its points."""
     points: dict[tuple[Any, ...], list[Row]] = {}
     for point in _rows(folder / "curves.csv", (*_LINE, "alpha", "loss", "error")):
-        points.setdefault(tuple(point[name] for name in _LINE), []).append(point)
+        points.setdefault(tuple(point.get(name) for name in (*_LINE, "axes")), []).append(point)
     for line in _rows(folder / "barriers.csv", (*_LINE, "loss_barrier", "error_barrier")):
-        own = points.get(tuple(line[name] for name in _LINE), [])
+        own = points.get(tuple(line.get(name) for name in (*_LINE, "axes")), [])
         if not own or own[-1]["alpha"] != 1:
             named = ", ".join(f"{name} {line[name]}" for name in _LINE)
             raise BrokenFileError(f"{folder / 'curves.csv'} does not hold all points of the line {named}")
         curve = {name: [point[column] for point in own] for name, column in _CURVE.items()}
-        yield {**line, **curve}
+        yield _without_empty({**line, **curve})
 
 
 def _matches(folder: Path) -> Iterator[Row]:
     """Each match with its masks."""
     matches: dict[tuple[Any, ...], Row] = {}
     for mask in _rows(folder / "overlap.csv", (*_MATCH, "sparsity", *OVERLAPS)):
-        about = {name: mask[name] for name in _MATCH}
+        about = {**{name: mask[name] for name in _MATCH}, **_axes(mask)}
         match = matches.setdefault(tuple(about.values()), {**about, "objective": {}, "sizes": {}, "masks": []})
         match["masks"].append({"target": mask["sparsity"], **{kind: mask[kind] for kind in OVERLAPS}})
     yield from matches.values()
+
+
+def _axes(row: Row) -> Row:
+    """The values of the study's own axes, if the file has any of this run."""
+    return {"axes": row["axes"]} if row.get("axes") else {}
+
+
+def _without_empty(row: Row) -> Row:
+    """The row as it was before a file that has a column for axes gave it an empty one."""
+    return {name: value for name, value in row.items() if name != "axes" or value}
 
 
 def _rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
@@ -136,7 +147,20 @@ _DIVERSITY = ("sparsity", "rewind", "accuracy_std", "ensemble", "disagreement", 
 _LINE = ("width", "seed", "matcher", "split", "correction", "when")
 _MATCH = ("width", "seed", "matcher")
 _CURVE = {"alphas": "alpha", "loss": "loss", "error": "error"}
-_TEXT = ("stage", "role", "method", "rewind", "matcher", "split", "correction", "when", "setting", "kind", "path")
+_TEXT = (
+    "axes",
+    "stage",
+    "role",
+    "method",
+    "rewind",
+    "matcher",
+    "split",
+    "correction",
+    "when",
+    "setting",
+    "kind",
+    "path",
+)
 _READ: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(_TEXT, _name),
     **dict.fromkeys(("seed", "epochs", "images", "members"), int),

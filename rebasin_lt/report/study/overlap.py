@@ -9,6 +9,7 @@ from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.statistics import sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.runs import with_axes
 
 OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 
@@ -39,12 +40,10 @@ def study_overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods |
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
     """One row per mask, for spreadsheets."""
-    names = ["width", "seed", "matcher", "sparsity", *OVERLAPS]
-    rows = [
-        [match["width"], match["seed"], match["matcher"], mask["target"], *(mask[kind] for kind in OVERLAPS)]
-        for match in matches
-        for mask in match["masks"]
-    ]
+    matches = list(matches)
+    names = with_axes(["width", "seed", "matcher", "sparsity", *OVERLAPS], matches)
+    masks = [{**match, **mask, "sparsity": mask["target"]} for match in matches for mask in match["masks"]]
+    rows = [[mask.get(name) for name in names] for mask in masks]
     return Table([Column(name) for name in names], rows)
 
 

@@ -52,9 +52,9 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods
         Column("seeds"),
     ]
     rows = [
-        _headline_row(width, sparsity, name, groups, methods)
+        _headline_row(width, _sparsity_at(sparsity, axes), name, groups, methods)
         for width, cells in runs.items()
-        for sparsity, groups in [max(_by_sparsity(cells).items(), key=lambda item: item[0])]
+        for (sparsity, axes), groups in _highest(cells).items()
         for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups)))
     ]
     return Table(
@@ -70,11 +70,11 @@ def headline(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DE
     Of several ways to match A to B, the first in the order of the tables.
     """
     for width in sorted(runs, reverse=True):
-        for sparsity, groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
+        for (sparsity, axes), groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
             for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups))):
                 gain = difference(groups, name, "naive")
                 if gain is not None:
-                    return _sentence(width, sparsity, name, gain, groups, methods)
+                    return _sentence(width, _sparsity_at(sparsity, axes), name, gain, groups, methods)
     return "No mask has been trained both permuted and unpermuted yet: there is nothing to compare."
 
 
@@ -84,8 +84,10 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = 
     The rewind `mean` is over all rewind moments at which a seed has both.
     """
     names = "width sparsity rewind method against difference standard_error low high n gap_closure gap_closure_error"
+    some = any(place.axes for cells in runs.values() for place in cells)
     rows = [
-        [width, *place, name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
+        [width, *place[:2], name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
+        + [place.axes] * some
         for width, cells in runs.items()
         for place, groups in _places(cells)
         for name in methods.in_order(chain.from_iterable(groups))
@@ -93,7 +95,7 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = 
         if name != against and (gain := difference(groups, name, against)) is not None
         for closed in [closure(groups, name) if name != "lth" and against == "naive" else None]
     ]
-    return Table([Column(name) for name in names.split()], rows)
+    return Table([Column(name) for name in [*names.split(), *["axes"] * some]], rows)
 
 
 def difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:
@@ -125,42 +127,50 @@ def _numbers(estimate: Estimate | None, interval: tuple[float, float] | None = N
     return [*known, estimate.count]
 
 
-def _by_sparsity(cells: Mapping[Place, Group]) -> dict[float, list[Group]]:
-    """The groups of each sparsity, one per rewind moment."""
-    found: dict[float, list[Group]] = {}
+def _by_sparsity(cells: Mapping[Place, Group]) -> dict[tuple[float, str], list[Group]]:
+    """The groups of each sparsity, and value of the study's own axes, one per rewind moment."""
+    found: dict[tuple[float, str], list[Group]] = {}
     for place, group in cells.items():
-        found.setdefault(place.sparsity, []).append(group)
+        found.setdefault((place.sparsity, place.axes), []).append(group)
     return found
 
 
-def _sentence(
-    width: float, sparsity: float, name: str, gain: Estimate, groups: Sequence[Group], methods: Methods
-) -> str:
+def _highest(cells: Mapping[Place, Group]) -> dict[tuple[float, str], list[Group]]:
+    """Those of the highest sparsity."""
+    highest = max(place.sparsity for place in cells)
+    return {at: groups for at, groups in _by_sparsity(cells).items() if at[0] == highest}
+
+
+def _sparsity_at(sparsity: float, axes: str) -> str:
+    return " · ".join([sparsity_text(sparsity), *([axes] if axes else [])])
+
+
+def _sentence(width: float, sparsity: str, name: str, gain: Estimate, groups: Sequence[Group], methods: Methods) -> str:
     better = "better" if gain.value >= 0 else "worse"
     points = sum(bool(over_rewinds([group], [name, "naive"])[name]) for group in groups)
     over = f", mean over {points} rewind points" if points > 1 else ""
     share = closure(groups, name)
     closed = f", and closes {_CLOSURE.text(share)} of the gap between naive and LTH" if share else ""
     return (
-        f"At width {width:g} and sparsity {sparsity_text(sparsity)}, training under the {methods.label(name)} mask is "
+        f"At width {width:g} and sparsity {sparsity}, training under the {methods.label(name)} mask is "
         f"{_CLOSURE.text(abs(100 * gain.value))} percentage points {better} than under the unpermuted one "
         f"({_confidence(gain)}{over}){closed}."
     )
 
 
-def _headline_row(width: float, sparsity: float, name: str, groups: Sequence[Group], methods: Methods) -> list[Cell]:
+def _headline_row(width: float, sparsity: str, name: str, groups: Sequence[Group], methods: Methods) -> list[Cell]:
     gains: list[Cell] = [with_interval(difference(groups, name, against)) for against in ("naive", "lth")]
     count = sum(bool(group.get(name)) for group in groups)
     seeds = len({seed for group in groups for seed in group.get(name, {})})
-    return [f"{width:g}", sparsity_text(sparsity), methods.label(name), *gains, closure(groups, name), count, seeds]
+    return [f"{width:g}", sparsity, methods.label(name), *gains, closure(groups, name), count, seeds]
 
 
 def _places(cells: Mapping[Place, Group]) -> Iterator[tuple[Place, list[Group]]]:
     """Every place with its group, then every sparsity that has several rewind moments with the groups of all."""
     yield from ((place, [group]) for place, group in cells.items())
-    for sparsity, groups in _by_sparsity(cells).items():
+    for (sparsity, axes), groups in _by_sparsity(cells).items():
         if len(groups) > 1:
-            yield Place(sparsity, ALL_REWINDS), groups
+            yield Place(sparsity, ALL_REWINDS, axes), groups
 
 
 def _confidence(estimate: Estimate) -> str:

@@ -13,35 +13,55 @@ Group = Mapping[str, Mapping[int, float]]
 
 
 class Place(NamedTuple):
-    """Where on the grid, at one width: a target sparsity and a rewind moment."""
+    """Where on the grid, at one width: a target sparsity, a rewind moment, and the values of the study's own axes."""
 
     sparsity: float
     rewind: str
+    axes: str = ""
 
     def __str__(self) -> str:
-        return f"{sparsity_text(self.sparsity)} · {self.rewind}"
+        return " · ".join([sparsity_text(self.sparsity), self.rewind, *([self.axes] if self.axes else [])])
 
 
 def group_runs(
     records: Iterable[Mapping[str, Any]], rewinds: Sequence[str] = (), metric: str = "top1"
 ) -> dict[float, dict[Place, Group]]:
-    """The runs that have `metric`, by ascending width, then sparsity, then rewind moment in the order of `rewinds`.
+    """The runs that have `metric`, by ascending width, then sparsity, moment in the order of `rewinds`, and axes.
 
     Raises InputError for a run that is there twice and for what is no fraction, as `group_records`.
     """
-    runs: dict[float, dict[str, list[dict[str, Any]]]] = {}
+    runs: dict[float, dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for record in records:
         if record.get(metric) is not None:
             ours = {**record, "value": record[metric]}
-            runs.setdefault(record["width"], {}).setdefault(record["rewind"], []).append(ours)
+            runs.setdefault(record["width"], {}).setdefault((record["rewind"], axes_of(record)), []).append(ours)
     result: dict[float, dict[Place, Group]] = {}
     for width in sorted(runs):
-        grouped = {rewind: group_records(own, METRICS[metric].is_share) for rewind, own in runs[width].items()}
-        order = in_order({rewind for rewind in grouped}, rewinds)
-        places = [Place(sparsity, rewind) for rewind in order for sparsity in grouped[rewind]]
+        grouped = {at: group_records(own, METRICS[metric].is_share) for at, own in runs[width].items()}
+        order = in_order({rewind for rewind, _ in grouped}, rewinds)
+        points = sorted(grouped, key=lambda at: order.index(at[0]))  # stable: values of axes keep their order
+        places = [Place(sparsity, *at) for at in points for sparsity in grouped[at]]
         places.sort(key=lambda place: place.sparsity)  # stable: rewind moments keep their order
-        result[width] = {place: grouped[place.rewind][place.sparsity] for place in places}
+        result[width] = {place: grouped[place.rewind, place.axes][place.sparsity] for place in places}
     return result
+
+
+def axes_of(record: Mapping[str, Any]) -> str:
+    """The values of the study's own axes that a run has, such as "sparse.learning_rate=0.05"; empty without any."""
+    return record.get("axes") or ""
+
+
+def by_axes(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The records of each combination of values, in the order of the study."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        found.setdefault(axes_of(record), []).append(record)
+    return found
+
+
+def with_axes(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns of a spreadsheet, and one for the values of the study's own axes where it has any."""
+    return [*names, *(["axes"] if any(map(axes_of, records)) else [])]
 
 
 def in_order(moments: Iterable[str], known: Sequence[str] = ()) -> list[str]:

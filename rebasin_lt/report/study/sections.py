@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
 from rebasin_lt.report.kit.tables import Column, Table
-from rebasin_lt.report.study.accuracy import accuracy_table, summary_table, tickets_table
+from rebasin_lt.report.study.accuracy import (
+    accuracy_table,
+    dense_table,
+    published_beside,
+    summary_table,
+    tickets_table,
+)
 from rebasin_lt.report.study.accuracy_figures import accuracy_figures
 from rebasin_lt.report.study.barriers import study_barrier_figures, study_barriers_table
 from rebasin_lt.report.study.diversity import study_diversity_table
@@ -19,7 +26,7 @@ from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progre
 from rebasin_lt.report.study.numbers import write_numbers
 from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
-from rebasin_lt.report.study.runs import Group, Place, group_runs
+from rebasin_lt.report.study.runs import Group, Place, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.study.outcome import StudyOutcome
@@ -87,8 +94,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Between the networks", _barriers(outcome, setting))
     diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
-    overlap = study_overlap_table(outcome.matches, setting.methods)
-    yield Section("Overlap of the masks", [_table(overlap)] if overlap.rows else [])
+    yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
     yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
 
@@ -124,7 +130,8 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
         for name, figure in figures.items()
     ]
     if metric == "top1" and outcome.pruned:
-        tables.append(tickets_table(outcome.pruned))
+        swept = dense_table(outcome.dense)
+        tables += [*([swept] if swept.rows else []), tickets_table(outcome.pruned)]
     return [*pictures, *map(_table, tables)]
 
 
@@ -134,17 +141,17 @@ def _accuracy_tables(outcome: StudyOutcome, setting: Setting, runs: Runs, metric
 
 
 def _dense(outcome: StudyOutcome, metric: str) -> dict[float, list[float]]:
-    """Accuracies of the dense networks by width."""
+    """Accuracies of the dense networks by width, of a study that does not sweep their settings."""
     dense: dict[float, list[float]] = {}
     for run in outcome.dense:
-        if run.get(metric) is not None:
+        if run.get(metric) is not None and not axes_of(run):
             dense.setdefault(run["width"], []).append(run[metric])
     return dense
 
 
 def _any_published(setting: Setting, runs: Runs, metric: str) -> bool:
     cells = [(width, place, name) for width, own in runs.items() for place, group in own.items() for name in group]
-    return any(setting.published(width, *place, name, metric) for width, place, name in cells)
+    return any(published_beside(setting, width, place, name, metric) for width, place, name in cells)
 
 
 def _pairs(setting: Setting, runs: Runs) -> list[PagePart]:
@@ -161,18 +168,35 @@ def _pairs(setting: Setting, runs: Runs) -> list[PagePart]:
 
 
 def _barriers(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
+    return [
+        part for axes, records in by_axes(outcome.barriers).items() for part in _barriers_at(axes, records, setting)
+    ]
+
+
+def _barriers_at(axes: str, records: Sequence[Mapping[str, Any]], setting: Setting) -> list[PagePart]:
     captions = {
         "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
         "curves-loss": "Mean loss along the straight line from A to B.",
         "curves-error": "The same for the share of images classified wrongly.",
     }
+    end = f"-{axes}" if axes else ""
     pictures = [
-        Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name)
-        for name, figure in study_barrier_figures(outcome.barriers, setting.methods).items()
+        Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name + end)
+        for name, figure in study_barrier_figures(records, setting.methods).items()
     ]
-    curves = [picture for picture in pictures if picture.name != "barriers"]
-    by_width = [picture for picture in pictures if picture.name == "barriers"]
-    return [*by_width, _table(study_barriers_table(outcome.barriers, setting.methods)), *curves] if pictures else []
+    curves = [picture for picture in pictures if picture.name != f"barriers{end}"]
+    by_width = [picture for picture in pictures if picture.name == f"barriers{end}"]
+    return [*by_width, _table(_at(study_barriers_table(records, setting.methods), axes)), *curves] if pictures else []
+
+
+def _overlap(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:
+    for axes, matches in by_axes(outcome.matches).items():
+        yield _table(_at(study_overlap_table(matches, setting.methods), axes))
+
+
+def _at(table: Table, axes: str) -> Table:
+    """The table of one combination of values of the study's own axes, which its caption names."""
+    return replace(table, caption=f"{table.caption}; {axes}") if axes else table
 
 
 def _methods(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:

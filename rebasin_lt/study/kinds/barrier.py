@@ -68,6 +68,6 @@ BARRIER_KIND = StageKind(
     run=_run,
     read=_read,
     of_seed=_of_seed,
-    needs=("match",),
+    needs=("dense", "match"),
     training="prune",
 )

@@ -15,7 +15,9 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import Barrier, check_barrier
 from rebasin_lt.analyses.permute import Alignment
+from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
@@ -28,7 +30,9 @@ from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
@@ -100,9 +104,13 @@ def _check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", Alignment, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings).check_code()
+    for name in filter(is_user_code, map(str, study.methods)):
+        import_control(name, "one of methods")
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", Barrier, measured)
+        for name in study.barrier.get("corrections") or ():
+            check_known("one of barrier.corrections", name, CORRECTIONS)
 
 
 def check_study(study: Study, here: bool = True) -> None:

@@ -32,11 +32,11 @@ class Study:
     """A grid widths × seeds × sparsities × rewind moments × methods over one recipe.
 
     Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of `fixed_methods`, or of
-    `control_methods`, or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`, `batch_size`), and B's
-    moment (`at`). `barrier` are settings of `Barrier` and the matchers it is measured for, `diversity` the sparsities
-    and moments at which the seeds' networks are compared as ensembles. `axes` are more axes of the grid, settings of
-    stages with their values; `given`, networks and masks that exist instead of trained ones. Without methods, only
-    ensembles are trained.
+    `control_methods`, or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`,
+    `batch_size`), and B's moment (`at`). `barrier` are settings of `Barrier` and the matchers it is measured for,
+    `diversity` the sparsities and moments at which the seeds' networks are compared as ensembles. `axes` are more axes
+    of the grid, settings of stages with their values; `given`, networks and masks that exist instead of trained ones.
+    Without methods, only ensembles are trained.
 
     Raises InputError for a grid that cannot be.
     """

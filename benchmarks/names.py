@@ -32,7 +32,7 @@ FAMILIES = (
     Family(
         "Methods of matching",
         "`permute --method`, `method:` of a study's matcher; `matching/methods.py`; or your own, "
-        "[`package.module:name`](matching.md#a-method-of-your-own)",
+        "[`package.module:name`](extending.md#a-method-of-matching)",
         lambda: MATCHING_METHODS,
         (_MEANING, ("looks at images", lambda record: "yes" if record.needs_images else "no")),
     ),
@@ -57,7 +57,7 @@ FAMILIES = (
     Family(
         "Control masks",
         "`control --kind`; `experiment/control_kinds.py`; or your own, "
-        "[`package.module:name`](controls.md#a-control-of-your-own)",
+        "[`package.module:name`](extending.md#a-control)",
         lambda: CONTROLS,
         (
             ("needs", lambda record: ", ".join(f"`{name}`" for name in record.needs) or "an amount"),
@@ -74,7 +74,7 @@ FAMILIES = (
     Family(
         "Pruning criteria",
         "`criterion` of `IterativeMagnitudePruning`, and of a recipe's `imp`; `pruning/criteria.py`; or your own, "
-        "[`package.module:name`](masks.md#pruning-by-another-criterion-or-from-a-mask)",
+        "[`package.module:name`](extending.md#a-pruning-criterion)",
         lambda: CRITERIA,
         (_MEANING, ("looks at images", lambda record: "yes" if record.needs_batches else "no")),
     ),

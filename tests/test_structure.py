@@ -188,6 +188,12 @@ def test_importing_loads_neither_torch_nor_lightning(statement: str) -> None:
     assert not loaded & (LIGHTNING | {"torch", "torchvision", "matplotlib", "scipy"})
 
 
+def test_importing_the_tables_of_names_loads_no_torch() -> None:
+    tables = "matching.methods matching.objectives connectivity.corrections pruning.criteria experiment.methods"
+    modules = [f"rebasin_lt.{name}" for name in f"{tables} experiment.metrics".split()]
+    assert not loaded_after(f"import {', '.join(modules)}") & (LIGHTNING | {"torch", "scipy", "matplotlib"})
+
+
 @pytest.mark.parametrize("name", [name for name in rb.__all__ if name != "__version__"])
 def test_public_name_resolves_where_it_is_defined(name: str) -> None:
     value = getattr(rb, name)
@@ -237,40 +243,6 @@ def test_file_is_small_and_finished(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
     assert not [mark for mark in ("TO" + "DO", "FIX" + "ME", "raise NotImplemented" + "Error") if mark in text]
-
-
-def public_names(source: str) -> Iterator[str]:
-    """Names of the functions, classes and constants that a module defines for others."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found = [node.name]
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            parts = [part for target in targets for part in getattr(target, "elts", [target])]
-            found = [part.id for part in parts if isinstance(part, ast.Name)]
-        else:
-            continue
-        yield from (name for name in found if not name.startswith("_"))
-
-
-def defined_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
-    """Public names that more than one of the modules defines, with those modules."""
-    places: dict[str, list[str]] = {}
-    for module, source in sources.items():
-        for name in dict.fromkeys(public_names(source)):
-            places.setdefault(name, []).append(module)
-    return {name: modules for name, modules in places.items() if len(modules) > 1}
-
-
-def test_a_public_name_is_defined_once() -> None:
-    found = defined_twice({module_name(path): path.read_text(encoding="utf-8") for path in source_files()})
-    assert found == {}
-
-
-def test_names_that_are_defined_twice_are_seen() -> None:
-    first = "class Part: ...\nA, B = 1, 2\n_C = 3\ndef f(): ...\ndef g():\n    x = 1"
-    second = "def Part(): ...\nB: int = 2\n_C = 3\nx = 1\nfrom a import f"
-    assert defined_twice({"a": first, "b": second}) == {"Part": ["a", "b"], "B": ["a", "b"]}
 
 
 def test_every_package_folder_has_a_light_init() -> None:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rebasin_lt.experiment.control_kinds import CONTROLS, ControlKind, own_control
 from rebasin_lt.settings.user_code import is_user_code
 
 
 class Method(NamedTuple):
-    """A method as people read it, and as figures draw it: a key of `COLOURS`, a marker and a kind of line."""
+    """All there is to know of a method: what it trains, how people read it, and how figures draw it."""
 
     label: str
-    colour: str
+    colour: str  # a key of `COLOURS`
     marker: str
     meaning: str
     line: Any = "-"
+    weights: Literal["a", "b"] = "b"  # the network that is rewound and trained
+    mask: Literal["a", "b", "made"] = "made"  # the network whose pruning leaves the mask; or a stage makes it for B
 
 
 METHODS: dict[str, Method] = {
-    "lth": Method("LTH", "lth", "o", "A's rewound weights under A's mask: the lottery ticket."),
+    "lth": Method("LTH", "lth", "o", "A's rewound weights under A's mask: the lottery ticket.", weights="a", mask="a"),
     "b_imp": Method(
         "B's IMP mask",
         "b_imp",
         "*",
         "B's rewound weights under the mask that pruning B itself found: the ceiling for B.",
+        mask="b",
     ),
     "permuted": Method("permuted", "permuted", "s", "B's rewound weights under A's mask, permuted to match B's units."),
-    "naive": Method("naive", "naive", "^", "B's rewound weights under A's mask as it is."),
+    "naive": Method("naive", "naive", "^", "B's rewound weights under A's mask as it is.", mask="a"),
 }
 """Those that are no controls, in the order of tables and figures; `permuted` stands for the matchers of a study."""
 
 MATCHED = "permuted"
-FIXED_METHODS = ("lth", "naive", "b_imp")
-"""Masks that pruning leaves: A's on A, A's on B, and B's own on B."""
+
+
+def fixed_methods() -> dict[str, Method]:
+    """The methods of a study under masks that pruning leaves, by name."""
+    return {name: record for name, record in METHODS.items() if record.mask != "made"}
 
 
 def control_methods() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, check_sizes
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.user_code import TORCHVISION, import_named, is_user_code
 
 if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
@@ -87,12 +87,7 @@ def default_input_shape(name: str) -> ImageShape:
 def _factory(name: str) -> Callable[..., object]:
     """The factory that `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
     if not is_user_code(name):
-        close = difflib.get_close_matches(name, _NETWORKS, n=1)
-        raise InputError(
-            f"model is {name!r}, which is not known"
-            + (f" (did you mean {close[0]}?)" if close else "")
-            + f": expected {', '.join(_NETWORKS)}, torchvision:NAME or package.module:factory"
-        )
+        check_known("model", name, _NETWORKS, "torchvision:NAME or package.module:factory")
     factory = import_named("model", name)
     if not callable(factory):
         raise InputError(f"model is {name!r}, which is a {type(factory).__name__}, expected a function or class")

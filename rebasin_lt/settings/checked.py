@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Collection, Mapping
 from types import NoneType
@@ -11,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.signatures import arguments
 
 
@@ -32,9 +32,8 @@ def check_settings(
             raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
         if name not in known:
             expected = [*known, *also]
-            close = difflib.get_close_matches(str(name), expected, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InputError(f"{where} has no setting {name!r}{hint}: expected some of {', '.join(expected)}")
+            some = f"expected some of {', '.join(expected)}"
+            raise InputError(f"{where} has no setting {name!r}{near(name, expected)}: {some}")
         if name in typed and not _fits(parser, what, known[name], value):
             raise InputError(f"{where}.{name} is {value!r}, expected {_text(_hint(what, name))}")
 

@@ -14,6 +14,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import check_barrier
+from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.loggers import check_loggers
@@ -27,6 +28,7 @@ from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import BarrierOptions, ImageOptions
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.user_code import is_user_code
@@ -97,12 +99,13 @@ def _check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", ImageOptions, images)
         with _named(f"matchers.{name}"):
             matcher_of(settings).check_code()
-    for name in study.methods:
-        if is_user_code(name):
-            import_control(name, "one of methods")
+    for name in filter(is_user_code, map(str, study.methods)):
+        import_control(name, "one of methods")
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", BarrierOptions, measured)
+        for name in study.barrier.get("corrections") or ():
+            check_known("one of barrier.corrections", name, CORRECTIONS)
 
 
 def check_study(study: Study, here: bool = True) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods, kind_of_control
+from rebasin_lt.experiment.methods import control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
@@ -31,11 +31,11 @@ _LATER = (("recipe", "imp"), ("recipe", "module"), ("axes",), ("given",))
 class Study:
     """A grid widths × seeds × sparsities × rewind moments × methods over one recipe.
 
-    Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of FIXED_METHODS or `control_methods`,
-    or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`, `batch_size`), and B's
-    moment (`at`). `barrier` are settings of `BarrierOptions` and the matchers it is measured for, `diversity` the
-    sparsities and moments at which the seeds' networks are compared as ensembles. Without methods, only ensembles are
-    trained.
+    Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of `fixed_methods`, of
+    `control_methods`, or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`,
+    `batch_size`), and B's moment (`at`). `barrier` are settings of `BarrierOptions` and the matchers it is measured
+    for, `diversity` the sparsities and moments at which the seeds' networks are compared as ensembles. Without methods,
+    only ensembles are trained.
 
     Args:
         title: of the report
@@ -126,13 +126,13 @@ class Study:
 
     def _check_methods(self) -> None:
         for name, settings in self.matchers.items():
-            if name in FIXED_METHODS or name in control_methods():
+            if name in fixed_methods() or name in control_methods():
                 raise InputError(f"matchers holds {name}, which is the name of a method already: choose another")
             if not isinstance(settings, Mapping):
                 raise InputError(f"matchers.{name} is {settings!r}, expected settings such as {{preset: paper}}")
             if not str(name).replace("_", "").isalnum() or not isinstance(name, str):
                 raise InputError(f"matchers holds {name!r}, which names folders: use letters, digits and _")
-        known = [*FIXED_METHODS, *self.matchers, *control_methods()]
+        known = [*fixed_methods(), *self.matchers, *control_methods()]
         for name in self.methods:
             if kind_of_control(str(name)) is None:
                 check_known("one of methods", name, known, "a name under matchers, or package.module:name")

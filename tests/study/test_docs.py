@@ -9,7 +9,7 @@ import yaml
 from shipped_studies import NOT_OF_THE_GRID, STUDIES, read
 
 from rebasin_lt.cli import main
-from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
+from rebasin_lt.experiment.methods import control_methods, fixed_methods
 from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.plan import KINDS, plan
 
@@ -69,5 +69,5 @@ def test_the_table_counts_every_shipped_study():
 
 
 def test_every_method_and_kind_of_stage_is_explained():
-    assert all(f"`{name}`" in TEXT for name in [*FIXED_METHODS, *control_methods()])
+    assert all(f"`{name}`" in TEXT for name in [*fixed_methods(), *control_methods()])
     assert all(f"\n| {kind} |" in TEXT for kind in KINDS)

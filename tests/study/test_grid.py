@@ -35,7 +35,7 @@ GRIDS = [
         {"methods": ["permutd"]},
         "one of methods is 'permutd', which is not known (did you mean permuted?): expected lth, ",
     ),
-    ({"methods": ["magic"]}, "one of methods is 'magic', which is not known: expected lth, naive, b_imp, permuted, "),
+    ({"methods": ["magic"]}, "one of methods is 'magic', which is not known: expected lth, b_imp, naive, permuted, "),
     ({"matchers": {}, "methods": ["permuted"]}, "one of methods is 'permuted', which is not known"),
     ({"matchers": {"lth": {}}}, "matchers holds lth, which is the name of a method already: choose another"),
     ({"matchers": {"erk": {}}}, "matchers holds erk, which is the name of a method already: choose another"),

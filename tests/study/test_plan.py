@@ -10,7 +10,7 @@ import pytest
 from shipped_studies import STUDIES, read
 
 from rebasin_lt.experiment.control_kinds import CONTROLS
-from rebasin_lt.experiment.methods import FIXED_METHODS, control_methods
+from rebasin_lt.experiment.methods import control_methods, fixed_methods
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.plan import KINDS, plan
@@ -21,7 +21,7 @@ SMALL = Study(
     recipe=Recipe(targets=(0.5, 0.75), fraction=0.5, rewinds=("0it", "2ep"), dense_epochs=4, epochs_per_round=1),
     seeds=[0, 1],
     widths=[1, 0.5],
-    methods=[*FIXED_METHODS, "permuted", *control_methods()],
+    methods=[*fixed_methods(), "permuted", *control_methods()],
 )
 
 

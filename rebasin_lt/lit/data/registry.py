@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from rebasin_lt.errors import InputError
@@ -13,6 +12,7 @@ from rebasin_lt.lit.data.fashion_mnist import FashionMNIST
 from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
 from rebasin_lt.lit.data.svhn import SVHN
+from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.user_code import import_named, is_user_code
 
@@ -47,12 +47,9 @@ def data_class(name: str) -> type[ImageData]:
         return DATASETS[name]
     if not is_user_code(name):
         module, dot, attribute = name.rpartition(".")
-        close = [f"{module}:{attribute}"] if dot else difflib.get_close_matches(name, DATASETS, n=1)
-        raise InputError(
-            f"data is {name!r}, which is not known"
-            + (f" (did you mean {close[0]}?)" if close else "")
-            + f": expected {', '.join(DATASETS)} or package.module:Class"
-        )
+        likely = [f"{module}:{attribute}"] if dot else DATASETS
+        expected = f"expected {', '.join(DATASETS)} or package.module:Class"
+        raise InputError(f"data is {name!r}, which is not known{near(name, likely)}: {expected}")
     kind = import_named("data", name)
     if not (isinstance(kind, type) and issubclass(kind, ImageData)):
         raise InputError(f"data is {name!r}, expected a subclass of rebasin_lt.lit.data.ImageData")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
+from rebasin_lt.experiment.methods import fixed_methods
 from rebasin_lt.experiment.metrics import metrics_of
 from rebasin_lt.study.given import given_path
 from rebasin_lt.study.grid import Study
@@ -26,7 +27,8 @@ def given_network(point: GridPoint, seed: int, role: str) -> Stage:
     """A network of a repetition that is given, with those of its moments that something begins from."""
     study = point.study
     moments = study.kept_moments
-    if role == "a" and "lth" not in study.methods and study.diversity is None:
+    trained = {record.weights for name, record in fixed_methods().items() if name in study.methods}
+    if role == "a" and "a" not in trained and study.diversity is None:
         moments = (study.recipe.pruned_from,) if study.recipe.pruned_from else ()
     source = given_path(study.given or {}, role, study.seeds, seed)
     return Stage(

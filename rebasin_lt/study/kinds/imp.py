@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name, ticket_name
+from rebasin_lt.experiment.methods import fixed_methods
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.given import given_mask, network_row
@@ -34,7 +35,7 @@ def imp_stage(point: GridPoint, seed: int, role: str) -> Stage:
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
     yield imp_stage(point, seed, "a")
-    if "b_imp" in point.study.methods:
+    if any(record.mask == "b" for name, record in fixed_methods().items() if name in point.study.methods):
         yield imp_stage(point, seed, "b")
 
 

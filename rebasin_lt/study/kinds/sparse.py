@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
-from rebasin_lt.experiment.methods import kind_of_control
+from rebasin_lt.experiment.methods import MATCHED, METHODS, fixed_methods, kind_of_control
 from rebasin_lt.experiment.metrics import metrics_of
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.control import control_stage
@@ -19,7 +19,8 @@ from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, recipe_fo
 
 def sparse_stage(point: GridPoint, method: str, sparsity: float, rewind: str, a: int, b: int) -> Stage:
     """Training under A's mask, a permuted one, B's own or a control's; a ≠ b for members of an ensemble."""
-    dense = dense_stage(point, a, "a") if method == "lth" else dense_stage(point, b, "b")
+    record = fixed_methods().get(method, METHODS[MATCHED])
+    dense = dense_stage(point, a if record.weights == "a" else b, record.weights)
     masks, folder = _masks(point, method, rewind, a, b)
     cell = f"method={method},sparsity={sparsity:g},rewind={rewind}"
     parts = ("sparse", cell) if a == b else (f"member={b}", "sparse", cell)
@@ -46,7 +47,8 @@ def _masks(point: GridPoint, method: str, rewind: str, a: int, b: int) -> tuple[
         return control_stage(point, method, b, rewind), ""
     if method in point.study.matchers:
         return match_stage(point, method, a, b), ""
-    return imp_stage(point, b, "b") if method == "b_imp" else imp_stage(point, a, "a"), "imp/"
+    role = fixed_methods()[method].mask
+    return imp_stage(point, a if role == "a" else b, role), "imp/"
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:

@@ -99,9 +99,9 @@ def _is_matched(name: str, settings: dict[str, Any]) -> bool:
         matcher_of(settings)
     except InputError:  # said better by who knows of which setting it speaks
         return False
-    return surely_takes("rebasin_lt.analyses.permute", "Alignment", images)
+    return surely_takes("rebasin_lt.settings.options", "ImageOptions", images)
 
 
 def _is_measured(study: Study) -> bool:
     measured = {key: value for key, value in (study.barrier or {}).items() if key != "matchers"}
-    return surely_takes("rebasin_lt.analyses.barrier", "Barrier", measured)
+    return surely_takes("rebasin_lt.settings.options", "BarrierOptions", measured)

@@ -254,8 +254,8 @@ CASES = [
     ("report other", 2, "other holds a run that is no study: its config.yaml has no recipe"),
     ("report other --out a.ckpt", 2, "--out a.ckpt is a file, expected a folder for the report"),
     ("demo --out other", 2, "other holds a run that is no study: its config.yaml has no recipe"),
-    ("demo --out new --seeds 0", 2, "--seeds is 0, expected at least 1"),
-    ("demo --out new --seeds many", 2, "seeds: Expected a int. Got value: many"),
+    ("demo --out new --num-seeds 0", 2, "--num-seeds is 0, expected at least 1"),
+    ("demo --out new --num-seeds many", 2, "num_seeds: Expected a int. Got value: many"),
 ]
 
 

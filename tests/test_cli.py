@@ -78,6 +78,7 @@ def test_numbers_in_lists_stay_what_they_are():
         ("diversity", "ckpts", "checkpoints"),
         ("control", "n_images", "num_images"),
         ("mask", "other", "others"),
+        ("demo", "seeds", "num_seeds"),
     ],
 )
 def test_an_option_of_an_earlier_release_is_answered_with_its_name_of_today(

@@ -19,7 +19,7 @@ SMALL = {
         "--trainer.callbacks.init_args.targets=[0.5,0.95]",
     ],
     "fit --config sparse.yaml": ["--trainer.max_epochs", "2"],
-    "demo": ["--seeds", "1"],
+    "demo": ["--num-seeds", "1"],
     "study --config studies/digits.yaml": [
         *["--seeds=[0]", "--methods=[lth, permuted]", "--recipe.targets=[0.5]", "--recipe.rewinds=[0it]"],
         *["--recipe.dense_epochs=1", "--recipe.epochs_per_round=1", "--recipe.sparse_epochs=1"],

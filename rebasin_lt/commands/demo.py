@@ -22,12 +22,12 @@ def demo(options: DemoOptions) -> None:
     LTH is A's mask on A, naive the same on B, permuted the permuted one on B; the others are controls. An interrupted
     demo goes on where it was.
     """
-    if options.seeds < 1:
-        raise InputError(f"--seeds is {options.seeds}, expected at least 1")
+    if options.num_seeds < 1:
+        raise InputError(f"--num-seeds is {options.num_seeds}, expected at least 1")
     grid = Study(
         title="Sparse masks on digits, aligned by weight symmetry",
         recipe=Recipe(),
-        seeds=tuple(range(options.seeds)),
+        seeds=tuple(range(options.num_seeds)),
         methods=("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled"),
         barrier={"num_alphas": 11, "corrections": ["none", "repair"], "splits": ["test"]},
     )

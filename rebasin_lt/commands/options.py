@@ -83,8 +83,8 @@ class DemoOptions:
 
     Args:
         out: folder for the runs and the report
-        seeds: paired repetitions
+        num_seeds: paired repetitions
     """
 
     out: str = "demo"
-    seeds: int = 3
+    num_seeds: int = 3

@@ -13,6 +13,7 @@ FORMER: Mapping[str, str] = {
     "n_test_images": "num_test_images",
     "other": "others",
     "points": "num_points",
+    "seeds": "num_seeds",
     "split": "splits",
 }
 """The name of today for each. Some are names of today too, elsewhere: `mask` where there is one."""

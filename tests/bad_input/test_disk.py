@@ -113,7 +113,7 @@ def test_training_on_a_full_disk_keeps_the_last_checkpoint(here, small, capfd) -
 
 
 def test_demo_on_a_full_disk(here, small, capfd) -> None:
-    assert main(["demo", "--out", "disk/demo", "--seeds", "1"]) == 1
+    assert main(["demo", "--out", "disk/demo", "--num-seeds", "1"]) == 1
     *_, line = capfd.readouterr().err.splitlines()  # after the ends of the logs
     assert line.startswith("rebasin-lt: error: ")
     assert "failed" in line

@@ -145,7 +145,11 @@ MISTAKES = [
         "recipe.trainer.devices is 2, but a stage has one device here: leave",
     ),
     ("recipe:", "recipe:\n  trainer: {num_nodes: 2}", "recipe.trainer.num_nodes is 2, but a stage has one device here"),
-    ("permuted: {}", "permuted: {preset: papre}", "matchers.permuted: preset is 'papre', which is not known (did you mean paper?)"),
+    (
+        "permuted: {}",
+        "permuted: {preset: papre}",
+        "matchers.permuted: preset is 'papre', which is not known (did you mean paper?)",
+    ),
     ("permuted: {}", "permuted: {num_images: 5000}", "matchers.permuted: num_images is 5000, but train of digits has"),
     (
         "recipe:",

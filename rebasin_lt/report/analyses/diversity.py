@@ -26,7 +26,7 @@ def show_diversity(result: Mapping[str, Any], out: str) -> str:
 def diversity_table(result: Mapping[str, Any]) -> Table:
     """One row per setting, as Table 1 of arXiv 2505.05143, with calibration; ± is the sample standard deviation.
 
-    `result` is that of `study.diversity.measure`.
+    `result` is that of `analyses.diversity.measure`.
     """
     columns = [
         Column("setting", align="left"),

@@ -60,8 +60,8 @@ def closed_form_line(
     """States of (1 - alpha)·A + alpha·B at many alphas, repaired in closed form; the ends are measured once, now.
 
     One pass over `batches` through both ends, which holds the layers' outputs for one batch; none through the points
-    between. Channels are compared as they stand, so align A to B first. Every convolution and linear layer is scaled,
-    and shifted where it has a bias. For networks without batch norm, where `reset_batchnorm` is the correction.
+    between. Channels are compared as they stand, so permute A to match B first. Every convolution and linear layer is
+    scaled, and shifted where it has a bias. For networks without batch norm, where `reset_batchnorm` is the correction.
     `network` gives architecture and device and is not modified. Raises InputError if there is no batch.
     """
     moments = pair_moments(network, endpoints, batches)

@@ -1,4 +1,4 @@
-"""Activation matching: align a source network to a reference by what their units do on the same inputs."""
+"""Activation matching: match a source network to a reference by what their units do on the same inputs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from rebasin_lt.symmetry.trace import Symmetry
 class MatchResult:
     """Permutations that a method of matching found. A mask without one of its own moves as the network does."""
 
-    permutation: Permutation  # aligns the source to the reference
+    permutation: Permutation  # matches the source to the reference
     objective: dict[str, float] = field(default_factory=dict)  # group -> mean over matched live pairs, or 0
     live: dict[str, Tensor] = field(default_factory=dict)  # group -> reference units whose pair is live; (n,), bool
     num_samples: int = 0  # images
-    masked: dict[str, Permutation] = field(default_factory=dict)  # mask -> aligns what it keeps of the source
+    masked: dict[str, Permutation] = field(default_factory=dict)  # mask -> matches what it keeps of the source
 
 
 def match_activations(
@@ -50,7 +50,7 @@ def match_activations(
     channels_last: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> MatchResult:
-    """The permutation that aligns `source` to `reference`, for all groups from one pass over `batches`.
+    """The permutation that matches `source` to `reference`, for all groups from one pass over `batches`.
 
     Per group the sum over units of the similarity of matched pairs is maximised; every image and site is a sample. No
     group's statistic depends on another's permutation, so one pass serves all. Pairs in which either unit is constant

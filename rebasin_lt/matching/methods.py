@@ -56,7 +56,7 @@ def _by_weights(method: str, meaning: str) -> MatchingMethod:
 
         return match_weights(pair.source, pair.reference, pair.symmetry, masks=pair.masks, method=method, seed=seed)
 
-    return MatchingMethod(match, lambda _: "cosine of the aligned weights", meaning)
+    return MatchingMethod(match, lambda _: "cosine of the matched weights", meaning)
 
 
 MATCHING_METHODS: dict[str, MatchingMethod] = {

@@ -1,4 +1,4 @@
-"""Weight matching: align a source network to a reference by their weights alone, without data."""
+"""Weight matching: match a source network to a reference by their weights alone, without data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def match_weights(
     source, reference = (_exact(state, symmetry, name) for state, name in zip(states, names, strict=True))
     first = symmetry.identity() if start is None else _checked_start(start, symmetry)
 
-    def aligned(source: Mapping[str, Tensor]) -> Permutation:
+    def matched(source: Mapping[str, Tensor]) -> Permutation:
         begin = first
         if method == "frank_wolfe":
             rounded = frank_wolfe(source, reference, symmetry, None if start is None else first, max_steps=max_sweeps)
@@ -69,8 +69,8 @@ def match_weights(
             begin = rounded if values[1] > values[0] else first
         return ascend(source, reference, symmetry, begin, seed=seed, max_sweeps=max_sweeps)
 
-    permutation = aligned(source)
-    masked = {name: aligned(mask.applied_to(source)) for name, mask in (masks or {}).items()}
+    permutation = matched(source)
+    masked = {name: matched(mask.applied_to(source)) for name, mask in (masks or {}).items()}
     objective, live = {}, {}
     for group in symmetry.groups:
         names_of = weight_names(symmetry, source, group)

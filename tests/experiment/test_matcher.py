@@ -71,7 +71,7 @@ def test_measure_says_what_the_objective_is() -> None:
         "product",
     ]
     assert Matcher(preset="paper").measure == "mean correlation of matched pairs, as published"
-    assert {Matcher(method=method).measure for method in BY_WEIGHTS} == {"cosine of the aligned weights"}
+    assert {Matcher(method=method).measure for method in BY_WEIGHTS} == {"cosine of the matched weights"}
     assert [Matcher(method=method).needs_images for method in ("activations", *BY_WEIGHTS)] == [True, False, False]
 
 

@@ -63,7 +63,7 @@ class Methods:
 
     matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {MATCHED: {}})
 
-    def is_aligned(self, name: str) -> bool:
+    def is_matched(self, name: str) -> bool:
         """Whether the mask is A's, moved by a permutation that was matched: whether it is one of the matchers."""
         return name in self.matchers
 
@@ -71,7 +71,7 @@ class Methods:
         """What tables and figures call a method."""
         if is_user_code(name):
             return own_method(name).label
-        return spelled(name) if self.is_aligned(name) else label_of(name)
+        return spelled(name) if self.is_matched(name) else label_of(name)
 
     def in_order(self, names: Iterable[str]) -> list[str]:
         """Each name once, as in `METHODS`; matchers in the order of the study, in the place of `permuted`.
@@ -98,19 +98,19 @@ class Methods:
         """The methods in their order; the study's first matcher is drawn as `permuted` is, its others in colours that
         the methods here leave, then dashed. Raises as `in_order`."""
         ordered, first, known = self.in_order(names), next(iter(self.matchers), None), known_methods()
-        added = [name for name in ordered if name != first and (self.is_aligned(name) or is_user_code(name))]
-        taken = {known[name].colour for name in ordered if name in known and not self.is_aligned(name)}
+        added = [name for name in ordered if name != first and (self.is_matched(name) or is_user_code(name))]
+        taken = {known[name].colour for name in ordered if name in known and not self.is_matched(name)}
         free = [colour for colour in COLOURS if colour.startswith("other_") and colour not in taken] or ["other_1"]
         return {
             name: _drawn_apart(self._own(name), added.index(name), free)
             if name in added
-            else (self._own(name) if self.is_aligned(name) else known[name])
+            else (self._own(name) if self.is_matched(name) else known[name])
             for name in ordered
         }
 
     def _own(self, name: str) -> Method:
         """A matcher of the study, or a control of the user's own, drawn as the first of its kind."""
-        if not self.is_aligned(name):
+        if not self.is_matched(name):
             return own_method(name)
         how = ", ".join(f"{key} {value}" for key, value in self.matchers[name].items())
         meaning = METHODS[MATCHED].meaning.removesuffix(".") + (f" (matcher with {how})." if how else ".")

@@ -55,7 +55,7 @@ def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods
         _headline_row(width, _sparsity_at(sparsity, axes), name, groups, methods)
         for width, cells in runs.items()
         for (sparsity, axes), groups in _highest(cells).items()
-        for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups)))
+        for name in filter(methods.is_matched, methods.in_order(chain.from_iterable(groups)))
     ]
     return Table(
         columns,
@@ -71,7 +71,7 @@ def headline(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DE
     """
     for width in sorted(runs, reverse=True):
         for (sparsity, axes), groups in sorted(_by_sparsity(runs[width]).items(), reverse=True):
-            for name in filter(methods.is_aligned, methods.in_order(chain.from_iterable(groups))):
+            for name in filter(methods.is_matched, methods.in_order(chain.from_iterable(groups))):
                 gain = difference(groups, name, "naive")
                 if gain is not None:
                     return _sentence(width, _sparsity_at(sparsity, axes), name, gain, groups, methods)

@@ -56,7 +56,7 @@ class Setting:
         self, width: float, sparsity: float, rewind: str, method: str, metric: str = "top1"
     ) -> Published | None:
         """The paper's number for a cell of this study; a matcher at a moment of B has that of Table 15."""
-        if not self.methods.is_aligned(method):
+        if not self.methods.is_matched(method):
             return published(self.dataset, self.arch, width, method, sparsity, rewind=rewind, metric=metric)
         if method not in self.as_published:
             return None

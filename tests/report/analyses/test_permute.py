@@ -9,7 +9,7 @@ from rebasin_lt.report.analyses.permute import barrier_table, groups_table, mask
 RESULT = {
     "method": "coordinate_descent",
     "num_samples": 0,
-    "measure": "cosine of the aligned weights",
+    "measure": "cosine of the matched weights",
     "objective": {"conv.weight": 0.25},
     "sizes": {"conv.weight": 12},
 }
@@ -23,7 +23,7 @@ def test_groups_have_their_units_and_objective(num_samples, caption) -> None:
     table = groups_table({**RESULT, "method": method, "num_samples": num_samples})
     assert table.rows == [["conv.weight", 12, 0.25]]
     assert table.caption == caption
-    assert [column.title for column in table.columns] == ["group", "units", "cosine of the aligned weights"]
+    assert [column.title for column in table.columns] == ["group", "units", "cosine of the matched weights"]
 
 
 def test_masks_have_their_sparsity_and_three_overlaps_in_the_order_of_the_titles() -> None:

@@ -19,11 +19,11 @@ def test_names_are_in_one_order_with_the_matchers_of_the_study_in_theirs() -> No
 
 
 def test_aligned_is_what_the_study_matches_whatever_it_is_called() -> None:
-    assert all(MATCHERS.is_aligned(name) for name in ("permuted", "zebra", "by_weights"))
-    assert not any(MATCHERS.is_aligned(name) for name in known_methods() if name != "permuted")
+    assert all(MATCHERS.is_matched(name) for name in ("permuted", "zebra", "by_weights"))
+    assert not any(MATCHERS.is_matched(name) for name in known_methods() if name != "permuted")
     other = Methods({"mix": {}})
-    assert other.is_aligned("mix")
-    assert not other.is_aligned("permuted")
+    assert other.is_matched("mix")
+    assert not other.is_matched("permuted")
     assert other.described(["mix"])["mix"] == METHODS["permuted"]._replace(label="mix")
 
 

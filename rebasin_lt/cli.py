@@ -14,6 +14,7 @@ from contextlib import nullcontext, suppress
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
+from rebasin_lt.commands.choices import list_choices
 from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
@@ -210,6 +211,7 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, ArgumentParser(description=text), help=text)
     for name, command in COMMANDS.items():
         called = _parser_of(command) if name in arguments else ArgumentParser(description=command.summary)
+        list_choices(name, called)
         commands.add_subcommand(name, called, help=command.summary)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]].types)]

@@ -195,7 +195,7 @@ CASES = [
     (
         f"{BARRIER} --out new --corrections none,reset",
         2,
-        "--corrections holds 'reset', expected some of none, bn_reset",
+        "--corrections holds 'reset' (did you mean bn_reset?), expected some of none, bn_reset",
     ),
     (f"{BARRIER} --out new --corrections bn_reset", 2, "holds bn_reset, which is not for a network without batch norm"),
     (

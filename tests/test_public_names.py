@@ -34,8 +34,7 @@ def defined_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
 
 def test_a_public_name_is_defined_once() -> None:
     sources = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
-    found = defined_twice(sources)
-    assert found == {}
+    assert defined_twice(sources) == {}
 
 
 def test_names_that_are_defined_twice_are_seen() -> None:

@@ -17,6 +17,7 @@ from rebasin_lt.experiment.subjects import Subjects, open_pair
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.options import BarrierOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import run_once
@@ -66,7 +67,7 @@ def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] 
     """Raise InputError for a name that is not known, or none at all."""
     for name in chosen or ("",):
         if name not in known:
-            raise InputError(f"--{argument} holds {name!r}, expected some of {', '.join(known)}")
+            raise InputError(f"--{argument} holds {name!r}{near(name, known)}, expected some of {', '.join(known)}")
 
 
 class _Masks(NamedTuple):

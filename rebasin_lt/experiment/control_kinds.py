@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.process.progress import Progress
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rebasin_lt.experiment.subjects import Subjects
+    from rebasin_lt.lit.data.loader import ImageLoader
     from rebasin_lt.pruning.mask import Mask
+    from rebasin_lt.settings.options import ControlOptions
     from rebasin_lt.symmetry.trace import Symmetry
 
 NETWORK = ("ckpt", "model", "width", "num_classes")
@@ -23,35 +27,63 @@ _AMOUNT = ("mask", "sparsity")
 _IMAGES = ("data", "root", "num_images", "batch_size", "seed", "device")
 
 
-class Given(Protocol):
-    """What there is to make a control from; of it a kind may ask for what its options say."""
+@dataclass(frozen=True)
+class Sources:
+    """What a control is made from; of it a kind may ask for what its options say.
+
+    `imitated` is the mask that is given, if one is; `dense` has the names and shapes of the control to be, everything
+    kept.
+    """
+
+    options: ControlOptions
+    subjects: Subjects
+    imitated: Mask | None
+    dense: Mask
 
     @property
-    def imitated(self) -> Mask | None: ...
+    def mask(self) -> Mask:
+        assert self.imitated is not None  # an option that the kind needs, as what follows
+        return self.imitated
+
     @property
-    def mask(self) -> Mask: ...  # the same, where there must be one
+    def network(self) -> nn.Module:
+        return self.subjects.networks[0].network
+
     @property
-    def dense(self) -> Mask: ...  # names and shapes of the control to be, everything kept
+    def batches(self) -> ImageLoader:
+        return self.subjects.train()
+
     @property
-    def sparsity(self) -> float: ...
+    def sparsity(self) -> float:
+        return self.mask.sparsity if self.options.sparsity is None else self.options.sparsity
+
     @property
-    def share(self) -> float: ...
+    def input_shape(self) -> tuple[int, ...]:
+        return self.subjects.networks[0].image_shape(self.options.model)
+
     @property
-    def network(self) -> nn.Module: ...
+    def share(self) -> float:
+        return float(self.options.share)
+
     @property
-    def input_shape(self) -> tuple[int, ...]: ...
+    def generator(self) -> torch.Generator:
+        import torch
+
+        return torch.Generator().manual_seed(self.options.seed)
+
     @property
-    def symmetry(self) -> Symmetry: ...
-    @property
-    def batches(self) -> Iterable[Any]: ...  # training images with their labels
-    @property
-    def generator(self) -> torch.Generator: ...
+    def symmetry(self) -> Symmetry:
+        import torch
+
+        from rebasin_lt.symmetry.trace import trace_symmetry
+
+        return trace_symmetry(self.network, torch.zeros(2, *self.input_shape))
 
 
 class ControlKind(NamedTuple):
     """All there is to know of a kind of control mask."""
 
-    make: Callable[[Given, Progress], Mask]
+    make: Callable[[Sources, Progress], Mask]
     uses: tuple[str, ...]  # options
     label: str
     meaning: str
@@ -62,61 +94,61 @@ class ControlKind(NamedTuple):
     method: str | None = None  # its name among a study's methods, where it is not that of the kind; "" for none
 
 
-def _random_permutation(s: Given, _: Progress) -> Mask:
+def _random_permutation(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import permute_randomly
 
     return permute_randomly([s.mask], s.symmetry, s.generator)[0]
 
 
-def _shuffled(s: Given, _: Progress) -> Mask:
+def _shuffled(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import shuffle_layerwise
 
     return shuffle_layerwise(s.mask, s.generator)
 
 
-def _degree_preserving(s: Given, _: Progress) -> Mask:
+def _degree_preserving(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import shuffle_degrees
 
     return shuffle_degrees(s.mask, s.generator)
 
 
-def _uniform(s: Given, _: Progress) -> Mask:
+def _uniform(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.allocation import random_uniform
 
     return random_uniform(s.dense, s.sparsity, s.generator)
 
 
-def _erk(s: Given, _: Progress) -> Mask:
+def _erk(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.allocation import random_erk
 
     return random_erk(s.dense, s.sparsity, s.generator)
 
 
-def _magnitude(s: Given, _: Progress) -> Mask:
+def _magnitude(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.magnitude import prune_to_sparsity
 
     return prune_to_sparsity(s.network.state_dict(), s.dense, s.sparsity)
 
 
-def _mix(s: Given, _: Progress) -> Mask:
+def _mix(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.mix import mix_with_magnitude
 
     return mix_with_magnitude(s.mask, s.network.state_dict(), s.share)
 
 
-def _snip(s: Given, _: Progress) -> Mask:
+def _snip(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.saliency import snip
 
     return snip(s.network, s.dense, s.batches, s.sparsity)
 
 
-def _grasp(s: Given, _: Progress) -> Mask:
+def _grasp(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.saliency import grasp
 
     return grasp(s.network, s.dense, s.batches, s.sparsity)
 
 
-def _synflow(s: Given, progress: Progress) -> Mask:
+def _synflow(s: Sources, progress: Progress) -> Mask:
     from rebasin_lt.pruning.synflow import synflow
 
     return synflow(s.network, s.dense, s.input_shape, s.sparsity, progress=partial(progress, "rounds"))
@@ -239,7 +271,7 @@ def import_control(name: str, argument: str = "--kind") -> Callable[..., Any]:
     return function
 
 
-def _own(name: str, s: Given, _: Progress) -> Mask:
+def _own(name: str, s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.mask import Mask
 
     made = import_control(name)(

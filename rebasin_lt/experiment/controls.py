@@ -1,67 +1,17 @@
-"""What a control mask is made from: options, checked by its kind, and what their files hold."""
+"""The options of a control mask, checked by its kind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-
-import torch
-from torch import nn
+from dataclasses import fields
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.control_kinds import NETWORK, ControlKind, control_kind, import_control
-from rebasin_lt.experiment.subjects import Subjects
-from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import check_sparsity
 from rebasin_lt.settings.options import ControlOptions
 from rebasin_lt.settings.user_code import is_user_code
-from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 _NEEDED = {"mask": "the mask file to start from", "ckpt": "a checkpoint of the network"}
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the files hold. `dense` has the names and shapes of the control to be, everything kept."""
-
-    options: ControlOptions
-    subjects: Subjects
-    imitated: Mask | None
-    dense: Mask
-
-    @property
-    def mask(self) -> Mask:
-        assert self.imitated is not None  # checked by `check`, as what follows
-        return self.imitated
-
-    @property
-    def network(self) -> nn.Module:
-        return self.subjects.networks[0].network
-
-    @property
-    def batches(self) -> ImageLoader:
-        return self.subjects.train()
-
-    @property
-    def sparsity(self) -> float:
-        return self.mask.sparsity if self.options.sparsity is None else self.options.sparsity
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.subjects.networks[0].image_shape(self.options.model)
-
-    @property
-    def share(self) -> float:
-        return float(self.options.share)
-
-    @property
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.options.seed)
-
-    @property
-    def symmetry(self) -> Symmetry:
-        return trace_symmetry(self.network, torch.zeros(2, *self.input_shape))
 
 
 def check(options: ControlOptions) -> ControlKind:

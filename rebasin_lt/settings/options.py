@@ -89,7 +89,7 @@ class MatchOptions:
         weight_mix: of activations; share of the similarity of weights, from 0 to 1
         mask_weight_mix: the same for each mask's own permutation, which looks at the weights that it keeps; 0 moves
             masks as the network, as in the paper
-        preset: of activations; paper repeats the published ResNet20 matching, flaws included, for comparison
+        preset: of activations; all settings of a published matching, flaws included, for comparison
         augment: augment the images to match on as in training, by the seed
         seed: of the choice of images, of augmentation, and of the order in which groups are visited
     """

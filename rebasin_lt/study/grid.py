@@ -42,7 +42,7 @@ class Study:
         recipe: what is trained, and for how long
         seeds: repetitions, each with an A and a B of its own
         widths: factors on the network's channels
-        methods: masks to train under: lth, naive, b_imp, names of matchers, or kinds of control
+        methods: masks to train under, names of matchers among them
         matchers: settings by name, such as {permuted: {}, early: {at: 5ep}, published: {preset: paper}}
         barrier: settings of the barrier between A and B; not measured if not given
         diversity: sparsities and rewinds at which ensembles are compared; not done if not given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -257,3 +258,10 @@ def test_every_room_is_known() -> None:
     entries = [path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
     assert sorted(entries) == sorted(ROOMS)
     assert importlib.import_module("rebasin_lt").__version__
+
+
+def test_the_rooms_of_the_docs_are_those_of_the_package_in_their_order() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text.partition("## Rooms")[2].partition("\n## ")[0], re.MULTILINE)
+    named = [name.removesuffix("/").removesuffix(".py") for row in rows for name in re.findall(r"`([\w/.]+)`", row)]
+    assert named == [each for each in ROOMS if each != "__init__"]

@@ -77,6 +77,20 @@ def test_batches_are_read_where_the_record_says_so(criterion):
     assert bool(Counted.reads) == CRITERIA[criterion].needs_batches
 
 
+@pytest.mark.parametrize("needs", [False, True])
+def test_a_criterion_that_needs_no_batches_is_given_none(monkeypatch, needs):
+    seen = []
+
+    def scores(network, batches):
+        seen.extend(batches)
+        return CRITERIA["magnitude"].scores(network, ())
+
+    monkeypatch.setitem(CRITERIA, "own", Criterion(scores, "Own.", needs_batches=needs))
+    net = network()
+    prune_by("own", net, [1, 2], Mask.ones_of(net), 0.5)
+    assert seen == ([1, 2] if needs else [])
+
+
 def test_magnitude_is_what_it_was():
     net = network()
     full = Mask.ones_of(net)

@@ -187,7 +187,7 @@ CASES = [
     ("ensemble --out new --members 1", 2, "--members is 1, expected at least 2"),
     ("ensemble --out new --members 3 --dense a b", 2, "--members is 3, but --dense names 2 runs"),
     ("ensemble --out new --mask good.mask.safetensors", 2, "needs --dense-a"),
-    ("ensemble --out other", 2, "output folder other holds another run"),
+    ("ensemble --out other", 2, "other holds a run that is no study"),
     (f"{BARRIER} --out new --num-alpha 5", 2, "unrecognized arguments: --num_alpha 5 (did you mean --num-alphas?)"),
     (f"{BARRIER} --out new --num-alphas 2", 2, "--num-alphas is 2, expected at least 3"),
     (f"{BARRIER} --out new --splits val", 2, "--splits holds 'val', expected some of train, test"),

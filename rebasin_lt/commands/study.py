@@ -40,9 +40,11 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.study.ledger import ledger_table
     from rebasin_lt.study import ledger
-    from rebasin_lt.study.quick_checks import check_network_name, is_surely_right
+    from rebasin_lt.study.quick_checks import check_analyses, check_network_name, is_surely_right
 
-    if not is_surely_right(grid):
+    if is_surely_right(grid):
+        check_analyses(grid)
+    else:
         from rebasin_lt.study.checks import check_names_and_types  # imports torch
 
         check_names_and_types(grid)

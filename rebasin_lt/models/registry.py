@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
@@ -17,27 +17,48 @@ if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
 
 
 class _Entry(NamedTuple):
-    """A class of a module beside this one, called with `first`, width, num_classes and input_shape."""
-
-    module: str
-    name: str
+    build: Callable[[float, int, ImageShape], nn.Module]  # of width, num_classes, input_shape
     input_shape: ImageShape
-    first: tuple[Any, ...] = ()
 
-    def build(self, width: float, num_classes: int, shape: ImageShape) -> nn.Module:
-        kind = getattr(importlib.import_module(f"rebasin_lt.models.{self.module}"), self.name)
-        network: nn.Module = kind(*self.first, width, num_classes, shape)
-        return network
+
+def _mlp(*sizes: Any) -> nn.Module:
+    from rebasin_lt.models.mlp import MLP
+
+    return MLP(*sizes)
+
+
+def _conv(pairs: int, *sizes: Any) -> nn.Module:
+    from rebasin_lt.models.conv_lottery import ConvLottery
+
+    return ConvLottery(pairs, *sizes)
+
+
+def _resnet(n: int, *sizes: Any) -> nn.Module:
+    from rebasin_lt.models.resnet_cifar import ResNetCifar
+
+    return ResNetCifar(n, *sizes)
+
+
+def _vgg11(batchnorm: bool, *sizes: Any) -> nn.Module:
+    from rebasin_lt.models.vgg_cifar import VGG11Cifar
+
+    return VGG11Cifar(batchnorm, *sizes)
+
+
+def _resnet50(*sizes: Any) -> nn.Module:
+    from rebasin_lt.models.imagenet import ResNet50
+
+    return ResNet50(*sizes)
 
 
 _DIGITS, _CIFAR, _IMAGENET = (1, 8, 8), (3, 32, 32), (3, 224, 224)
 _NETWORKS = {
-    "mlp": _Entry("mlp", "MLP", _DIGITS),
-    **{f"conv{2 * pairs}": _Entry("conv_lottery", "ConvLottery", _CIFAR, (pairs,)) for pairs in (1, 2, 3)},
-    **{f"resnet{6 * n + 2}": _Entry("resnet_cifar", "ResNetCifar", _CIFAR, (n,)) for n in (3, 5, 7, 9, 18)},
-    "vgg11": _Entry("vgg_cifar", "VGG11Cifar", _CIFAR, (False,)),
-    "vgg11_bn": _Entry("vgg_cifar", "VGG11Cifar", _CIFAR, (True,)),
-    "resnet50": _Entry("imagenet", "ResNet50", _IMAGENET),
+    "mlp": _Entry(_mlp, _DIGITS),
+    **{f"conv{2 * pairs}": _Entry(partial(_conv, pairs), _CIFAR) for pairs in (1, 2, 3)},
+    **{f"resnet{6 * n + 2}": _Entry(partial(_resnet, n), _CIFAR) for n in (3, 5, 7, 9, 18)},
+    "vgg11": _Entry(partial(_vgg11, False), _CIFAR),
+    "vgg11_bn": _Entry(partial(_vgg11, True), _CIFAR),
+    "resnet50": _Entry(_resnet50, _IMAGENET),
 }
 
 

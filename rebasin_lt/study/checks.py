@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import check_barrier
-from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.loggers import check_loggers
-from rebasin_lt.experiment.matcher import OF_IMAGES, Matcher, matcher_of
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.experiment.stages import imp_settings
@@ -28,15 +24,12 @@ from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
 from rebasin_lt.settings.checked import check_settings
-from rebasin_lt.settings.choices import check_known
-from rebasin_lt.settings.options import BarrierOptions, ImageOptions
 from rebasin_lt.settings.signatures import arguments
-from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
-from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS
+from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS, check_analyses, named_setting
 from rebasin_lt.study.stage import points_of
 
 _SAID = ("width", "num_classes")
@@ -52,7 +45,7 @@ def check_names_and_types(study: Study) -> None:
     for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
         _check_module(changed, study.widths)
         check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=PRUNING_OURS)
-    _check_analyses(study)
+    check_analyses(study)
 
 
 def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
@@ -91,23 +84,6 @@ def check_data(recipe: Recipe) -> ImageData:
     return data
 
 
-def _check_analyses(study: Study) -> None:
-    for name, settings in study.matchers.items():
-        own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
-        images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
-        check_settings(f"matchers.{name}", Matcher, own, also=OF_IMAGES)
-        check_settings(f"matchers.{name}", ImageOptions, images)
-        with _named(f"matchers.{name}"):
-            matcher_of(settings).check_code()
-    for name in filter(is_user_code, map(str, study.methods)):
-        import_control(name, "one of methods")
-    if study.barrier is not None:
-        measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
-        check_settings("barrier", BarrierOptions, measured)
-        for name in study.barrier.get("corrections") or ():
-            check_known("one of barrier.corrections", name, CORRECTIONS)
-
-
 def check_study(study: Study, here: bool = True) -> None:
     """Refuse networks and data that do not fit or are not there, and, where stages run `here`, devices that are not.
 
@@ -127,7 +103,7 @@ def check_study(study: Study, here: bool = True) -> None:
         _check_imp(point.recipe)
     check_sources(study)
     if study.barrier is not None:
-        with _named("barrier"):
+        with named_setting("barrier"):
             check_barrier(barrier_of(study), network_of(network))
 
 
@@ -179,24 +155,15 @@ def _check_fit(module: LightningModule, recipe: Recipe, data: ImageData) -> None
             f"recipe.network.num_classes is {classes}, but data {data.name} has {data.num_classes} classes"
         )
     if isinstance(module, Classifier):
-        with _named("recipe.network"):
+        with named_setting("recipe.network"):
             module.check_takes(data)
 
 
 def _check_images(study: Study, data: ImageData) -> None:
     for name, settings in study.matchers.items():
-        with _named(f"matchers.{name}"):
+        with named_setting(f"matchers.{name}"):
             data.sweep("train", num_images=settings.get("num_images"), batch_size=settings.get("batch_size"))
     if study.barrier is not None:
-        with _named("barrier"):
+        with named_setting("barrier"):
             data.sweep("train", num_images=study.barrier.get("num_images"), batch_size=study.barrier.get("batch_size"))
             data.sweep("test", num_images=study.barrier.get("num_test_images"))
-
-
-@contextmanager
-def _named(setting: str) -> Iterator[None]:
-    """Say of which setting an InputError speaks."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{setting}: {error}") from error

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import rebasin_lt
+from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.control_kinds import import_control
 from rebasin_lt.experiment.matcher import OF_IMAGES, matcher_of
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.models.registry import default_input_shape
+from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.choices import check_known
+from rebasin_lt.settings.options import BarrierOptions, ImageOptions, MatchOptions
 from rebasin_lt.settings.source import source_attribute, surely_takes
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.axes import at_point
@@ -31,23 +37,49 @@ _COUNTS = {"batch_size": 1, "val_size": 0, "train_size": 1}
 
 def check_network_name(study: Study) -> None:
     """Refuse a network that is not known, or code of one's own that is not there. Raises InputError."""
-    try:
+    with named_setting("recipe.network"):
         default_input_shape(str(study.recipe.network.get("arch", "mlp")))
+
+
+def check_analyses(study: Study) -> None:
+    """Refuse settings of matchers, controls and barriers that those do not take. Raises InputError."""
+    for name, settings in study.matchers.items():
+        own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
+        images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
+        check_settings(f"matchers.{name}", MatchOptions, own, also=OF_IMAGES)
+        check_settings(f"matchers.{name}", ImageOptions, images)
+        with named_setting(f"matchers.{name}"):
+            matcher_of(settings).check_code()
+    for name in filter(is_user_code, map(str, study.methods)):
+        import_control(name, "one of methods")
+    if study.barrier is not None:
+        measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
+        check_settings("barrier", BarrierOptions, measured)
+        for name in study.barrier.get("corrections") or ():
+            check_known("one of barrier.corrections", name, CORRECTIONS)
+
+
+@contextmanager
+def named_setting(setting: str) -> Iterator[None]:
+    """Say of which setting an InputError speaks."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"recipe.network: {error}") from error
+        raise InputError(f"{setting}: {error}") from error
 
 
 def is_surely_right(study: Study) -> bool:
-    """True if `check_names_and_types` would find nothing to refuse; False where it takes torch to tell."""
+    """True if the settings of data and trainings are names and types that are taken; False if it takes torch to tell.
+
+    `check_analyses` looks at the others.
+    """
     recipe = study.recipe
     changed = [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]
-    return not any([recipe.own_code, recipe.own_data, recipe.module, *map(is_user_code, study.methods)]) and all([
+    return not any([recipe.own_code, recipe.own_data, recipe.module]) and all([
         known_images(recipe) is not None,
         not _LOOKED_UP & set(recipe.trainer),
         surely_takes("lightning.pytorch.trainer.trainer", "Trainer", recipe.trainer, TRAINER_OURS),
         *map(_is_trained, changed),
-        *(_is_matched(name, dict(settings)) for name, settings in study.matchers.items()),
-        _is_measured(study),
     ])
 
 
@@ -88,20 +120,3 @@ def _is_trained(recipe: Recipe) -> bool:
         and all(surely_takes(*_CLASSIFIER, getattr(recipe, stage), taken) for stage in TRAININGS)
         and surely_takes(pruning, "IterativeMagnitudePruning", recipe.imp, PRUNING_OURS)
     )
-
-
-def _is_matched(name: str, settings: dict[str, Any]) -> bool:
-    own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
-    images: dict[str, Any] = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
-    if is_user_code(str(own.get("method", ""))) or not surely_takes("rebasin_lt.experiment.matcher", "Matcher", own):
-        return False
-    try:
-        matcher_of(settings)
-    except InputError:  # said better by who knows of which setting it speaks
-        return False
-    return surely_takes("rebasin_lt.settings.options", "ImageOptions", images)
-
-
-def _is_measured(study: Study) -> bool:
-    measured = {key: value for key, value in (study.barrier or {}).items() if key != "matchers"}
-    return surely_takes("rebasin_lt.settings.options", "BarrierOptions", measured)

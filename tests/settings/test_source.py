@@ -5,17 +5,24 @@ from __future__ import annotations
 import pytest
 from lightning import Trainer
 
-from rebasin_lt.analyses.barrier import Barrier
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data.registry import DATASETS
 from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.options import BarrierOptions, PermuteOptions
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.source import UNSURE, source_arguments, source_attribute, surely_takes
 
-KINDS = [Classifier, MaskedClassifier, IterativeMagnitudePruning, Matcher, Barrier, Trainer, *DATASETS.values()]
+KINDS = [
+    Classifier,
+    MaskedClassifier,
+    IterativeMagnitudePruning,
+    PermuteOptions,
+    BarrierOptions,
+    Trainer,
+    *DATASETS.values(),
+]
 VALUES = [None, True, 0, 3, 0.5, "sgd", "bf16-mixed", "high", "0it", [1], ["a"], [1, 2, 3], (0.1,), {}, {"a": 1}]
 
 

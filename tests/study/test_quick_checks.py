@@ -16,7 +16,7 @@ from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.study.checks import check_names_and_types
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch
-from rebasin_lt.study.quick_checks import is_surely_right, known_images
+from rebasin_lt.study.quick_checks import check_analyses, is_surely_right, known_images
 
 DRY_RUN = """
 import sys
@@ -63,9 +63,6 @@ def test_what_is_surely_right_is_right(name) -> None:
         study(trainer={"max_epochs": 3}),
         study(imp={"targets": [0.5]}),
         study(axes={"sparse.learning_rat": [0.1]}),
-        replace(study(), matchers={"permuted": {"method": "frank_wolfe", "stream": "last"}}),
-        replace(study(), matchers={"permuted": {"objectiv": "raw"}}),
-        replace(study(), barrier={"num_alphas": "many"}),
     ],
     ids=str,
 )
@@ -73,6 +70,21 @@ def test_what_is_refused_is_not_surely_right(grid) -> None:
     assert not is_surely_right(grid)
     with pytest.raises(InputError):
         check_names_and_types(grid)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        replace(study(), matchers={"permuted": {"method": "frank_wolfe", "stream": "last"}}),
+        replace(study(), matchers={"permuted": {"objectiv": "raw"}}),
+        replace(study(), barrier={"num_alphas": "many"}),
+    ],
+    ids=str,
+)
+def test_settings_of_analyses_are_refused_at_once(grid) -> None:
+    assert is_surely_right(grid)
+    with pytest.raises(InputError, match="matchers.permuted|barrier"):
+        check_analyses(grid)
 
 
 @pytest.mark.parametrize("settings", [{}, {"val_size": 97}, {"train_size": 300}, {"val_size": 0}, {"batch_size": 7}])

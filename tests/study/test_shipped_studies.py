@@ -117,7 +117,7 @@ MISTAKES = [
     (
         "permuted: {}",
         "permuted: {method: weights}",
-        "matchers.permuted: --method is 'weights', expected one of",
+        "matchers.permuted: --method is 'weights', which is not known: expected",
     ),
     ("num_alphas: 11", "num_alphas: 3.5", "barrier.num_alphas is 3.5, expected int"),
     ("learning_rate: 0.1\n", "optimizer: sdg\n", "recipe.dense.optimizer is 'sdg', expected Literal['sgd', 'adamw']"),
@@ -145,7 +145,11 @@ MISTAKES = [
         "recipe.trainer.devices is 2, but a stage has one device here: leave",
     ),
     ("recipe:", "recipe:\n  trainer: {num_nodes: 2}", "recipe.trainer.num_nodes is 2, but a stage has one device here"),
-    ("permuted: {}", "permuted: {preset: papre}", "matchers.permuted: preset is 'papre', expected 'paper'"),
+    (
+        "permuted: {}",
+        "permuted: {preset: papre}",
+        "matchers.permuted: preset is 'papre', which is not known (did you mean paper?)",
+    ),
     ("permuted: {}", "permuted: {num_images: 5000}", "matchers.permuted: num_images is 5000, but train of digits has"),
     (
         "recipe:",
@@ -157,7 +161,7 @@ MISTAKES = [
         "recipe:\n  trainer: {accelerator: gpu}",
         "recipe.trainer.accelerator is gpu, but there is no GPU here",
     ),
-    ("recipe:", "launcher: slrum\nrecipe:", "launcher: Expected a"),
+    ("recipe:", "launcher: slrum\nrecipe:", "--launcher is 'slrum', which is not known (did you mean slurm?)"),
     ("recipe:", "workers: 0\nrecipe:", "--workers is 0, expected at least 1"),
     ("recipe:", "workers_per_gpu: 0\nrecipe:", "--workers-per-gpu is 0, expected at least 1"),
     (

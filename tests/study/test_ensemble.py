@@ -9,8 +9,6 @@ import pytest
 import yaml
 
 from rebasin_lt.cli import main
-from rebasin_lt.commands.ensemble import ensemble
-from rebasin_lt.errors import InputError
 from rebasin_lt.experiment import stages
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network
@@ -118,12 +116,14 @@ def test_members_are_what_the_settings_say(alone) -> None:
             assert all(not weights[key][~kept].any() for key, kept in mask.items())
 
 
-def test_ensembles_of_an_earlier_release_are_refused_in_one_line(tmp_path) -> None:
+def test_ensembles_of_an_earlier_release_are_refused_in_one_line(tmp_path, capsys) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "config.yaml").write_text("out: out\nmembers: 4\nrecipe: {targets: [0.95]}\ndense_a: null\n")
-    with pytest.raises(InputError, match="holds ensembles of an earlier release"):
-        ensemble(str(folder))
+    assert main(["ensemble", "--out", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "holds ensembles of an earlier release" in error
+    assert error.count("\n") == 1
 
 
 def test_runs_of_fit_are_found_by_their_last_checkpoint(tmp_path) -> None:

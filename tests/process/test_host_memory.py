@@ -88,8 +88,8 @@ def test_a_value_that_is_refused_is_reported(monkeypatch) -> None:
     [
         ("rebasin_lt.cli", "import sys; sys.argv[1:] = ['report', '/nowhere']; place.main()", True),
         ("rebasin_lt.cli", "place.main(['report', '/nowhere'])", False),  # called by somebody's program
-        ("rebasin_lt.study.launchers.worker", "import os; os.environ[place.ANSWERS] = '1'; place.main(None)", True),
-        ("rebasin_lt.study.launchers.task", "from pathlib import Path; place.main(Path('/nowhere'), None, 0)", True),
+        ("rebasin_lt.study.launchers.worker", "import os; os.environ[place.ANSWERS] = '1'; place.serve(None)", True),
+        ("rebasin_lt.study.launchers.task", "from pathlib import Path; place.do_task(Path('/nowhere'), None, 0)", True),
     ],
 )
 def test_every_process_of_ours_keeps_it(place, call, keeps) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rebasin_lt.connectivity.corrections import CORRECTIONS
-from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import known_methods
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.matching.methods import MATCHING_METHODS
@@ -56,7 +56,7 @@ FAMILIES = (
     ),
     Family(
         "Control masks",
-        "`control --kind`; `experiment/control_kinds.py`; or your own, [`package.module:name`](extending.md#a-control)",
+        "`control --kind`; `experiment/controls.py`; or your own, [`package.module:name`](extending.md#a-control)",
         lambda: CONTROLS,
         (
             ("needs", lambda record: ", ".join(f"`{name}`" for name in record.needs) or "an amount"),
@@ -65,7 +65,7 @@ FAMILIES = (
     ),
     Family(
         "Methods of a study",
-        "`methods:` of a study; `experiment/methods.py`, those under a control mask `experiment/control_kinds.py`. "
+        "`methods:` of a study; `experiment/methods.py`, those under a control mask `experiment/controls.py`. "
         "`permuted` stands for the study's matchers, whatever they are called",
         known_methods,
         (("label", lambda record: record.label), _MEANING),

@@ -36,7 +36,7 @@ IMPORTS_BY_NAME = {  # what the caller names; our own names
         "__init__.py",
         "__main__.py",
         "commands/table.py",
-        "study/records.py",
+        "study/discovery.py",
         "golden/worker.py",
     ),
 }

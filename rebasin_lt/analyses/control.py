@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.control_kinds import Sources, control_kind
-from rebasin_lt.experiment.controls import check
+from rebasin_lt.experiment.control_sources import check
+from rebasin_lt.experiment.controls import Sources, control_kind
 from rebasin_lt.experiment.subjects import Subjects
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Mapping
 
 from rebasin_lt.connectivity.corrections import CORRECTIONS
-from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import control_methods, fixed_methods
 from rebasin_lt.matching.methods import MATCHING_METHODS
 from rebasin_lt.matching.objectives import OBJECTIVES, PRESETS

@@ -12,7 +12,7 @@ from rebasin_lt.report.study.sections import accuracies, summary, write_study_re
 from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
-from rebasin_lt.study.launchers.record import Launcher
+from rebasin_lt.study.launchers.launcher import Launcher
 from rebasin_lt.study.outcome import collect
 
 

@@ -13,7 +13,7 @@ from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
-from rebasin_lt.study.launchers.record import Launcher
+from rebasin_lt.study.launchers.launcher import Launcher
 
 
 def train_ensembles(options: EnsembleOptions) -> None:

@@ -10,7 +10,7 @@ from rebasin_lt.process.terminal_text import say
 from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study, launcher_kind
-from rebasin_lt.study.launchers.record import Launcher
+from rebasin_lt.study.launchers.launcher import Launcher
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 

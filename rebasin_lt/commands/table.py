@@ -105,7 +105,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "study": Command(
         "Train and measure a grid of widths, seeds, sparsities, rewind moments and methods; `report` shows it.",
-        ("commands.options:StudyRun", "study.grid:Study", "study.launchers.record:Launcher"),
+        ("commands.options:StudyRun", "study.grid:Study", "study.launchers.launcher:Launcher"),
         "commands.study:do_study",
         names={"launcher": "study.launch:LAUNCHERS"},
     ),
@@ -115,7 +115,7 @@ COMMANDS: Mapping[str, Command] = {
         "analyses.control:write_control",
         "report.analyses.control:show_control",
         out="file for the mask, such as control.mask.safetensors; one of other options is refused, an equal one kept",
-        names={"kind": "experiment.control_kinds:CONTROLS"},
+        names={"kind": "experiment.controls:CONTROLS"},
     ),
     "mask": Command(
         "Analyse a mask: sparsity by layer, degrees of units, overlap with other masks, dead units.",

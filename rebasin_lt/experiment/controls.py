@@ -1,54 +1,283 @@
-"""The options of a control mask, checked by its kind."""
+"""The kinds of control masks: how each is made, from which options, and what reports say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.control_kinds import NETWORK, ControlKind, control_kind, import_control
-from rebasin_lt.pruning.ranking import check_sparsity
-from rebasin_lt.settings.options import ControlOptions
-from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.process.progress import Progress
+from rebasin_lt.settings.choices import chosen
+from rebasin_lt.settings.user_code import import_named, is_user_code
 
-_NEEDED = {"mask": "the mask file to start from", "ckpt": "a checkpoint of the network"}
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
+    from rebasin_lt.experiment.subjects import Subjects
+    from rebasin_lt.lit.data.loader import ImageLoader
+    from rebasin_lt.pruning.mask import Mask
+    from rebasin_lt.settings.options import ControlOptions
+    from rebasin_lt.symmetry.trace import Symmetry
 
-def check(options: ControlOptions) -> ControlKind:
-    """The kind that is asked for. Raises InputError if it is unknown, lacks an option, or does not use a given one."""
-    name = options.kind
-    kind = control_kind(name)
-    if is_user_code(name):
-        import_control(name)
-    _refuse(options, [option for option in vars(options) if option not in {"kind", *kind.uses}], "does not use it")
-    for option in kind.needs:
-        if getattr(options, option) is None:
-            raise InputError(f"--kind {name} needs {_flag(option)}: give {_NEEDED[option]}")
-    _check_amount(options, kind)
-    return kind
+NETWORK = ("ckpt", "model", "width", "num_classes")
+_AMOUNT = ("mask", "sparsity")
+_IMAGES = ("data", "root", "num_images", "batch_size", "seed", "device")
 
 
-def _check_amount(options: ControlOptions, kind: ControlKind) -> None:
-    """The sparsity comes from a mask or from a number, which needs a network that says what is prunable."""
-    if (options.mask is None) == (options.sparsity is None):
-        state = "neither is given" if options.mask is None else "both are given"
-        raise InputError(f"--kind {options.kind} takes its sparsity from --mask or from --sparsity: {state}")
-    if options.sparsity is not None:
-        check_sparsity(options.sparsity)
-        if options.ckpt is None:
-            raise InputError(f"--sparsity is {options.sparsity}, but of which weights? give --ckpt, or --mask instead")
-    if options.sparsity is None and "ckpt" in kind.uses and "ckpt" not in kind.needs:
-        _refuse(options, NETWORK, "does not use it beside --mask")
+@dataclass(frozen=True)
+class Sources:
+    """What a control is made from; of it a kind may ask for what its options say.
+
+    `imitated` is the mask that is given, if one is; `dense` has the names and shapes of the control to be, everything
+    kept.
+    """
+
+    options: ControlOptions
+    subjects: Subjects
+    imitated: Mask | None
+    dense: Mask
+
+    @property
+    def mask(self) -> Mask:
+        assert self.imitated is not None  # an option that the kind needs, as what follows
+        return self.imitated
+
+    @property
+    def network(self) -> nn.Module:
+        return self.subjects.networks[0].network
+
+    @property
+    def batches(self) -> ImageLoader:
+        return self.subjects.train()
+
+    @property
+    def sparsity(self) -> float:
+        return self.mask.sparsity if self.options.sparsity is None else self.options.sparsity
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.subjects.networks[0].image_shape(self.options.model)
+
+    @property
+    def share(self) -> float:
+        return float(self.options.share)
+
+    @property
+    def generator(self) -> torch.Generator:
+        import torch
+
+        return torch.Generator().manual_seed(self.options.seed)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        import torch
+
+        from rebasin_lt.symmetry.trace import trace_symmetry
+
+        return trace_symmetry(self.network, torch.zeros(2, *self.input_shape))
 
 
-def _refuse(options: ControlOptions, names: Iterable[str], reason: str) -> None:
-    """Raise InputError for an option among `names` that is given: that has another value than its default."""
-    defaults = {field.name: field.default for field in fields(options)}
-    for name in names:
-        value = getattr(options, name)
-        if value != defaults[name]:
-            raise InputError(f"{_flag(name)} is {value}, but --kind {options.kind} {reason}: leave it out")
+class ControlKind(NamedTuple):
+    """All there is to know of a kind of control mask."""
+
+    make: Callable[[Sources, Progress], Mask]
+    uses: tuple[str, ...]  # options
+    label: str
+    meaning: str
+    colour: str  # in figures, a key of `COLOURS`
+    marker: str
+    needs: tuple[str, ...] = ()  # those of `uses` that it cannot do without
+    weights: Literal["none", "trained", "rewound"] = "none"  # of B, that a study's masks of this kind look at
+    method: str | None = None  # its name among a study's methods, where it is not that of the kind; "" for none
 
 
-def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")
+def _random_permutation(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.shuffles import permute_randomly
+
+    return permute_randomly([s.mask], s.symmetry, s.generator)[0]
+
+
+def _shuffled(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.shuffles import shuffle_layerwise
+
+    return shuffle_layerwise(s.mask, s.generator)
+
+
+def _degree_preserving(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.shuffles import shuffle_degrees
+
+    return shuffle_degrees(s.mask, s.generator)
+
+
+def _uniform(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.allocation import random_uniform
+
+    return random_uniform(s.dense, s.sparsity, s.generator)
+
+
+def _erk(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.allocation import random_erk
+
+    return random_erk(s.dense, s.sparsity, s.generator)
+
+
+def _magnitude(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.magnitude import prune_to_sparsity
+
+    return prune_to_sparsity(s.network.state_dict(), s.dense, s.sparsity)
+
+
+def _mix(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.mix import mix_with_magnitude
+
+    return mix_with_magnitude(s.mask, s.network.state_dict(), s.share)
+
+
+def _snip(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.saliency import snip
+
+    return snip(s.network, s.dense, s.batches, s.sparsity)
+
+
+def _grasp(s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.saliency import grasp
+
+    return grasp(s.network, s.dense, s.batches, s.sparsity)
+
+
+def _synflow(s: Sources, progress: Progress) -> Mask:
+    from rebasin_lt.pruning.synflow import synflow
+
+    return synflow(s.network, s.dense, s.input_shape, s.sparsity, progress=partial(progress, "rounds"))
+
+
+CONTROLS: dict[str, ControlKind] = {
+    "magnitude": ControlKind(
+        _magnitude,
+        (*_AMOUNT, *NETWORK),
+        "B's magnitude",
+        "B's rewound weights under the mask of the largest weights of the trained B.",
+        *("b_magnitude", "P"),
+        needs=("ckpt",),
+        weights="trained",
+        method="b_magnitude",
+    ),
+    "random_permutation": ControlKind(
+        _random_permutation,
+        ("mask", "seed", *NETWORK),
+        "random permutation",
+        "A's mask under a random but consistent permutation of the units: any permutation instead of the matched one.",
+        *("random_permutation", "D"),
+        needs=("mask", "ckpt"),
+        weights="trained",
+    ),
+    "shuffled": ControlKind(
+        _shuffled,
+        ("mask", "seed"),
+        "shuffled",
+        "A's mask shuffled within each layer: layer sparsities only.",
+        *("shuffled", "v"),
+        needs=("mask",),
+    ),
+    "degree_preserving": ControlKind(
+        _degree_preserving,
+        ("mask", "seed"),
+        "degree preserving",
+        "A's mask shuffled so that every unit keeps its in- and out-degree.",
+        *("other_3", "X"),
+        needs=("mask",),
+    ),
+    "uniform": ControlKind(
+        _uniform,
+        (*_AMOUNT, "seed", *NETWORK),
+        "uniform",
+        "A random mask of one sparsity in all layers.",
+        *("other_5", "<"),
+    ),
+    "erk": ControlKind(
+        _erk, (*_AMOUNT, "seed", *NETWORK), "ERK", "A random mask of Erdős–Rényi-kernel densities.", *("other_4", ">")
+    ),
+    "mix": ControlKind(
+        _mix,
+        ("mask", "share", *NETWORK),
+        "mix",
+        "Part permuted mask, part B's largest weights.",
+        *("other_1", "p"),
+        needs=("mask", "ckpt"),
+        weights="trained",
+        method="",
+    ),
+    "snip": ControlKind(
+        _snip,
+        (*_AMOUNT, *NETWORK, *_IMAGES),
+        "SNIP",
+        "B pruned at once by SNIP, which looks at the loss.",
+        *("other_2", "d"),
+        needs=("ckpt",),
+        weights="rewound",
+    ),
+    "grasp": ControlKind(
+        _grasp,
+        (*_AMOUNT, *NETWORK, *_IMAGES),
+        "GraSP",
+        "B pruned at once by GraSP, which looks at the flow of gradients.",
+        *("other_3", "H"),
+        needs=("ckpt",),
+        weights="rewound",
+    ),
+    "synflow": ControlKind(
+        _synflow,
+        (*_AMOUNT, *NETWORK, "device"),
+        "SynFlow",
+        "B pruned by SynFlow, which looks at paths and at no data.",
+        *("other_5", "8"),
+        needs=("ckpt",),
+        weights="rewound",
+    ),
+}
+"""The kinds by name, in the order of tables and figures. `package.module:name` is a function of the user's own, called
+as `control(mask, network, batches, sparsity, generator)`, which returns a `Mask`: `mask` is the one to imitate, or
+keeps everything; `network` holds the weights that training starts from; `batches` are training images with labels."""
+
+
+def control_kind(name: str, argument: str = "--kind") -> ControlKind:
+    """The record of a kind, or that of the user's own function, which is imported when the mask is made.
+
+    Raises InputError for a name that is neither.
+    """
+    return own_control(name) if is_user_code(str(name)) else chosen(argument, name, CONTROLS, "or package.module:name")
+
+
+def own_control(name: str) -> ControlKind:
+    """The record of a control of the user's own, `package.module:name`, without importing it: reports read it too."""
+    label = name.rpartition(":")[2].replace("_", " ")
+    meaning = f"B's rewound weights under a mask of the control `{name}`."
+    uses, needs = (*_AMOUNT, *NETWORK, *_IMAGES), ("ckpt",)
+    make = partial(_own, name)
+    return ControlKind(make, uses, label, meaning, "other_1", "p", needs=needs, weights="rewound")
+
+
+def import_control(name: str, argument: str = "--kind") -> Callable[..., Any]:
+    """The user's own function. Raises InputError where it cannot be imported, or is none."""
+    function = import_named(argument, name)
+    if not callable(function):
+        raise InputError(
+            f"{argument} is {name!r}, a {type(function).__name__}, expected a function "
+            "control(mask, network, batches, sparsity, generator)"
+        )
+    return function
+
+
+def _own(name: str, s: Sources, _: Progress) -> Mask:
+    from rebasin_lt.pruning.mask import Mask
+
+    made = import_control(name)(
+        s.dense if s.imitated is None else s.imitated, s.network, s.batches, s.sparsity, s.generator
+    )
+    if not isinstance(made, Mask) or made.keys() != s.dense.keys():
+        raise InputError(f"control {name} returned a {type(made).__name__}, expected a Mask with the names of its own")
+    made.check_fits({kept: s.dense[kept] for kept in s.dense})
+    return made

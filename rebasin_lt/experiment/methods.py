@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from rebasin_lt.experiment.control_kinds import CONTROLS, ControlKind, own_control
+from rebasin_lt.experiment.controls import CONTROLS, ControlKind, own_control
 from rebasin_lt.settings.user_code import is_user_code
 
 

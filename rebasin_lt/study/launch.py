@@ -11,12 +11,12 @@ from rebasin_lt.process.progress_line import StatusTable
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.settings.choices import chosen
 from rebasin_lt.study import launchers
+from rebasin_lt.study.discovery import records_in
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.launchers.record import Launcher, LauncherKind
+from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import log_file
 from rebasin_lt.study.plan import plan
-from rebasin_lt.study.records import records_in
 from rebasin_lt.study.state import State
 from rebasin_lt.study.status import status_lines
 

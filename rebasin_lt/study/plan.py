@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rebasin_lt.study import kinds
+from rebasin_lt.study.discovery import records_in
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.records import records_in
 from rebasin_lt.study.stage import GridPoint, Stage, StageKind, points_of
 
 

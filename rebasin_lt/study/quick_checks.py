@@ -10,7 +10,7 @@ from pathlib import Path
 import rebasin_lt
 from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.control_kinds import import_control
+from rebasin_lt.experiment.controls import import_control
 from rebasin_lt.experiment.matcher import OF_IMAGES, matcher_of
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.models.registry import default_input_shape

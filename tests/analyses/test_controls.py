@@ -9,7 +9,7 @@ from tiny import own_network
 from rebasin_lt.analyses.control import write_control
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.pruning.magnitude import prune_to_sparsity
 from rebasin_lt.pruning.mask import Mask, prunable_names

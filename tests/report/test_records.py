@@ -13,7 +13,7 @@ import torch
 from benchmarks.names import FAMILIES, PAGE, page
 from rebasin_lt.cli import main
 from rebasin_lt.connectivity.corrections import CORRECTIONS
-from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import METHODS, Method, known_methods
 from rebasin_lt.experiment.metrics import METRICS, Metric, metrics_of
 from rebasin_lt.lit.classifier import Classifier

@@ -17,7 +17,7 @@ from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.study.folder import claim_study, read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import LAUNCHERS
-from rebasin_lt.study.launchers.record import LauncherKind
+from rebasin_lt.study.launchers.launcher import LauncherKind
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.work import run_stage
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from shipped_studies import STUDIES, read
 
-from rebasin_lt.experiment.control_kinds import CONTROLS
+from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import control_methods, fixed_methods
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.study.grid import Study

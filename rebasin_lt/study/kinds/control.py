@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rebasin_lt.experiment.control_kinds import control_kind
+from rebasin_lt.experiment.controls import control_kind
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
 from rebasin_lt.experiment.methods import kind_of_control
 from rebasin_lt.settings.options import ControlOptions

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rebasin_lt.errors import Preempted
 from rebasin_lt.process.stop_request import stop_request
-from rebasin_lt.study.launchers.record import Launcher, LauncherKind
+from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import ANSWERS, THREADS
 from rebasin_lt.study.state import State
 

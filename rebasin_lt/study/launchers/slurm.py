@@ -15,7 +15,7 @@ from rebasin_lt.errors import InputError, Preempted, RebasinError
 from rebasin_lt.process.stop_request import stop_request
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.storage.files import write_json, write_text
-from rebasin_lt.study.launchers.record import Launcher, LauncherKind
+from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.slurm_options import Slurm
 from rebasin_lt.study.launchers.task import answer_file, read_answer
 from rebasin_lt.study.launchers.worker import THREADS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from rebasin_lt.errors import InputError
@@ -43,8 +44,10 @@ class Recipe:
 
     @property
     def prune_epochs(self) -> int:
-        """Epochs of the whole chain of pruning."""
-        return len(waypoints(self.targets, self.fraction)) * self.epochs_per_round
+        """Epochs of the whole chain of pruning, from the mask that `imp` names if it names one."""
+        mask = self.imp.get("mask")
+        start = 0.0 if mask is None else _sparsity_of(str(mask))
+        return len(waypoints(self.targets, self.fraction, start)) * self.epochs_per_round
 
     @property
     def own_code(self) -> str | None:
@@ -85,3 +88,11 @@ class Recipe:
                 f"{rewind}: give moments such as 0it and 5ep before their end, or a number"
             )
         return left
+
+
+@cache
+def _sparsity_of(mask: str) -> float:
+    """The sparsity of a mask file. Raises InputError and BrokenFileError as `Mask.load`."""
+    from rebasin_lt.pruning.mask import Mask
+
+    return Mask.load(mask).sparsity

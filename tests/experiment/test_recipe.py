@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.pruning.mask import Mask
 
 PAPER = Recipe(targets=(0.8, 0.9, 0.95, 0.97), dense_epochs=200, epochs_per_round=50, sparse_epochs=None)
 
@@ -37,3 +40,11 @@ def test_what_is_left_of_steps_or_of_nothing_cannot_be_told(rewind) -> None:
     )
     with pytest.raises(InputError, match=message):
         PAPER.epochs_after(rewind)
+
+
+def test_a_chain_that_starts_from_a_mask_is_shorter(tmp_path) -> None:
+    mask = Mask({"weight": torch.arange(100) % 10 < 5})  # half of it is gone
+    mask.save(tmp_path / "half.mask.safetensors")
+    begun = replace(PAPER, imp={"mask": str(tmp_path / "half.mask.safetensors")})
+    imp = IterativeMagnitudePruning(list(PAPER.targets), 50, PAPER.fraction, mask=begun.imp["mask"])
+    assert begun.prune_epochs == imp.num_epochs < PAPER.prune_epochs

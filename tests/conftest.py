@@ -32,14 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep a file on one process, with its fixtures; there is one cluster. Before xdist reads the marks."""
+    if item.config.pluginmanager.hasplugin("xdist"):
+        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent.name == "slurm" else str(item.path)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:  # a file stays on one worker, with its fixtures; there is one cluster
-            item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent.name == "slurm" else str(item.path)))
+    if config.getoption("numprocesses", None):
         items.sort(key=lambda item: _BY_THE_MINUTE.isdisjoint(item.path.parts))  # the long ones first
 
 

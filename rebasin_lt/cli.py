@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -14,7 +15,6 @@ from contextlib import nullcontext, suppress
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
-from rebasin_lt.commands.choices import list_choices
 from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
@@ -211,7 +211,6 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, ArgumentParser(description=text), help=text)
     for name, command in COMMANDS.items():
         called = _parser_of(command) if name in arguments else ArgumentParser(description=command.summary)
-        list_choices(name, called)
         commands.add_subcommand(name, called, help=command.summary)
     if arguments[:1] and arguments[0] in COMMANDS:
         arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]].types)]
@@ -223,12 +222,15 @@ def _run_own(arguments: list[str]) -> None:
 
 def _parser_of(command: Command) -> ArgumentParser:
     """A parser of the command's options, which are the fields of its classes."""
-    parser = ArgumentParser(description=command.summary, epilog=command.choices, exit_on_error=False)
+    parser = ArgumentParser(description=command.summary, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="YAML file with any of the options below")
     if command.show:
         parser.add_argument("--out", type=str, required=True, help=command.out)
     for kind in command.classes:
         parser.add_class_arguments(kind, as_group=False, as_positional=command.positional, fail_untyped=True)
+    for action in parser._actions:
+        if names := command.choices.get(action.dest):
+            action.help = f"{action.help} ({', '.join(names)})"
     return parser
 
 
@@ -240,7 +242,10 @@ def _check_groups(options: Namespace, types: Mapping[str, object]) -> None:
 
 
 def _is_list(annotation: object) -> bool:
-    return any(typing.get_origin(part) in (tuple, Sequence) for part in (annotation, *typing.get_args(annotation)))
+    """True for lists and tuples, and for a union with one; not for a mapping whose values are such."""
+    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    parts = typing.get_args(annotation) if is_union else (annotation,)
+    return any(typing.get_origin(part) in (tuple, Sequence) for part in parts)
 
 
 def _scalar(text: str) -> str | int | float:

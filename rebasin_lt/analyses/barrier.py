@@ -18,13 +18,11 @@ from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.choices import near
-from rebasin_lt.settings.options import BarrierOptions
+from rebasin_lt.settings.options import SPLITS, BarrierOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import run_once
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
-
-SPLITS = ("train", "test")
 
 
 class Ends(NamedTuple):

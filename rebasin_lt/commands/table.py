@@ -28,7 +28,7 @@ class Command:
     work: str
     show: str = ""
     out: str = "folder for the results"
-    names: Mapping[str, str] = field(default_factory=dict)  # tables of names that an option chooses from
+    names: Mapping[str, str] = field(default_factory=dict)  # by option, what it chooses from: a table, or a function
     positional: bool = False  # options that must be given need no name: `report DIR`
 
     @property
@@ -43,9 +43,10 @@ class Command:
         return {"out": str, **types} if self.show else types
 
     @property
-    def choices(self) -> str:
-        """What the options of `names` choose from, for the end of `--help`."""
-        return "; ".join(f"{option}: {', '.join(_imported(table))}" for option, table in self.names.items())
+    def choices(self) -> dict[str, list[str]]:
+        """The names that options choose from, for `--help`; their tables are light."""
+        found = {option: _imported(name) for option, name in self.names.items()}
+        return {option: list(each() if callable(each) else each) for option, each in found.items()}
 
     def run(self, name: str, given: Mapping[str, Any]) -> None:
         """Do it, with a value for each option. Raises as `work`."""
@@ -107,7 +108,7 @@ COMMANDS: Mapping[str, Command] = {
         "Train and measure a grid of widths, seeds, sparsities, rewind moments and methods; `report` shows it.",
         ("commands.options:StudyRun", "study.grid:Study", "study.launchers.launcher:Launcher"),
         "commands.study:do_study",
-        names={"launcher": "study.launch:LAUNCHERS"},
+        names={"launcher": "study.launch:LAUNCHERS", "methods": "experiment.methods:known_methods"},
     ),
     "control": Command(
         "Make a control mask: shuffled, random, by magnitude, SNIP, GraSP, SynFlow; usable wherever a mask file is.",

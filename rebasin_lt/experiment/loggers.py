@@ -11,7 +11,8 @@ from lightning.pytorch.loggers import Logger
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.checked import check_settings
-from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.signatures import arguments, written_class
 from rebasin_lt.settings.user_code import import_named
 
 WHERE = "recipe.trainer.logger"
@@ -37,6 +38,7 @@ def _named(setting: object) -> Iterator[tuple[type[Logger], dict[str, Any]]]:
     if setting is None or isinstance(setting, bool):
         return
     for each in setting if isinstance(setting, list | tuple) else [setting]:
+        each = written_class(each)
         if not isinstance(each, Mapping) or not isinstance(each.get("class_path"), str):
             raise InputError(f"{WHERE} is {each!r}, expected {{class_path: CSVLogger, init_args: {{…}}}}, or several")
         if others := set(each) - {"class_path", "init_args"}:
@@ -49,5 +51,8 @@ def _logger_class(path: str) -> type[Logger]:
     module, _, name = path.replace(":", ".").rpartition(".")
     kind = getattr(loggers, path, None) if not module else import_named(WHERE, f"{module}:{name}")
     if not (isinstance(kind, type) and issubclass(kind, Logger)):
-        raise InputError(f"{WHERE} is {path!r}, expected one of {', '.join(loggers.__all__)} or package.module.Class")
+        hint = "" if module else near(path, loggers.__all__)
+        raise InputError(
+            f"{WHERE} is {path!r}{hint}, expected one of {', '.join(loggers.__all__)} or package.module.Class"
+        )
     return kind

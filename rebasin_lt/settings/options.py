@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SPLITS = ("train", "test")
+"""The images that a barrier can be measured on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
@@ -133,7 +136,7 @@ class BarrierOptions(SplitOptions, NetworkOptions, PairOptions):
     masks: tuple[str, ...] = ()
     num_alphas: int = 25
     corrections: tuple[str, ...] | None = None
-    splits: tuple[str, ...] = ("train", "test")
+    splits: tuple[str, ...] = SPLITS
 
     def __post_init__(self) -> None:
         for name in ("corrections", "splits"):  # as people write them: a list, or names with commas between

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -26,6 +27,20 @@ def arguments(kind: type) -> Mapping[str, inspect.Parameter]:
         if all(argument.kind is not argument.VAR_KEYWORD for argument in own):
             break
     return found
+
+
+def written_class(value: Any) -> Any:
+    """`{class_path: …, init_args: {…}}` as it was written: a parser that could import the class made it a namespace
+    and filled in defaults. Anything else as it is."""
+    if not hasattr(value, "as_dict"):
+        return value
+    written: dict[str, Any] = value.as_dict()
+    module, _, name = str(written.get("class_path")).rpartition(".")
+    takes = arguments(getattr(sys.modules.get(module), name, object))
+    filled = written.get("init_args") or {}
+    defaults = {key: None if each.default is each.empty else each.default for key, each in takes.items()}
+    own = {key: part for key, part in filled.items() if key not in defaults or defaults[key] != part}
+    return {**written, "init_args": own} if own else {"class_path": written.get("class_path")}
 
 
 def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:

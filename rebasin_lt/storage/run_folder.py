@@ -88,10 +88,11 @@ def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, 
     plain = json.loads(json.dumps(dict(config)))
     wanted, here = _flat(plain), _flat(with_paths_located(plain))
     present, there = (by_present_names(_flat(each), wanted) for each in (existing, with_paths_located(existing)))
+    earlier = " (an earlier rebasin-lt 0.1.0 wrote it, `report` reads it)" if _flat(existing).keys() - present else ""
     for name in dict.fromkeys([*wanted, *present]):
         if name not in but and here.get(name) != there.get(name):
             raise InputError(
-                f"output folder {folder} holds another run: {name} is {present.get(name)} there and "
+                f"output folder {folder} holds another run{earlier}: {name} is {present.get(name)} there and "
                 f"{wanted.get(name)} here; choose another folder"
             )
 

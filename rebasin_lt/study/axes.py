@@ -10,6 +10,7 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
+from rebasin_lt.settings.choices import near
 
 _TRAINING_OF = {
     **{"dense": "dense", "dense_epochs": "dense"},
@@ -28,12 +29,17 @@ def check_axes(axes: Mapping[str, Any]) -> None:
         if root not in _TRAINING_OF or (root in _GROUPS) != bool(setting) or "." in setting or "/" in setting:
             lengths = [name for name in _TRAINING_OF if name not in _GROUPS]
             groups = [f"{name}.SETTING" for name in _GROUPS]
-            raise InputError(f"axes holds {axis!r}, expected a setting of a stage: {', '.join([*groups, *lengths])}")
+            hint = "" if root in _TRAINING_OF else near(root, _TRAINING_OF)
+            raise InputError(
+                f"axes holds {axis!r}{hint}, expected a setting of a stage: {', '.join([*groups, *lengths])}"
+            )
         if not isinstance(values, list | tuple):
             raise InputError(f"axes.{axis} is {values!r}, expected a list of values")
         for value in values:
-            if not isinstance(value, str | int | float | None) or not re.fullmatch(r"[\w.+-]+", _text(value)):
+            if not isinstance(value, str | int | float | None) or not re.fullmatch(r"[\w.:+-]+", _text(value)):
                 raise InputError(f"axes.{axis} holds {value!r}, which names folders: expected numbers or plain words")
+            if not setting and (isinstance(value, str | bool) or (value is None and root != "sparse_epochs")):
+                raise InputError(f"axes.{axis} holds {value!r}, expected numbers")
 
 
 def grid_points(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments
+from rebasin_lt.settings.user_code import import_named
 from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
@@ -45,6 +47,8 @@ def check_names_and_types(study: Study) -> None:
     for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
         _check_module(changed, study.widths)
         check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=PRUNING_OURS)
+        with named_setting("recipe.imp"):
+            _check_imp(changed)
     check_analyses(study)
 
 
@@ -56,6 +60,8 @@ def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
     for stage in TRAININGS:
         given = [*recipe.network, "width", "init_from", "mask"]
         check_settings(f"recipe.{stage}", kind, getattr(recipe, stage), taken=given)
+        if loss := getattr(recipe, stage).get("loss"):
+            import_named(f"recipe.{stage}.loss", str(loss))
     lost = [name for name in network if name not in _SAID] if not issubclass(kind, NetworkModule) else []
     if lost:
         raise InputError(
@@ -84,10 +90,10 @@ def check_data(recipe: Recipe) -> ImageData:
     return data
 
 
-def check_study(study: Study, here: bool = True) -> None:
+def check_study(study: Study, here: bool = True, done: Container[str] = ()) -> None:
     """Refuse networks and data that do not fit or are not there, and, where stages run `here`, devices that are not.
 
-    Raises InputError.
+    What stages that are `done` were given need not be there any more. Raises InputError.
     """
     check_names_and_types(study)
     if here:
@@ -100,8 +106,10 @@ def check_study(study: Study, here: bool = True) -> None:
         for stage in TRAININGS:
             network = _module(point.recipe, stage)
         _check_fit(network, study.recipe, data)
-        _check_imp(point.recipe)
-    check_sources(study)
+        if (mask := point.recipe.imp.get("mask")) is not None:
+            with named_setting("recipe.imp.mask"):
+                Mask.load(mask).check_fits(dict(network_of(network).named_parameters()))
+    check_sources(study, done)
     if study.barrier is not None:
         with named_setting("barrier"):
             check_barrier(barrier_of(study), network_of(network))
@@ -112,7 +120,7 @@ def _check_imp(recipe: Recipe) -> None:
     IterativeMagnitudePruning(list(recipe.targets), recipe.epochs_per_round, recipe.fraction, **settings)
     rewind = settings.get("rewind_from")
     if rewind and not recipe.pruned_from and not Path(rewind).is_file():
-        raise InputError(f"recipe.imp.rewind_from is {rewind!r}, expected a moment such as 1ep, or a rewind checkpoint")
+        raise InputError(f"rewind_from is {rewind!r}, expected a moment such as 1ep, or a rewind checkpoint")
 
 
 def _check_places(settings: Mapping[str, Any]) -> None:

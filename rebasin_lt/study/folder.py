@@ -15,6 +15,7 @@ from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.folder_lock import FolderLock
 from rebasin_lt.storage.run_folder import CONFIG, check_folder, claim_folder, read_config
 from rebasin_lt.study.grid import GROWS, Study
+from rebasin_lt.study.kinds.given import check_same_sources
 
 _WRITTEN = ("logs", "slurm", "report")
 """What a study writes in its folder itself; its stages look after their own."""
@@ -40,6 +41,13 @@ def check_study_folder(folder: Path, study: Study) -> None:
     check_folder(folder, study.primitives(), but, _WRITTEN)
     if there is None:
         return
+    if (study.given or {}).keys() != (there.given or {}).keys():
+        raise InputError(
+            f"output folder {folder} holds another study: given are {', '.join(there.given or {}) or 'none'} there and "
+            f"{', '.join(study.given or {}) or 'none'} here; choose another folder"
+        )
+    if study.given != there.given:  # what it took may lie elsewhere by now
+        check_same_sources(study, folder)
     if set(there.axes) != set(study.axes):
         raise InputError(
             f"output folder {folder} holds another study: axes are {', '.join(there.axes) or 'none'} there and "
@@ -108,4 +116,5 @@ def _axes_of_both(there: Study, here: Study) -> dict[str, tuple[Any, Any]]:
 def _growing(study: Study) -> list[str]:
     """The flat names of what may differ between a study and the one that grew from it."""
     matchers = [f"matchers.{name}.{key}" for name, settings in study.matchers.items() for key in settings]
-    return [*GROWS, *matchers, *(f"axes.{name}" for name in study.axes)]
+    given = [f"given.{name}" for name in study.given or ()]
+    return [*GROWS, *matchers, *(f"axes.{name}" for name in study.axes), *given]

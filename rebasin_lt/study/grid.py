@@ -13,7 +13,8 @@ from rebasin_lt.experiment.methods import control_methods, fixed_methods, kind_o
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.settings.choices import check_known
+from rebasin_lt.settings.choices import check_known, near
+from rebasin_lt.settings.signatures import written_class
 from rebasin_lt.study.axes import at_point, check_axes, grid_points
 from rebasin_lt.study.given import check_given
 
@@ -193,7 +194,7 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
 def _check_names(name: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in settings:
         if key not in known:
-            raise InputError(f"{name} has no setting {key!r}: expected {', '.join(known)}")
+            raise InputError(f"{name} has no setting {key!r}{near(key, known)}: expected {', '.join(known)}")
 
 
 def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:
@@ -203,6 +204,7 @@ def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) ->
 
 
 def _plain(value: Any) -> Any:
+    value = written_class(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -47,7 +47,7 @@ def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
 
         kind = launcher_kind(launcher.launcher)
         kind.check()
-        check_study(study, here=kind.here)
+        check_study(study, kind.here, state.done)
     with claim_study(folder, study):
         run_study(study, folder, state, launcher)
     return state

@@ -16,7 +16,7 @@ from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.choices import check_known
-from rebasin_lt.settings.options import BarrierOptions, ImageOptions, MatchOptions
+from rebasin_lt.settings.options import SPLITS, BarrierOptions, ImageOptions, MatchOptions
 from rebasin_lt.settings.source import source_attribute, surely_takes
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.axes import at_point
@@ -57,6 +57,8 @@ def check_analyses(study: Study) -> None:
         check_settings("barrier", BarrierOptions, measured)
         for name in study.barrier.get("corrections") or ():
             check_known("one of barrier.corrections", name, CORRECTIONS)
+        for name in study.barrier.get("splits") or ():
+            check_known("one of barrier.splits", name, SPLITS)
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def is_surely_right(study: Study) -> bool:
     """
     recipe = study.recipe
     changed = [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]
-    return not any([recipe.own_code, recipe.own_data, recipe.module]) and all([
+    return not any([recipe.own_code, recipe.own_data, *(each.imp for each in changed)]) and all([
         known_images(recipe) is not None,
         not _LOOKED_UP & set(recipe.trainer),
         surely_takes("lightning.pytorch.trainer.trainer", "Trainer", recipe.trainer, TRAINER_OURS),

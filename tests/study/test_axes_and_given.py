@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,9 @@ def test_an_axis_may_grow_and_another_axis_is_another_study(tmp_path) -> None:
 AXES = [
     ({"rate": [1]}, "axes holds 'rate', expected a setting of a stage: dense.SETTING"),
     ({"sparse": [1]}, "axes holds 'sparse', expected a setting of a stage"),
+    ({"spars.learning_rate": [1]}, "axes holds 'spars.learning_rate' (did you mean sparse?), expected a setting"),
+    ({"fraction": [0.5, "x"]}, "axes.fraction holds 'x', expected numbers"),
+    ({"dense_epochs": [None]}, "axes.dense_epochs holds None, expected numbers"),
     ({"sparse.learning_rate": 0.1}, "axes.sparse.learning_rate is 0.1, expected a list of values"),
     ({"sparse.learning_rate": [[0.1]]}, "axes.sparse.learning_rate holds [0.1], which names folders"),
     ({"sparse.loss": ["a/b"]}, "axes.sparse.loss holds 'a/b', which names folders"),
@@ -170,6 +174,31 @@ def test_a_foreign_state_dict_may_be_given_where_no_moment_is_needed(finished, t
     run_stage(grid, stage, tmp_path / "study")
     taken = load_network(tmp_path / "study" / stage.path / "final.ckpt")
     assert all(torch.equal(tensor, state[name]) for name, tensor in taken.network.state_dict().items())
+
+
+def test_a_study_grows_without_what_it_was_given_and_takes_no_other(finished, tmp_path) -> None:
+    """The originals may go or lie elsewhere, with the same content; other content is another study."""
+    for name, seed in (("p0", 0), ("p1", 1)):
+        shutil.copytree(finished / f"width=1/seed={seed}/dense_b", tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("p0", "p1")]
+    small = {"barrier": None, "diversity": None, "matchers": {}}
+    grid = replace(STUDY, seeds=[0], given={"b": paths[:1]}, methods=["naive"], **small)
+    folder = tmp_path / "study"
+    run(grid, folder)
+    shutil.copytree(paths[0], tmp_path / "moved")
+    check_study_folder(folder, replace(grid, given={"b": [str(tmp_path / "moved")]}))
+    check_study_folder(folder, replace(grid, given={"b": paths}, seeds=[0, 1]))
+    with pytest.raises(InputError, match=r"given\.b has other tensors here than .*p0 had there; choose another folder"):
+        check_study_folder(folder, replace(grid, given={"b": paths[1]}))
+    with pytest.raises(InputError, match="given are b there and none here; choose another folder"):
+        check_study_folder(folder, replace(grid, given=None))
+    shutil.rmtree(paths[0])
+    grown = replace(grid, methods=["naive", "shuffled"])
+    check_study_folder(folder, grown)
+    state = State.of(plan(grown), folder)
+    check_study(grown, done=state.done)
+    with pytest.raises(InputError, match="holds neither final.ckpt nor last.ckpt"):
+        check_study(grown)
 
 
 GIVEN = [

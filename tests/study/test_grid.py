@@ -47,7 +47,10 @@ GRIDS = [
         "moment 21ep is after the end of dense training at 20ep",
     ),
     ({"matchers": {"early": {"at": "soon"}}, "methods": ["lth"]}, "moment 'soon' is not understood"),
-    ({"barrier": {"alphas": 3}}, "barrier has no setting 'alphas': expected num_alphas, corrections, splits, "),
+    (
+        {"barrier": {"alphas": 3}},
+        "barrier has no setting 'alphas' (did you mean num_alphas?): expected num_alphas, corrections, splits, ",
+    ),
     ({"barrier": {"matchers": ["early"]}}, "barrier.matchers holds 'early', expected some of permuted"),
     ({"barrier": {"matchers": "permuted"}}, "barrier.matchers is 'permuted', expected a list of some, or leave it out"),
     (

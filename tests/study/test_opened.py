@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import yaml
 from tiny import STUDY
 
 from rebasin_lt.cli import main
@@ -113,10 +114,15 @@ NAMES = [
     ({"module": "tiny:own_network"}, "recipe.module is 'tiny:own_network', expected a subclass of LightningModule"),
     ({"module": "tiny:Own"}, "recipe.module is 'tiny:Own', which cannot be imported"),
     ({"module": "tiny:OwnModule"}, "recipe.network has no setting 'arch'"),
+    ({"imp": {"after_prune": "rewind_lr"}}, "recipe.imp: imp after_prune is rewind_lr, which needs rewind_from"),
+    ({"imp": {"after_prune": "rewind_lr", "rewind_from": "no.ckpt"}}, "rewind_from is 'no.ckpt', expected a moment"),
+    ({"imp": {"criterion": "magnitde"}}, "'magnitde', which is not known (did you mean magnitude?)"),
+    ({"imp": {"criterion": "tiny:nope"}}, "'tiny:nope', which cannot be imported"),
+    ({"dense": {"loss": "tiny:own_los"}}, "recipe.dense.loss is 'tiny:own_los', which cannot be imported"),
     ({"module": "tiny:OwnModule", "network": {}}, "recipe.dense has no setting 'learning_rate'"),
     (
         {"trainer": {"logger": {"class_path": "CSVLoger"}}},
-        "recipe.trainer.logger is 'CSVLoger', expected one of ",
+        "recipe.trainer.logger is 'CSVLoger' (did you mean CSVLogger?), expected one of ",
     ),
     (
         {"trainer": {"logger": {"class_path": "CSVLogger", "init_args": {"nam": 1}}}},
@@ -136,9 +142,6 @@ def test_misspelt_settings_are_refused_before_any_work(recipe, message) -> None:
 
 
 LATER = [
-    ({"imp": {"after_prune": "rewind_lr"}}, "imp after_prune is rewind_lr, which needs rewind_from"),
-    ({"imp": {"after_prune": "rewind_lr", "rewind_from": "no.ckpt"}}, "rewind_from is 'no.ckpt', expected a moment"),
-    ({"dense": {"loss": "tiny:own_los"}}, "model.loss is 'tiny:own_los', which cannot be imported"),
     ({"dense": {"loss": "tiny:STUDY"}}, "model.loss is 'tiny:STUDY', which is a Study, expected a function"),
     ({"sparse": {"loss": "tiny:own_loss", "label_smoothing": 0.1}}, "label_smoothing is 0.1, which is cross-entropy's"),
 ]
@@ -149,6 +152,32 @@ def test_what_cannot_be_trained_is_refused_before_any_work(recipe, message) -> N
     with pytest.raises(InputError) as caught:
         check_study(study(recipe))
     assert message in str(caught.value)
+
+
+def test_a_mask_to_prune_from_is_compared_with_the_network_before_any_work(tmp_path) -> None:
+    Mask({"other.weight": torch.ones(2, 2, dtype=torch.bool)}).save(tmp_path / "other.mask.safetensors")
+    with pytest.raises(InputError, match=r"recipe\.imp\.mask: mask names other\.weight"):
+        check_study(study({"imp": {"mask": str(tmp_path / "other.mask.safetensors")}}))
+
+
+def test_splits_of_a_barrier_are_known_before_any_work() -> None:
+    with pytest.raises(InputError, match=r"one of barrier\.splits is 'tst', which is not known \(did you mean test"):
+        check_names_and_types(study(barrier={"splits": ["tst"]}))
+
+
+@pytest.mark.parametrize("path", ["lightning.pytorch.loggers.CSVLogger", "CSVLogger"])
+def test_a_command_line_and_python_write_one_study(path, tmp_path, capsys) -> None:
+    """Loggers by any spelling, and axes as an option: nothing is filled in, nothing taken for a list."""
+    logger = {"class_path": path, "init_args": {"name": "csv"}}
+    grid = study({"trainer": {"logger": logger}}, axes={"sparse.learning_rate": [0.1, 0.2]})
+    with claim_study(tmp_path / "s", grid):
+        pass
+    written = {**grid.primitives(), "out": str(tmp_path / "s")}
+    axes = json.dumps(written.pop("axes"))
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    arguments = ["--config", str(tmp_path / "s.yaml"), "--axes", axes, "--dry_run", "--probe=false"]
+    assert main(["study", *arguments]) == 0, capsys.readouterr().err
+    assert "sparse.learning_rate=0.2" in capsys.readouterr().out
 
 
 def test_a_moment_to_prune_from_lies_in_dense_training() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
 from rebasin_lt.experiment.methods import fixed_methods
 from rebasin_lt.experiment.metrics import metrics_of
@@ -60,13 +61,14 @@ def network_row(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:
     return {**about(stage, seed=settings["repetition"], role=settings["role"]), **metrics_of(result)}
 
 
-def check_sources(study: Study) -> None:
-    """Raise InputError for networks and masks that are not there or do not fit the recipe."""
+def check_sources(study: Study, done: Container[str] = ()) -> None:
+    """Raise InputError for networks and masks that are not there or do not fit the recipe; those of stages that are
+    `done` lie in the study."""
     from rebasin_lt.experiment.takeover import network_content, network_files, open_mask
 
     for point in points_of(study):
         for seed in study.seeds:
-            for stage in _stages(point, seed):
+            for stage in (each for each in _stages(point, seed) if each.path not in done):
                 where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
                 if where == "given.mask":
                     for target, path in stage.settings["sources"].items():
@@ -75,6 +77,37 @@ def check_sources(study: Study) -> None:
                     run = Path(stage.settings["sources"]["network"])
                     for path in network_files(where, run, stage.settings["moments"]).values():
                         network_content(where, path, recipe)
+
+
+def check_same_sources(study: Study, folder: Path) -> None:
+    """Raise InputError for a network or mask that is not, by its tensors, the one that the study in `folder` took."""
+    from rebasin_lt.storage.run_folder import CONFIG, read_config
+
+    for point in points_of(study):
+        for seed in study.seeds:
+            for stage in _stages(point, seed):
+                place = folder / stage.path / CONFIG
+                taken = read_config(place) if place.is_file() else None
+                if taken is not None and any(taken.get(name) != value for name, value in _hashes(stage).items()):
+                    raise InputError(
+                        f"output folder {folder} holds another study: given.{stage.settings['given']} has other "
+                        f"tensors here than {taken['given']} had there; choose another folder"
+                    )
+
+
+def _hashes(stage: Stage) -> dict[str, dict[str, str]]:
+    """What the sources of a stage hold, as its configuration says it."""
+    from rebasin_lt.experiment.takeover import network_files
+    from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+    from rebasin_lt.pruning.mask import Mask
+    from rebasin_lt.storage.files import hash_tensors
+
+    sources = stage.settings["sources"]
+    if stage.settings["given"] == "mask":
+        return {"sha256_masks": {f"{target:g}": Mask.load(path).hash for target, path in sources.items()}}
+    where, moments = f"given.{stage.settings['given']}", stage.settings["moments"]
+    files = network_files(where, Path(sources["network"]), moments)
+    return {"sha256": {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}}
 
 
 def _stages(point: GridPoint, seed: int) -> Iterator[Stage]:
@@ -94,9 +127,8 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 def _run_network(study: Study, stage: Stage, place: Path) -> None:
     from rebasin_lt.analyses.diversity import measure, open_test
     from rebasin_lt.experiment.takeover import network_files, take_network
-    from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint import load_network
     from rebasin_lt.lit.data.registry import build_data
-    from rebasin_lt.storage.files import hash_tensors
     from rebasin_lt.storage.run_folder import run_once
 
     where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
@@ -110,8 +142,7 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
         found = measure({"given": [network]}, open_test(build_data(**recipe.data)))
         return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
 
-    hashes = {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}
-    said = {"network": recipe.network, "data": recipe.data, "sha256": hashes}
+    said = {"network": recipe.network, "data": recipe.data, **_hashes(stage)}
     run_once(place, {"given": source, **said}, work, stage.outputs, but=("given", "data.root"))
 
 
@@ -127,8 +158,7 @@ def _run_mask(study: Study, stage: Stage, place: Path) -> None:
             mask.save(place / "imp" / mask_name(target), origin="given")
         return {"sparsity": {f"{target:g}": mask.sparsity for target, mask in masks.items()}}
 
-    said = {"sha256_masks": {f"{target:g}": mask.hash for target, mask in masks.items()}}
-    run_once(place, {"given": list(sources.values()), **said}, work, stage.outputs, but=("given",))
+    run_once(place, {"given": list(sources.values()), **_hashes(stage)}, work, stage.outputs, but=("given",))
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

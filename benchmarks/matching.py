@@ -1,8 +1,8 @@
 """Matching in one pass against the published layer-by-layer procedure: time, ratios, and the same permutations.
 
     python -m benchmarks.matching [--widths 1,4] [--images 200] [--batch 50] [--repeats 5] [--device cpu]
-                                  [--ckpts a.safetensors b.safetensors] [--train DATA_ROOT] [--out benchmarks/results]
-                                  [--page docs/matching.md]
+                                  [--checkpoints a.safetensors b.safetensors] [--train DATA_ROOT]
+                                  [--out benchmarks/results] [--page docs/matching.md]
 
 On a CPU seconds are of the processor's time on one thread; variants take turns, ratios are medians over repeats.
 """
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "batch": given.batch,
         "device": torch.cuda.get_device_name() if given.device == "cuda" else given.device,
         "images": "noise" if given.train is None else str(given.train),
-        "weights": "trained" if given.train or given.ckpts else "random",
+        "weights": "trained" if given.train or given.checkpoints else "random",
     }
     write_json(given.out / "matching.json", {"made_by": "python -m benchmarks.matching", **about, "networks": records})
     described = "; ".join(f"{name} {value}" for name, value in about.items())
@@ -87,8 +87,8 @@ def subjects(width: int, given: argparse.Namespace) -> tuple[list[nn.Module], Te
     count = given.images if width == 1 or given.device != "cpu" else max(given.batch, given.images // 4)
     torch.manual_seed(0)
     images = torch.randn(count, 3, 32, 32)
-    if given.ckpts:
-        networks = [load(path, width) for path in given.ckpts]
+    if given.checkpoints:
+        networks = [load(path, width) for path in given.checkpoints]
     elif given.train:
         data = open_folder(given.train)
         networks = trained(width, (0, 1), data, given.work)

@@ -12,7 +12,8 @@ from rebasin_lt.errors import InputError
 PATHS = frozenset({
     *("out", "dir", "default_root_dir", "dirpath", "save_dir", "root"),
     *("ckpt", "ckpt_a", "ckpt_b", "ckpt_path", "checkpoint", "dense_a", "init_from", "rewind_from"),
-    *("mask", "masks", "other", "permutation", "dense"),
+    *("mask", "masks", "others", "permutation", "dense"),
+    "other",  # in folders of earlier releases
 })
 """The settings that are paths, in every command and configuration; so are texts in lists of these names."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.choices import check_known
+from rebasin_lt.storage.paths import expanded
 
 GIVEN = ("a", "b", "mask")
 
@@ -40,4 +41,5 @@ def given_path(given: Mapping[str, Any], name: str, seeds: Sequence[int], seed: 
     """Where the network or mask of a repetition lies."""
     value = given[name]
     path = str(value if isinstance(value, str) else value[list(seeds).index(seed)])
-    return path.replace("{seed}", str(seed)).replace("{sparsity}", f"{sparsity:g}")  # noqa: RUF027
+    path = path.replace("{seed}", str(seed)).replace("{sparsity}", f"{sparsity:g}")  # noqa: RUF027
+    return expanded(path, f"given.{name}")

@@ -137,8 +137,8 @@ def test_plane_rejects_networks_of_different_widths() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 2}, "points is 2, expected at least 3"),
-        ({"size": 5, "margin": -0.1}, "margin is -0.1, expected at least 0"),
+        ({"num_points": 2}, "num_points is 2, expected at least 3"),
+        ({"num_points": 5, "margin": -0.1}, "margin is -0.1, expected at least 0"),
     ],
 )
 def test_grid_rejects_what_it_cannot_be(options: dict[str, float], message: str) -> None:

@@ -49,7 +49,7 @@ def test_a_folder_of_permute(pair, tmp_path, monkeypatch) -> None:
     (tmp_path / "out" / CONFIG).write_text(yaml.safe_dump(former))
     monkeypatch.setattr(permute, "trace_symmetry", lambda *_: pytest.fail("matched again"))
     assert match_and_permute(options, tmp_path / "out") == result
-    with pytest.raises(InputError, match="holds another run: seed is 0 there and 1 here"):
+    with pytest.raises(InputError, match="holds another run \(an earlier rebasin-lt 0\.1\.0 wrote it, `report` reads it\): seed is 0 there and 1"):
         match_and_permute(PermuteOptions(**pair, num_images=40, num_alphas=0, batch_size=20, seed=1), tmp_path / "out")
 
 

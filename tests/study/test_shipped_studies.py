@@ -98,7 +98,7 @@ MISTAKES = [
     ("num_alphas: 11", "num_images: 5000", "barrier: num_images is 5000, but train of digits has 1000 images"),
     ("num_alphas: 11", "num_test_images: 501", "barrier: num_images is 501, but test of digits has 500 images"),
     ("num_alphas: 11", "corrections: [bn_reset]", "barrier: --corrections holds bn_reset, which is not for a network"),
-    ("num_alphas: 11", "splits: [val]", "barrier: --splits holds 'val', expected some of train, test"),
+    ("num_alphas: 11", "splits: [val]", "one of barrier.splits is 'val', which is not known: expected train, test"),
     (
         "learning_rate: 0.15",
         "learning_rat: 0.15",

@@ -29,6 +29,8 @@ CONTROL = {
 }
 """The names in config.yaml, and in the metadata of a mask."""
 
+EARLIER = r"holds another run \(an earlier rebasin-lt 0\.1\.0 wrote it, `report` reads it\): "
+
 
 def written(keys: set[str]) -> set[str]:
     return {name for line in keys for name in line.split()}
@@ -49,7 +51,7 @@ def test_a_folder_of_permute(pair, tmp_path, monkeypatch) -> None:
     (tmp_path / "out" / CONFIG).write_text(yaml.safe_dump(former))
     monkeypatch.setattr(permute, "trace_symmetry", lambda *_: pytest.fail("matched again"))
     assert match_and_permute(options, tmp_path / "out") == result
-    with pytest.raises(InputError, match="holds another run \(an earlier rebasin-lt 0\.1\.0 wrote it, `report` reads it\): seed is 0 there and 1"):
+    with pytest.raises(InputError, match=EARLIER + "seed is 0 there and 1 here"):
         match_and_permute(PermuteOptions(**pair, num_images=40, num_alphas=0, batch_size=20, seed=1), tmp_path / "out")
 
 
@@ -64,7 +66,7 @@ def test_a_folder_of_landscape(pair, planted, tmp_path, monkeypatch) -> None:
     (tmp_path / "out" / CONFIG).write_text(yaml.safe_dump(former))
     monkeypatch.setattr(landscape, "plane_losses", lambda *_, **__: pytest.fail("measured again"))
     assert measure_plane(options, tmp_path / "out")["loss"] == result["loss"]
-    with pytest.raises(InputError, match="holds another run: num_points is 3 there and 4 here"):
+    with pytest.raises(InputError, match=EARLIER + "num_points is 3 there and 4 here"):
         measure_plane(LandscapeOptions(**given, num_points=4), tmp_path / "out")
 
 

@@ -5,55 +5,22 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from opened import run, study
 from tiny import STUDY, report_bytes
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
-from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.study.numbers import read_numbers
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.checks import check_names_and_types, check_study
 from rebasin_lt.study.folder import check_study_folder, claim_study
-from rebasin_lt.study.grid import Study
 from rebasin_lt.study.outcome import collect
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
-
-TINY = Recipe(
-    network={"arch": "mlp", "num_classes": 10},
-    targets=(0.5, 0.75),
-    fraction=0.5,
-    rewinds=("0it",),
-    dense_epochs=2,
-    epochs_per_round=1,
-    sparse_epochs=1,
-)
-
-
-def study(recipe=None, **settings) -> Study:
-    """One seed of A and B, pruned to two sparsities."""
-    grid = {"title": "opened", "seeds": [0], "methods": ["lth", "permuted"], **settings}
-    return Study(recipe=replace(TINY, **(recipe or {})), **grid)
-
-
-def run(grid: Study, folder: Path) -> Path:
-    check_study(grid)
-    with claim_study(folder, grid):
-        for stage in plan(grid).values():
-            run_stage(grid, stage, folder)
-    assert State.of(plan(grid), folder).done == set(plan(grid))
-    return folder
-
-
-def masks_of(folder: Path) -> list[Mask]:
-    return [Mask.load(path) for path in sorted(folder.glob("**/imp_a*/imp/*.mask.safetensors"))]
-
 
 # axes
 

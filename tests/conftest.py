@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before the first CUDA call, so "auto" means the CPU in these tests
     torch.set_num_threads(1)
+    _seed()  # for what the files of tests draw when they are imported
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -49,6 +50,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    _seed()
+
+
+def _seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries under test still use it
     torch.manual_seed(0)

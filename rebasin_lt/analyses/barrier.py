@@ -123,7 +123,7 @@ def _lines(
     if permutation is not None:
         symmetry = trace_symmetry(network_a, next(iter(images))[0][:2])
         first = symmetry.permute(masked(network_a.state_dict(), masks.first), permutation)
-        mask_a = None if masks.first is None else Mask(symmetry.permute(masks.first, permutation))
+        mask_a = None if masks.first is None else masks.first.permuted(symmetry, permutation)
         yield "after", _ends(first, mask_a, second, mask_b, masks.line)
 
 

@@ -65,7 +65,8 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def _in_order(mask: Mask, network: nn.Module) -> Mask:
     """The mask with its names in the order of the network; files are in alphabetical order."""
-    return Mask({name: mask[name] for name, _ in network.named_parameters(remove_duplicate=False) if name in mask})
+    names = [name for name, _ in network.named_parameters(remove_duplicate=False) if name in mask]
+    return Mask({name: mask.content[name] for name in names})
 
 
 def _describe(mask: Mask, others: Mapping[str, Mask]) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def _describe(mask: Mask, others: Mapping[str, Mask]) -> dict[str, Any]:
         "weights": mask.num_weights,
         "kept": mask.num_kept,
         "sparsity": mask.sparsity,
+        "signed": mask.is_signed,
         "layers": mask.report(),
         "degrees": degree_report(mask),
         "overlap": {

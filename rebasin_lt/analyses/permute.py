@@ -118,7 +118,7 @@ def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progre
     tell = partial(progress, "match")
     match = given.matcher.match(network_a, network_b, batches, symmetry, given.masks, tell)
     permuted = symmetry.permute(network_a.state_dict(), match.permutation)
-    masks = {name: Mask(symmetry.permute(mask, match.masked[name])) for name, mask in given.masks.items()}
+    masks = {name: mask.permuted(symmetry, match.masked[name]) for name, mask in given.masks.items()}
     _write(options, out, given, permuted, symmetry, match, masks)
     result: dict[str, Any] = {
         "method": options.method,

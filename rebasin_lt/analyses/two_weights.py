@@ -55,7 +55,7 @@ def two_weights(size: int = 81) -> dict[str, Any]:
     mask = magnitude_prune(network_a.state_dict(), everything, fraction=0.5)
     symmetry = trace_symmetry(network_a, x[:2])
     permutation = match_activations(network_a, network_b, [x], symmetry).permutation
-    masks = {"lth": mask, "naive": mask, "permuted": Mask(symmetry.permute(mask, permutation))}
+    masks = {"lth": mask, "naive": mask, "permuted": mask.permuted(symmetry, permutation)}
     starts = {"lth": "A", "naive": "B", "permuted": "B"}
     paths |= {name: _descend(INITIAL[starts[name]], each, x, target) for name, each in masks.items()}
     ticks = torch.linspace(-2.0, 3.0, size)

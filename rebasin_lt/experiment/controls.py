@@ -127,7 +127,8 @@ def _erk(s: Sources, _: Progress) -> Mask:
 def _magnitude(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.magnitude import prune_to_sparsity
 
-    return prune_to_sparsity(s.network.state_dict(), s.dense, s.sparsity)
+    state = s.network.state_dict()
+    return prune_to_sparsity(state, s.dense, s.sparsity).signed_by(state)
 
 
 def _mix(s: Sources, _: Progress) -> Mask:

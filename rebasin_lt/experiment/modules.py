@@ -36,24 +36,36 @@ def network_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def build_module(
-    recipe: Recipe, settings: Mapping[str, Any], mask: Path | None = None, init_from: Path | None = None
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    mask: Path | None = None,
+    init_from: Path | None = None,
+    signs: Mapping[str, Any] | None = None,
 ) -> LightningModule:
-    """A module with fresh weights, or with those in `init_from` where its constructor takes that, as ours do."""
+    """A module with fresh weights, or with those in `init_from` where its constructor takes that, as ours do.
+
+    `signs` are the settings `signs` and `signs_from` of `MaskGuard`, under a mask.
+    """
     kind = module_class(recipe)
     begin: dict[str, Any] = {} if init_from is None or not _takes_weights(kind) else {"init_from": str(init_from)}
     if mask is not None and kind is Classifier:
-        return MaskedClassifier(str(mask), **recipe.network, **settings, **begin)
+        return MaskedClassifier(str(mask), **recipe.network, **{**settings, **(signs or {})}, **begin)
     return kind(**network_settings(recipe), **settings, **begin)
 
 
-def module_callbacks(recipe: Recipe, mask: Path | None = None, init_from: Path | None = None) -> list[Callback]:
+def module_callbacks(
+    recipe: Recipe,
+    mask: Path | None = None,
+    init_from: Path | None = None,
+    signs: Mapping[str, Any] | None = None,
+) -> list[Callback]:
     """What gives a module of the user's own the weights to begin from, and keeps it under its mask."""
     kind = module_class(recipe)
     callbacks: list[Callback] = []
     if init_from is not None and not _takes_weights(kind):
         callbacks.append(InitFrom(str(init_from)))
     if mask is not None and kind is not Classifier:
-        callbacks.append(MaskGuard(str(mask)))
+        callbacks.append(MaskGuard(str(mask), **(signs or {})))
     return callbacks
 
 

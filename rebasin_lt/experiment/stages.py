@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
@@ -38,6 +38,7 @@ _BY_CONTENT = (
     "mask",
     "init_from",
     "data.root",
+    "signs_from",
     "imp.mask",
     "imp.rewind_from",
 )  # paths: the folder may move; hashes say what lay there
@@ -96,19 +97,33 @@ def _about_imp(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
     return about
 
 
-def train_sparse(folder: Path, recipe: Recipe, mask: Path, init_from: Path, seed: int, epochs: int) -> dict[str, float]:
-    """Train under `mask` from the weights in `init_from`; returns the test metrics."""
+def train_sparse(
+    folder: Path,
+    recipe: Recipe,
+    mask: Path,
+    init_from: Path,
+    seed: int,
+    epochs: int,
+    signs: Literal["none", "mask", "own"] = "none",
+    signs_from: Path | None = None,
+) -> dict[str, float]:
+    """Train under `mask` from the weights in `init_from`, with `signs` as `MaskGuard` has it; returns the test metrics.
+
+    The run belongs to what the mask keeps, and to its signs only where they are asked for.
+    """
+    begin: dict[str, Any] = {} if signs == "none" else {"signs": signs}
+    begin |= {} if signs_from is None else {"signs_from": str(signs_from)}
+    content = Mask.load(mask)
+    hashes = {"mask_sha256": (content if signs == "mask" else content.unsigned).hash, "init_sha256": _hash(init_from)}
+    hashes |= {} if signs_from is None else {"signs_sha256": _hash(signs_from)}
     return _train(
         folder,
         recipe,
         seed,
-        lambda: build_module(recipe, recipe.sparse, mask, init_from),
+        lambda: build_module(recipe, recipe.sparse, mask, init_from, begin),
         epochs,
-        module_callbacks(recipe, mask, init_from),
-        {
-            **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse},
-            **{"mask_sha256": Mask.load(mask).hash, "init_sha256": _hash(init_from)},
-        },
+        module_callbacks(recipe, mask, init_from, begin),
+        {"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse, **begin, **hashes},
         [],
     )
 

@@ -251,11 +251,14 @@ class MaskedClassifier(Classifier):
 
     Args:
         mask: a `*.mask.safetensors` file
+        signs, signs_from: signs that the kept weights begin with, as `MaskGuard` takes them
     """
 
-    def __init__(self, mask: str, **kwargs: Any) -> None:
+    def __init__(
+        self, mask: str, signs: Literal["none", "mask", "own"] = "none", signs_from: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.guard = MaskGuard(mask)
+        self.guard = MaskGuard(mask, signs, signs_from)
         self.guard.mask.check_fits(dict(self.net.named_parameters()))
 
     def configure_callbacks(self) -> Sequence[Callback]:

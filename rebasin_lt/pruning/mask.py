@@ -1,9 +1,10 @@
-"""A mask is a state dict: bool tensors under the dense network's parameter names, True = kept."""
+"""A mask is a state dict under the dense network's parameter names: bools, True = kept; or signs of what is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import is_zipfile
 
 import torch
@@ -16,17 +17,38 @@ from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
 from rebasin_lt.storage.files import atomic_path, hash_tensors
 from rebasin_lt.storage.paths import expanded
 
-MASK_VERSION = 1
+if TYPE_CHECKING:
+    from rebasin_lt.symmetry.trace import Symmetry
+
+UNSIGNED_VERSION, SIGNED_VERSION = "1", "2"
+"""Of a file with bools, which every release reads; of one with signs."""
 
 
 class Mask(Mapping[str, Tensor]):
-    """Which weights are kept: an immutable mapping from parameter name to a bool tensor on the CPU."""
+    """Which weights are kept: an immutable mapping from parameter name to a bool tensor on the CPU.
+
+    It is made of bool tensors, or of int8 tensors of −1, 0 and 1: a *signed mask*, which also knows the signs of the
+    weights that it keeps. As a mapping both yield bools.
+
+        >>> mask = Mask({"weight": torch.tensor([[-1, 0], [1, 1]], dtype=torch.int8)})
+        >>> mask["weight"].tolist(), mask.is_signed
+        ([[True, False], [True, True]], True)
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
-            if tensor.dtype != torch.bool:
-                raise InputError(f"mask for {name} has dtype {tensor.dtype}, expected torch.bool")
-        self._tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            if tensor.dtype not in (torch.bool, torch.int8):
+                raise InputError(
+                    f"mask for {name} has dtype {tensor.dtype}, expected torch.bool, or torch.int8 for its signs"
+                )
+            if tensor.dtype == torch.int8 and tensor.numel() and not -1 <= int(tensor.min()) <= int(tensor.max()) <= 1:
+                raise InputError(
+                    f"mask for {name} holds {int(tensor.min())} to {int(tensor.max())}, expected signs: -1, 0 or 1"
+                )
+        if len({tensor.dtype for tensor in tensors.values()}) > 1:
+            raise InputError("the mask has signs for some tensors only, expected them for all or for none")
+        self._content = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._tensors = {name: tensor.bool() for name, tensor in self._content.items()}  # bools are not copied
 
     @classmethod
     def ones_like(cls, state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> Mask:
@@ -57,15 +79,44 @@ class Mask(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mask) or self.keys() != other.keys():
+        """Equal in what is kept and, if either is signed, in the signs."""
+        if not isinstance(other, Mask) or self.keys() != other.keys() or self.is_signed != other.is_signed:
             return False
-        return all(torch.equal(tensor, other[name]) for name, tensor in self.items())
+        return all(torch.equal(tensor, other.content[name]) for name, tensor in self.content.items())
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         kept = f"{self.num_kept:,} of {self.num_weights:,} kept"
-        return f"Mask({len(self)} tensors, {kept}, sparsity {self.sparsity:.4f})"
+        return f"Mask({len(self)} tensors, {kept}, sparsity {self.sparsity:.4f}{', signed' * self.is_signed})"
+
+    @property
+    def content(self) -> Mapping[str, Tensor]:
+        """The tensors as files hold them: bools, or int8 of −1, 0 and 1 of a signed mask."""
+        return self._content
+
+    @property
+    def is_signed(self) -> bool:
+        """True if the mask knows the signs of what it keeps."""
+        return any(tensor.dtype == torch.int8 for tensor in self._content.values())
+
+    @property
+    def unsigned(self) -> Mask:
+        """The same mask without signs."""
+        return Mask(self._tensors) if self.is_signed else self
+
+    def signed_by(self, state: Mapping[str, Tensor]) -> Mask:
+        """This mask with the signs of the weights in `state`; a kept weight of 0 has the sign 1.
+
+        Raises InputError where the mask does not fit.
+        """
+        self.check_fits(state)
+        signs = {name: torch.where(state[name].detach().cpu() < 0, -1, 1) for name in self}
+        return Mask({name: (sign * self[name]).to(torch.int8) for name, sign in signs.items()})
+
+    def permuted(self, symmetry: Symmetry, permutation: Mapping[str, Tensor]) -> Mask:
+        """The mask of the permuted network; signs move with their weights. Raises InputError as `Symmetry.permute`."""
+        return Mask(symmetry.permute(self._content, permutation))
 
     @property
     def num_weights(self) -> int:
@@ -92,8 +143,8 @@ class Mask(Mapping[str, Tensor]):
 
     @property
     def hash(self) -> str:
-        """sha256 over names, shapes and bits."""
-        return hash_tensors(self)
+        """sha256 over names, shapes and bits, and over the signs of a signed mask."""
+        return hash_tensors(self._content)
 
     def report(self) -> list[dict[str, str | int | float]]:
         """One row per tensor: name, kept, weights, sparsity."""
@@ -145,10 +196,14 @@ class Mask(Mapping[str, Tensor]):
         return both / max(1, self.num_kept + other.num_kept - both)
 
     def save(self, path: Path | str, **metadata: str) -> None:
-        """Write `*.mask.safetensors`, atomically, with `metadata` beside the sparsity, hash and format version."""
-        about = {"format": "rebasin_lt.mask", "version": str(MASK_VERSION), "sparsity": repr(self.sparsity)}
+        """Write `*.mask.safetensors`, atomically, with `metadata` beside the sparsity, hash and format version.
+
+        A signed mask takes a byte per weight, as one without signs does.
+        """
+        version = SIGNED_VERSION if self.is_signed else UNSIGNED_VERSION
+        about = {"format": "rebasin_lt.mask", "version": version, "sparsity": repr(self.sparsity)}
         with atomic_path(expanded(path, "mask file")) as temporary:
-            tensors = {name: tensor.contiguous() for name, tensor in self.items()}
+            tensors = {name: tensor.contiguous() for name, tensor in self._content.items()}
             save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
 
     @classmethod
@@ -177,17 +232,25 @@ class Mask(Mapping[str, Tensor]):
     def _checked(cls, tensors: dict[str, Tensor], about: Mapping[str, str], path: Path | str) -> Mask:
         if about.get("format") != "rebasin_lt.mask":
             raise BrokenFileError(f"{path} is not a mask file of rebasin-lt (format {about.get('format')!r})")
-        if about.get("version") != str(MASK_VERSION):
+        version = about.get("version")
+        if version not in (UNSIGNED_VERSION, SIGNED_VERSION):
             raise BrokenFileError(
-                f"{path} has mask format version {about.get('version')}, this release reads {MASK_VERSION}: update it"
+                f"{path} has mask format version {version}, this release reads {UNSIGNED_VERSION} and "
+                f"{SIGNED_VERSION}: update it"
             )
         for name, tensor in tensors.items():
-            if tensor.dtype != torch.bool or (tensor.numel() and tensor.view(torch.uint8).max() > 1):
-                raise BrokenFileError(f"{path} has {name} of dtype {tensor.dtype}, expected bools, 0 or 1 each")
+            _check_values(tensor, name, version == SIGNED_VERSION, path)
         mask = cls(tensors)
         if about.get("sha256") != mask.hash:
             raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
         return mask
+
+
+def _check_values(tensor: Tensor, name: str, signed: bool, path: Path | str) -> None:
+    if not signed and (tensor.dtype != torch.bool or (tensor.numel() and tensor.view(torch.uint8).max() > 1)):
+        raise BrokenFileError(f"{path} has {name} of dtype {tensor.dtype}, expected bools, 0 or 1 each")
+    if signed and (tensor.dtype != torch.int8 or not torch.equal(tensor, tensor.sign())):
+        raise BrokenFileError(f"{path} has {name} of dtype {tensor.dtype}, expected signs, int8 of -1, 0 or 1 each")
 
 
 def _matrices(state: Mapping[str, Tensor]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
@@ -19,7 +20,8 @@ def mix_with_magnitude(mask: Mask, state: Mapping[str, Tensor], share: float) ->
     round(share · d) are exchanged: the smallest of those that only the mask keeps for the largest of those that
     only M keeps. That is the top set of a bonus for being in the mask plus any increasing function of |w|, raw,
     scaled or ranked: these all run through the same masks, and `share` measures the way in weights instead of in units
-    of a bonus. Ties as in `remove_lowest`. Raises InputError for a share outside [0, 1] and a mask that does not fit.
+    of a bonus. A signed mask gives a signed one: what comes in has its sign in `state`. Ties as in `remove_lowest`.
+    Raises InputError for a share outside [0, 1] and a mask that does not fit.
     """
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}, expected a number from 0 (the mask) to 1 (the magnitudes)")
@@ -30,4 +32,8 @@ def mix_with_magnitude(mask: Mask, state: Mapping[str, Tensor], share: float) ->
     exchanged = round(share * leaving.num_kept)
     stays = remove_lowest(size, leaving, exchanged)
     waits = remove_lowest(size, coming, coming.num_kept - exchanged)
-    return Mask({name: (kept & magnitude[name]) | stays[name] | waits[name] for name, kept in mask.items()})
+    mixed = Mask({name: (kept & magnitude[name]) | stays[name] | waits[name] for name, kept in mask.items()})
+    if not mask.is_signed:
+        return mixed
+    own = mixed.signed_by(state).content
+    return Mask({name: torch.where(kept, mask.content[name], own[name]) * mixed[name] for name, kept in mask.items()})

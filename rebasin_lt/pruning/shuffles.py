@@ -17,25 +17,26 @@ of 4096 rows is 12)."""
 
 
 def permute_randomly(masks: Sequence[Mask], symmetry: Symmetry, generator: torch.Generator | None = None) -> list[Mask]:
-    """The masks of one network under one random permutation of its units, uniform over each group.
+    """The masks of one network, and their signs, under one random permutation of its units.
 
-    Everything that does not depend on which unit is which survives: layer sparsities, degrees as multisets, paths
-    through the network. Several masks move together, as those of several sparsities do under a matched permutation.
+    Uniform over each group. Everything that does not depend on which unit is which survives: layer sparsities,
+    degrees as multisets, paths through the network. Several masks move together, as those of several sparsities do
+    under a matched permutation.
     Raises InputError for a mask that does not fit the symmetry's network.
     """
     permutation = symmetry.random(generator)
-    return [Mask(symmetry.permute(mask, permutation)) for mask in masks]
+    return [mask.permuted(symmetry, permutation) for mask in masks]
 
 
 def shuffle_layerwise(mask: Mask, generator: torch.Generator | None = None) -> Mask:
-    """Each tensor's entries in random order: layer sparsities survive, rows, columns and features do not.
+    """Each tensor's entries in random order, with their signs: layer sparsities survive, rows and columns do not.
 
     The control of Su et al. (*Sanity-checking pruning methods*, NeurIPS 2020); also the random mask with the layer
     allocation of another mask.
     """
     return Mask({
         name: tensor.reshape(-1)[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
-        for name, tensor in mask.items()
+        for name, tensor in mask.content.items()
     })
 
 
@@ -49,7 +50,8 @@ def shuffle_degrees(mask: Mask, generator: torch.Generator | None = None, trades
     Curveball (Strona et al., Nature Communications 2014): two rows hand round at random what only one of them has.
     All rows are paired at once, at random, in each of `trades` rounds (global trades: Carstens et al., ESA 2018), which
     converges to the uniform distribution over all matrices with these sums. Where the sums admit one matrix only, as
-    in a depthwise convolution, nothing moves.
+    in a depthwise convolution, nothing moves. The result has no signs: a connection
+    that is new has none.
     """
     return Mask({name: _rewired(tensor, generator, trades) for name, tensor in mask.items()})
 

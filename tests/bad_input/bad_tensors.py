@@ -54,7 +54,11 @@ def _masks(good: dict[str, torch.Tensor], names: list[str]) -> None:
         digest = {"sha256": hash_tensors(tensors)}
         save_file(tensors, f"{name}.mask.safetensors", metadata={**MASK_ABOUT, **digest, **about})
 
-    save("future", good, version="2")
+    save("future", good, version="3")
+    save("mixed", good, version="2")
+    signs = {name: torch.full(tensor.shape, 2, dtype=torch.int8) for name, tensor in good.items()}
+    save("threes", signs, version="2")
+    save("unsaid", {name: tensor.to(torch.int8) for name, tensor in good.items()})
     save("hash", good, sha256="0" * 64)
     save("other", {"other.weight": torch.ones(2, 2, dtype=torch.bool)})
     save("escape", {"../../escape": torch.ones(2, 2, dtype=torch.bool)})
@@ -80,7 +84,10 @@ MASK_CASES: list[tuple[str, int, str]] = [
     ("flip_data.mask.safetensors", 1, "flip_data.mask.safetensors"),
     ("foreign.mask.safetensors", 1, "is not a mask file of rebasin-lt (format None)"),
     ("good.perm.safetensors", 1, "is not a mask file of rebasin-lt (format 'rebasin_lt.permutation')"),
-    ("future.mask.safetensors", 1, "has mask format version 2, this release reads 1: update it"),
+    ("future.mask.safetensors", 1, "has mask format version 3, this release reads 1 and 2: update it"),
+    ("mixed.mask.safetensors", 1, "of dtype torch.bool, expected signs, int8 of -1, 0 or 1 each"),
+    ("threes.mask.safetensors", 1, "of dtype torch.int8, expected signs, int8 of -1, 0 or 1 each"),
+    ("unsaid.mask.safetensors", 1, "of dtype torch.int8, expected bools, 0 or 1 each"),
     ("hash.mask.safetensors", 1, "is damaged: its content does not match the hash written with it"),
     ("float.mask.safetensors", 1, "of dtype torch.float32, expected bools"),
     ("twos.mask.safetensors", 1, "expected bools, 0 or 1 each"),

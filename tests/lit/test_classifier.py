@@ -114,7 +114,7 @@ def test_channels_last_changes_the_layout_and_nothing_else(trainer, tmp_path):
         trainer(-1, [imp], precision="64-true").fit(module, Digits(batch_size=25, train_size=100))
         assert weight.stride() == module.net.get_parameter("layer1.0.conv1.weight").stride()
         tickets.append(load_network(imp.ticket_path(0.5)))
-    assert tickets[0].mask == tickets[1].mask == Mask.load(imp.mask_path(0.5))
+    assert tickets[0].mask == tickets[1].mask == Mask.load(imp.mask_path(0.5)).unsigned
     for ours, theirs in zip(*(ticket.network.parameters() for ticket in tickets), strict=True):
         assert ours.is_contiguous()
         assert theirs.is_contiguous()
@@ -137,7 +137,7 @@ def test_a_masked_checkpoint_and_a_dense_one_load_into_each_other(trainer, tmp_p
     before, after = (read_checkpoint(tmp_path / f"{name}.ckpt") for name in ("dense", "masked"))
     assert before.keys() ^ after.keys() == {"rebasin_lt_mask"}
     assert before["rebasin_lt"].keys() ^ after["rebasin_lt"].keys() == {"mask_sha256"}
-    assert before["hyper_parameters"].keys() ^ after["hyper_parameters"].keys() == {"mask"}
+    assert before["hyper_parameters"].keys() ^ after["hyper_parameters"].keys() == {"mask", "signs", "signs_from"}
     assert list(before["state_dict"]) == list(after["state_dict"])
     loaded = load_network(tmp_path / "masked.ckpt")
     assert loaded.mask == Mask.load(path)

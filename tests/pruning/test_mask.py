@@ -135,5 +135,5 @@ def test_load_rejects_missing_truncated_foreign_newer_and_damaged_files(tmp_path
     with pytest.raises(BrokenFileError, match="is not a mask file of rebasin-lt"):
         Mask.load(path)
     save_file(dict(mask), path, metadata={"format": "rebasin_lt.mask", "version": "99"})
-    with pytest.raises(BrokenFileError, match="has mask format version 99, this release reads 1"):
+    with pytest.raises(BrokenFileError, match="has mask format version 99, this release reads 1 and 2"):
         Mask.load(path)

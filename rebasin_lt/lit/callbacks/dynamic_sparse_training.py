@@ -151,7 +151,7 @@ class DynamicSparseTraining(MaskGuard):
         super().on_train_end(trainer, pl_module)
         if trainer.is_global_zero:
             folder = self.dirpath or Path(trainer.default_root_dir) / "dst"
-            self.mask.save(folder / FINAL_MASK, stage="dst", method=self.method, seed=str(self.seed))
+            self.signed_mask(pl_module).save(folder / FINAL_MASK, stage="dst", method=self.method, seed=str(self.seed))
 
     @torch.no_grad()
     def _update(self, trainer: Trainer, step: int, optimizer: Any) -> None:

@@ -35,8 +35,9 @@ class IterativeMagnitudePruning(MaskGuard):
 
     A round begins by pruning, so that the checkpoint at its end is the trained ticket; weights are changed in place,
     and optimiser and schedule are built anew. Each target is hit to within a weight and leaves two files in
-    `dirpath`: `sparsity-S.mask.safetensors` and `sparsity-S.ckpt`. Works on any LightningModule, by parameter name,
-    with one fit and one set of optimisers; its schedule must span `epochs_per_round`, not the whole fit.
+    `dirpath`: `sparsity-S.mask.safetensors`, with the ticket's signs, and `sparsity-S.ckpt`. Works on any
+    LightningModule, by parameter name, with one fit and one set of optimisers; its schedule must span
+    `epochs_per_round`, not the whole fit.
 
     Args:
         targets: sparsities of the prunable weights to pass through, increasing
@@ -250,7 +251,7 @@ class IterativeMagnitudePruning(MaskGuard):
             return
         about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune, "criterion": self.criterion}
         save_network(self.ticket_path(target), trainer, module, self.mask, **about)  # first: it looks at the weights
-        self.mask.save(self.mask_path(target), **{name: str(value) for name, value in about.items()})
+        self.signed_mask(module).save(self.mask_path(target), **{name: str(value) for name, value in about.items()})
 
     def _file(self, target: float, suffix: str) -> Path:
         if self.dirpath is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -15,11 +15,15 @@ from torch.utils.hooks import RemovableHandle
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import averaged_modules, hides_its_steps
-from rebasin_lt.lit.checkpoint_content import MASK, METADATA
+from rebasin_lt.lit.checkpoint_content import MASK, METADATA, is_ours, network_names
+from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.signs import SignsSet, set_signs_
 from rebasin_lt.pruning.weight_norm import check_directions
+from rebasin_lt.settings.choices import check_known
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,14 +42,21 @@ class MaskGuard(Callback):
 
     Args:
         mask: a `*.mask.safetensors` file, or a Mask; by parameter name of the LightningModule (of its `net` for ours)
+        signs: signs that the kept weights are given before the first step, w = |w| · sign: `none`; those of the
+            `mask`, as pruning here leaves them; or the network's `own`, which it had at another moment
+        signs_from: the checkpoint of that moment, for `own`
 
-    The mask goes into every checkpoint; a resume under another mask is refused with an InputError.
+    The mask goes into every checkpoint; a resume under another mask, or other signs, is refused with an InputError.
     """
 
     state_key = "rebasin_lt.mask_guard"
 
-    def __init__(self, mask: str | Mask) -> None:
-        self.mask = mask if isinstance(mask, Mask) else Mask.load(mask)
+    def __init__(
+        self, mask: str | Mask, signs: Literal["none", "mask", "own"] = "none", signs_from: str | None = None
+    ) -> None:
+        given = mask if isinstance(mask, Mask) else Mask.load(mask)
+        self.mask = given.unsigned
+        self._signs = _signs(given, signs, signs_from, "mask" if isinstance(mask, Mask) else f"mask {mask}")
         self._forget()
 
     def _forget(self) -> None:
@@ -67,9 +78,14 @@ class MaskGuard(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look_at(pl_module)
         self._bind(pl_module)
+        found = self._set_signs(trainer, pl_module)
+        self._turned = 0 if found is None else found.turned
         self._mask_averages(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = self._set_signs(trainer, pl_module)
+        if found is not None and pl_module.global_rank == 0:
+            _LOG.info("%s", found._replace(turned=found.turned or self._turned).describe())
         self.mask.apply_(network_of(pl_module))  # callbacks after this one may have set weights when fit started
         self._guard_optimizers(trainer)
         self.hold(trainer, pl_module)
@@ -108,6 +124,9 @@ class MaskGuard(Callback):
         checkpoint[MASK] = dict(self.mask)
         checkpoint.setdefault(METADATA, {})["mask_sha256"] = self.mask.hash
 
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._signs is None else {"signs_sha256": self._signs.hash}
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
             return
@@ -118,6 +137,24 @@ class MaskGuard(Callback):
                 f"the checkpoint to resume holds {theirs}, this run has sha256 {self.mask.hash[:12]}: "
                 "resume with the mask it was trained under, or start a new run with init_from"
             )
+
+        theirs = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("signs_sha256", "none")
+        ours = MaskGuard.state_dict(self).get("signs_sha256", "none")
+        if theirs != ours:
+            raise InputError(
+                f"the checkpoint to resume began with signs {theirs[:12]}, this run has {ours[:12]}: set signs, "
+                "signs_from and mask as they were, or start afresh"
+            )
+
+    def _set_signs(self, trainer: Trainer, module: LightningModule) -> SignsSet | None:
+        """Give the kept weights their signs, before the first step; twice is as good as once."""
+        if self._signs is None or trainer.global_step or trainer.ckpt_path:  # a resumed run has its own weights
+            return None
+        return set_signs_(dict(network_of(module).named_parameters(remove_duplicate=False)), self._signs)
+
+    def signed_mask(self, module: LightningModule) -> Mask:
+        """The mask, with the signs that the module's weights have now."""
+        return self.mask.signed_by(dict(network_of(module).named_parameters(remove_duplicate=False)))
 
     def hold(self, trainer: Trainer, module: LightningModule) -> None:
         """Zero what is pruned, in weights and averages, whoever wrote to them; if nobody did, no bit changes."""
@@ -178,6 +215,35 @@ class MaskGuard(Callback):
             parameters = dict(network_of(copy).named_parameters())
             for name, kept in self.mask.items():
                 parameters[name].mul_(kept.to(parameters[name].device))
+
+
+def _signs(mask: Mask, signs: str, signs_from: str | None, where: str) -> Mask | None:
+    """The signed mask that training begins with; None where weights keep the signs that they have."""
+    check_known("signs", signs, ("none", "mask", "own"))
+    if (signs == "own") != (signs_from is not None):
+        raise InputError(
+            f"signs is {signs!r} and signs_from is {signs_from!r}: expected a checkpoint beside `own`, and none else"
+        )
+    if signs == "mask" and not mask.is_signed:
+        raise InputError(
+            f"signs is 'mask', but the {where} has none: expected one of IMP by this release; or signs: own, and "
+            "signs_from: the ticket's checkpoint"
+        )
+    if signs_from is None:
+        return mask if signs == "mask" else None
+    return mask.signed_by(_own_weights(signs_from, mask))
+
+
+def _own_weights(path: str, mask: Mask) -> dict[str, Tensor]:
+    """The weights of a checkpoint under the mask's names. Raises InputError where it is of another network."""
+    content = read_checkpoint(path)
+    state = import_state(network_names(content["state_dict"], is_ours(content)), mask.keys())[0]
+    check_finite(state, path)
+    try:
+        mask.check_fits(state)
+    except InputError as error:
+        raise InputError(f"signs_from is {path}, of another network: {error}") from error
+    return state
 
 
 def hold_masks(trainer: Trainer) -> list[Mask]:

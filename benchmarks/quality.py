@@ -4,7 +4,8 @@
 
 For each pair: dense A and B, A pruned, then every method's permutation, judged. Every stage is a folder under --work
 and is done once, so an interrupted run goes on where it was. Results go into quality.json, table by table into
-docs/matching.md. Images: digits, or CIFAR-10 as class folders of image files, `--root/train` and `--root/test`.
+docs/matching.md. Images: digits, Fashion-MNIST in
+/usr/share/datasets/fashion-mnist, or CIFAR-10 as class folders of image files, `--root/train` and `--root/test`.
 """
 
 from __future__ import annotations
@@ -88,6 +89,23 @@ def settings(work: Path) -> dict[str, Setting]:
         network={"arch": "vgg11_bn", "width": 0.25, "num_classes": 10, "input_shape": [3, 32, 32]},
         dense={"learning_rate": 0.05, "weight_decay": 1.5e-2},
     )
+    # Conv-4 has no batch norm; a quarter of its width learns in seconds per epoch. Quality rewinds to the last moment.
+    conv4 = Recipe(
+        data={
+            **{"name": "fashion_mnist", "root": "/usr/share/datasets/fashion-mnist", "train_size": 10000},
+            **{"batch_size": 128, "resident": True},
+        },
+        network={"arch": "conv4", "width": 0.25, "num_classes": 10, "input_shape": [1, 28, 28]},
+        targets=(0.95,),
+        fraction=0.35,
+        rewinds=("0it", "2ep", "5ep", "1ep"),
+        dense={"learning_rate": 0.05, "weight_decay": 1e-2},
+        prune={"learning_rate": 0.02, "weight_decay": 1e-2},
+        sparse={"learning_rate": 0.05, "weight_decay": 1e-3},
+        dense_epochs=12,
+        epochs_per_round=1,
+        sparse_epochs=5,
+    )
     few = (
         "naive",
         "random",
@@ -102,6 +120,12 @@ def settings(work: Path) -> dict[str, Setting]:
         "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
         "resnet20": Setting(
             *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few),
+            num_images=4000,
+            num_test_images=2500,
+            methods=OFFERED,
+        ),
+        "conv4": Setting(
+            *("Conv-4×¼, Fashion-MNIST, sparsity .95", conv4, 5, few),
             num_images=4000,
             num_test_images=2500,
             methods=OFFERED,
@@ -133,7 +157,7 @@ def prepare(root: Path, folder: Path, size: int, per_class: int = 1000) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not there yet, then write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", default="digits", help="digits, resnet20, vgg11, resnet20x4, by commas")
+    parser.add_argument("--settings", default="digits", help="digits, resnet20, conv4, vgg11, resnet20x4, by commas")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of all trained networks")
     parser.add_argument("--root", type=Path, default=Path("data"), help="class folders of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of quality.json")
@@ -143,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.settings.split(","):
         if name not in known:
             parser.error(f"setting {name!r} is not known, expected {', '.join(known)}")
-        if name != "digits":
-            data = known[name].recipe.data
+        data = known[name].recipe.data
+        if "image_size" in data:
             prepare(given.root, Path(data["root"]), data["image_size"])
         records = run(name, known[name], given.work / name)
         results = given.out / "quality.json"

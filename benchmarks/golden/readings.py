@@ -83,6 +83,12 @@ def hashes(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
         yield name, f"{kind}{hashlib.sha256(kind.encode() + content).hexdigest()[:16]}"
 
 
+def tensors(path: Path) -> Iterator[tuple[str, str]]:
+    """Hashes of what a file holds; of masks by what they keep, for earlier releases knew no signs."""
+    content = load_file(path)
+    yield from hashes({name: t.bool() if t.dtype == torch.int8 else t for name, t in content.items()})
+
+
 def printed(text: str) -> Iterator[tuple[str, float]]:
     """Losses and accuracies that `test` prints: of several with one name, the one with most digits."""
     longest: dict[str, str] = {}
@@ -102,6 +108,6 @@ _READERS: Mapping[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {
     "result.json": numbers,
     "report/*.csv": cells,
     "*.ckpt": checkpoint,
-    "*.safetensors": lambda path: hashes(load_file(path)),
+    "*.safetensors": tensors,
 }
 """By pattern of file. `rows.json` and the like are not results but what an interrupted command goes on from."""

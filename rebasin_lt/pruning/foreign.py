@@ -19,16 +19,16 @@ def import_state(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[d
     """`state` under the `names` of a network, and the mask in it, if it is pruned.
 
     A pair `NAME_orig`, `NAME_mask`, as torch.nn.utils.prune and the paper's code keep them, becomes the weight
-    orig · mask, with which the network computes what the pruned one did, and the mask; what had become of the pruned
-    weights is dropped. Wrappers' prefixes go unless the network's own names have them. Raises BrokenFileError for
-    masks without weights, of another shape, or of other values than 0 and 1.
+    orig · mask, with which the network computes what the pruned one did, and the mask, with the weights' signs; what
+    had become of the pruned weights is dropped. Wrappers' prefixes go unless the network's own names have them. Raises
+    BrokenFileError for masks without weights, of another shape, or of other values than 0 and 1.
     """
     state = _unwrapped(state, names)
     masked = [name.removesuffix(_ORIG) for name in state if name.endswith(_ORIG) and name not in names]
     dense = {name: tensor for name, tensor in state.items() if not _belongs(name, masked)}
     masks = {name: _as_bool(name, state) for name in masked}
     dense.update({name: state[name + _ORIG] * mask for name, mask in masks.items()})
-    return dense, Mask(masks) if masks else None
+    return dense, Mask(masks).signed_by(dense) if masks else None
 
 
 def _unwrapped(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ def test_network_computes_what_the_pruned_one_did(tmp_path, prefix, nested) -> N
     assert loaded.mask.sparsity == pytest.approx(0.9, abs=1e-5)
     weights = dict(loaded.network.named_parameters())
     assert all(not weights[name][~loaded.mask[name]].any() for name in names)
+    assert loaded.mask == loaded.mask.unsigned.signed_by(weights)
 
 
 def test_dense_state_dicts_come_as_they_are(tmp_path) -> None:

@@ -139,22 +139,14 @@ class ImageData(LightningDataModule):
             self._images("test")
 
     def train_dataloader(self) -> ImageLoader:
-        device, rank, world_size = self._place()
+        device, ranks = self._place()
         images, indices = self._images("train")
         overfit = self._overfits()
-        sampler = EpochBatches(
-            indices,
-            self.batch_size,
-            shuffle=not overfit,
-            drop_last=True,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        sampler = EpochBatches(indices, self.batch_size, shuffle=not overfit, drop_last=True, seed=self.seed, **ranks)
         if not len(sampler):
             raise InputError(
                 f"batch_size is {self.batch_size}, but {self.name} has {len(indices)} training images for "
-                f"{world_size} process(es): expected at most {len(indices) // world_size}"
+                f"{sampler.world_size} process(es): expected at most {len(indices) // sampler.world_size}"
             )
         return images.loader(sampler, self.augment and not overfit, device)
 
@@ -220,10 +212,9 @@ class ImageData(LightningDataModule):
             raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
 
     def _evaluation(self, split: Split) -> ImageLoader:
-        device, rank, world_size = self._place()
+        device, ranks = self._place()
         images, indices = self._images(split)
-        sampler = EpochBatches(indices, self.batch_size, rank=rank, world_size=world_size)
-        return images.loader(sampler, False, device)
+        return images.loader(EpochBatches(indices, self.batch_size, **ranks), False, device)
 
     def _images(self, split: Split) -> tuple[Images, Tensor]:
         """A set of images, and which of them belong to the split, shape (n,), int64."""
@@ -262,8 +253,9 @@ class ImageData(LightningDataModule):
         """
         return float(getattr(self.trainer, "overfit_batches", 0)) > 0
 
-    def _place(self) -> tuple[torch.device, int, int]:
-        """Device, rank and world size of the trainer, if there is one."""
+    def _place(self) -> tuple[torch.device, dict[str, Any]]:
+        """Device of the trainer, if there is one, and its rank and world size, as `EpochBatches` takes them."""
         if self.trainer is None:
-            return torch.device("cpu"), 0, 1
-        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
+            return torch.device("cpu"), {}
+        ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return self.trainer.strategy.root_device, ranks

@@ -12,7 +12,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
 from rebasin_lt.settings.signatures import arguments, given
@@ -88,9 +88,7 @@ class ImageData(LightningDataModule):
         self.val_size = self.default_val_size if val_size is None else val_size
         self.train_size = train_size
         for argument, least in (("batch_size", 1), ("val_size", 0), ("train_size", 1), ("seed", 0)):
-            value = getattr(self, argument)
-            if value is not None and value < least:
-                raise InputError(f"{argument} is {value}, expected at least {least}")
+            check_least(argument, getattr(self, argument), least)
         self._opened: dict[Split, Images] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -194,8 +192,7 @@ class ImageData(LightningDataModule):
         if split == "val":
             self._check_has_val()
         batch_size = self.batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        check_least("batch_size", batch_size, 1)
         self.prepare_data()
         images, indices = self._images(split)
         if num_images is not None and not 1 <= num_images <= len(indices):

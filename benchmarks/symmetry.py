@@ -84,7 +84,7 @@ def measure(name: str) -> Record:
     """
     import torch
 
-    from rebasin_lt.symmetry.describe import frozen_by_reason, log10_symmetries
+    from rebasin_lt.report.analyses.symmetry import frozen_by_reason, log10_symmetries
     from rebasin_lt.symmetry.export import export
     from rebasin_lt.symmetry.trace import read_symmetry
 

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_calibration_error
 from torchmetrics.utilities import dim_zero_cat
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 
 
 class EnsembleDiversity(Metric):
@@ -53,9 +53,8 @@ class EnsembleDiversity(Metric):
 
     def __init__(self, num_members: int, num_bins: int = 15, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for argument, value in (("num_members", num_members), ("num_bins", num_bins)):
-            if value < 1:
-                raise InputError(f"{argument} is {value}, expected at least 1")
+        check_least("num_members", num_members, 1)
+        check_least("num_bins", num_bins, 1)
         self.num_members, self.num_bins = num_members, num_bins
         pairs = (num_members, num_members)
         self.add_state("correct", torch.zeros(num_members, dtype=torch.int64), dist_reduce_fx="sum")

@@ -39,3 +39,9 @@ class Preempted(RebasinError):
     """A run that stopped because it was told to; the same command goes on where it was."""
 
     exit_code = 75  # EX_TEMPFAIL: try again
+
+
+def check_least(argument: str, value: float | None, least: float) -> None:
+    """Raise InputError for a value below the least that it may be; None stands for one that is not given."""
+    if value is not None and value < least:
+        raise InputError(f"{argument} is {value}, expected at least {least}")

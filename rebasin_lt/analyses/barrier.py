@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
 from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.experiment.subjects import Subjects, open_pair
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
@@ -96,8 +96,7 @@ def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
     Raises InputError for a split or correction that is not known or does not apply, and for too few points.
     """
     check_choice("splits", options.splits, SPLITS)
-    if options.num_alphas < 3:
-        raise InputError(f"--num-alphas is {options.num_alphas}, expected at least 3")
+    check_least("--num-alphas", options.num_alphas, 3)
     possible = applicable(network)
     if options.corrections is None:
         return possible

@@ -20,6 +20,7 @@ from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.precision import full_precision, sum_device
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.settings.options import DiversityOptions
+from rebasin_lt.storage.files import finite
 from rebasin_lt.storage.paths import expanded
 from rebasin_lt.storage.run_folder import run_once
 
@@ -132,12 +133,5 @@ def _plain(results: Mapping[str, Tensor], num_members: int) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name, value in results.items():
         dims = 1 if name.startswith("member_") else 2 if name.endswith("_matrix") else 0
-        plain[name] = _finite(value.reshape([num_members] * dims).tolist())
+        plain[name] = finite(value.reshape([num_members] * dims).tolist())
     return plain
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no nan (a single member has no pairs) and no infinity."""
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return value if abs(value) < float("inf") else None

@@ -8,7 +8,7 @@ from rebasin_lt.commands.options import SymmetryOptions
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.process.terminal_text import say
-from rebasin_lt.symmetry.describe import as_json, as_text
+from rebasin_lt.report.analyses.symmetry import as_json, as_text
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 

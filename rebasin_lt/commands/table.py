@@ -5,18 +5,18 @@ Whatever a record names is imported when the command is called, so that `--help`
 
 from __future__ import annotations
 
-import importlib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rebasin_lt.process.terminal_text import say
+from rebasin_lt.settings.choices import imported
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command. Names are `module:attribute`, without the package in front.
+    """One command. Names are those that `imported` takes.
 
     `options` are dataclasses whose fields are the command's options. `work` takes an object of each; of an analysis
     also the place `out` and a `Progress`, and `show` what it returns and `out`: it writes tables and figures there,
@@ -34,7 +34,7 @@ class Command:
     @property
     def classes(self) -> list[type]:
         """Those of the options."""
-        return [_imported(name) for name in self.options]
+        return [imported(name) for name in self.options]
 
     @property
     def types(self) -> dict[str, Any]:
@@ -45,13 +45,13 @@ class Command:
     @property
     def choices(self) -> dict[str, list[str]]:
         """The names that options choose from, for `--help`; their tables are light."""
-        found = {option: _imported(name) for option, name in self.names.items()}
+        found = {option: imported(name) for option, name in self.names.items()}
         return {option: list(each() if callable(each) else each) for option, each in found.items()}
 
     def run(self, name: str, given: Mapping[str, Any]) -> None:
         """Do it, with a value for each option. Raises as `work`."""
         options = [kind(**{each.name: given[each.name] for each in fields(kind)}) for kind in self.classes]
-        work = _imported(self.work)
+        work = imported(self.work)
         if not self.show:
             work(*options)
             return
@@ -59,12 +59,7 @@ class Command:
 
         with ProgressLine(name) as progress:
             result = work(*options, given["out"], progress)
-        say(_imported(self.show)(result, given["out"]), end="")
-
-
-def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(f"rebasin_lt.{module}"), attribute)
+        say(imported(self.show)(result, given["out"]), end="")
 
 
 COMMANDS: Mapping[str, Command] = {

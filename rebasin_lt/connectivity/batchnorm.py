@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
+from rebasin_lt.batches import state_of
+from rebasin_lt.connectivity.passes import run_all
 from rebasin_lt.errors import InputError
-from rebasin_lt.precision import full_precision
 
 
 def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
@@ -45,12 +45,7 @@ def reset_batchnorm_of(
     for worker in workers:
         _estimate_(worker)
     if batchnorm_layers(network):
-        device = device_of(state_of(network))
-        for batch in nonempty(batches):
-            inputs = inputs_of(batch, device)
-            with full_precision(device):
-                for worker in workers:
-                    worker(*inputs)
+        run_all(workers, batches)
     return [state_of(worker) for worker in workers]
 
 

@@ -13,7 +13,7 @@ from rebasin_lt.batches import Network, check_alike, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 
 Point = tuple[float, float]
 
@@ -64,10 +64,8 @@ class Plane:
 
     def grid(self, num_points: int, margin: float = 0.2) -> tuple[list[float], list[float]]:
         """x and y of `num_points` lines each, around the three networks with `margin` of the longer side."""
-        if num_points < 3:
-            raise InputError(f"num_points is {num_points}, expected at least 3")
-        if margin < 0:
-            raise InputError(f"margin is {margin}, expected at least 0")
+        check_least("num_points", num_points, 3)
+        check_least("margin", margin, 0)
         columns, rows = zip(*self.corners, strict=True)
         room = margin * max(max(columns) - min(columns), max(rows) - min(rows))
         return _spaced(columns, room, num_points), _spaced(rows, room, num_points)

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from rebasin_lt.batches import state_of
+from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
+from rebasin_lt.precision import full_precision
 
 MEMORY = 2**30
 """Bytes of weights in one pass: as many points as fit share their passes over the data. States and the networks that
@@ -21,6 +22,17 @@ def chunks(points: Sequence[T], network: nn.Module) -> list[Sequence[T]]:
     size = sum(tensor.numel() * tensor.element_size() for tensor in state_of(network).values())
     step = max(1, MEMORY // max(1, size))
     return [points[start : start + step] for start in range(0, len(points), step)]
+
+
+def run_all(networks: Sequence[nn.Module], batches: Iterable[Any]) -> None:
+    """Run the networks, which lie on one device, on all batches in one pass, in the precision of their weights
+    (`full_precision`). Raises InputError if there is no batch."""
+    device = device_of(state_of(networks[0]))
+    for batch in nonempty(batches):
+        inputs = inputs_of(batch, device)
+        with full_precision(device):
+            for network in networks:
+                network(*inputs)
 
 
 class BatchCounter:

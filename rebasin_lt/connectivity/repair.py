@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from rebasin_lt.batches import Network, check_repeatable, device_of, inputs_of, nonempty, state_of
+from rebasin_lt.batches import Network, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers, clone, reset_batchnorm
 from rebasin_lt.connectivity.interpolation import interpolate
+from rebasin_lt.connectivity.passes import run_all
 from rebasin_lt.matching.moments import UnitMoments
-from rebasin_lt.precision import full_precision, sum_dtype
+from rebasin_lt.precision import sum_dtype
 
 Weights = Mapping[str, Tensor]
 
@@ -91,12 +92,7 @@ def output_moments(
     with ExitStack() as stack:
         for index, network in enumerate(networks):
             stack.enter_context(observed(network, partial(observe, index), names))
-        device = device_of(state_of(networks[0]))
-        for batch in nonempty(batches):
-            inputs = inputs_of(batch, device)
-            with full_precision(device):
-                for network in networks:
-                    network(*inputs)
+        run_all(networks, batches)
     return moments
 
 

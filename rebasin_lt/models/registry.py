@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, check_sizes
-from rebasin_lt.settings.choices import check_known
+from rebasin_lt.settings.choices import check_known, imported
 from rebasin_lt.settings.user_code import TORCHVISION, import_named, is_user_code
 
 if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
@@ -17,48 +16,19 @@ if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
 
 
 class _Entry(NamedTuple):
-    build: Callable[[float, int, ImageShape], nn.Module]  # of width, num_classes, input_shape
+    network: str  # the class, as `imported` takes it
+    kind: tuple[int, ...]  # arguments of it that come before width, num_classes and input_shape
     input_shape: ImageShape
-
-
-def _mlp(*sizes: Any) -> nn.Module:
-    from rebasin_lt.models.mlp import MLP
-
-    return MLP(*sizes)
-
-
-def _conv(pairs: int, *sizes: Any) -> nn.Module:
-    from rebasin_lt.models.conv_lottery import ConvLottery
-
-    return ConvLottery(pairs, *sizes)
-
-
-def _resnet(n: int, *sizes: Any) -> nn.Module:
-    from rebasin_lt.models.resnet_cifar import ResNetCifar
-
-    return ResNetCifar(n, *sizes)
-
-
-def _vgg11(batchnorm: bool, *sizes: Any) -> nn.Module:
-    from rebasin_lt.models.vgg_cifar import VGG11Cifar
-
-    return VGG11Cifar(batchnorm, *sizes)
-
-
-def _resnet50(*sizes: Any) -> nn.Module:
-    from rebasin_lt.models.imagenet import ResNet50
-
-    return ResNet50(*sizes)
 
 
 _DIGITS, _CIFAR, _IMAGENET = (1, 8, 8), (3, 32, 32), (3, 224, 224)
 _NETWORKS = {
-    "mlp": _Entry(_mlp, _DIGITS),
-    **{f"conv{2 * pairs}": _Entry(partial(_conv, pairs), _CIFAR) for pairs in (1, 2, 3)},
-    **{f"resnet{6 * n + 2}": _Entry(partial(_resnet, n), _CIFAR) for n in (3, 5, 7, 9, 18)},
-    "vgg11": _Entry(partial(_vgg11, False), _CIFAR),
-    "vgg11_bn": _Entry(partial(_vgg11, True), _CIFAR),
-    "resnet50": _Entry(_resnet50, _IMAGENET),
+    "mlp": _Entry("models.mlp:MLP", (), _DIGITS),
+    **{f"conv{2 * pairs}": _Entry("models.conv_lottery:ConvLottery", (pairs,), _CIFAR) for pairs in (1, 2, 3)},
+    **{f"resnet{6 * n + 2}": _Entry("models.resnet_cifar:ResNetCifar", (n,), _CIFAR) for n in (3, 5, 7, 9, 18)},
+    "vgg11": _Entry("models.vgg_cifar:VGG11Cifar", (False,), _CIFAR),
+    "vgg11_bn": _Entry("models.vgg_cifar:VGG11Cifar", (True,), _CIFAR),
+    "resnet50": _Entry("models.imagenet:ResNet50", (), _IMAGENET),
 }
 
 
@@ -80,7 +50,8 @@ def build_network(
     shape = default_input_shape(name) if input_shape is None else input_shape
     check_sizes(num_classes, shape)
     if name in _NETWORKS:
-        return _NETWORKS[name].build(width, num_classes, shape)
+        network: nn.Module = imported(_NETWORKS[name].network)(*_NETWORKS[name].kind, width, num_classes, shape)
+        return network
     if name.startswith(TORCHVISION):
         from rebasin_lt.models.imagenet import torchvision_network
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -29,7 +29,6 @@ def scaled(width: float) -> Callable[[int], int]:
 
 def check_sizes(num_classes: int, input_shape: ImageShape) -> None:
     """Raise InputError unless there is a class and the shape is (channels, height, width), all at least 1."""
-    if num_classes < 1:
-        raise InputError(f"num_classes is {num_classes}, expected at least 1")
+    check_least("num_classes", num_classes, 1)
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise InputError(f"input_shape is {list(input_shape)}, expected channels, height and width, each at least 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 """What SLURM sends before the time is up (as the templates ask), and what it and others send to preempt."""
@@ -35,9 +35,7 @@ class StopRequest:
         self._depth += 1
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if self._depth == 0:
             for number, handler in self._before.items():

@@ -1,10 +1,11 @@
-"""Names that choose one of several things: an unknown one is refused with the near one."""
+"""Names that choose one of several things: an unknown one is refused with the near one. Light tables import by name."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rebasin_lt.errors import InputError
 
@@ -33,3 +34,9 @@ def near(name: object, known: Iterable[str]) -> str:
     """The text ` (did you mean NAME?)` for the known name most like this one; empty where none is like it."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def imported(name: str) -> Any:
+    """The object `module:attribute` of this package, without the package in front, as a record of a table names it."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f"rebasin_lt.{module}"), attribute)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.storage.paths import expanded
+from rebasin_lt.storage.strict_yaml import read_settings
 
 _PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")  # in the wheel; in a checkout
 
@@ -19,7 +20,7 @@ def find_config(name: str) -> str:
     """
     name = expanded(name, "--config")
     if Path(name).exists():
-        _check(name)
+        read_settings(name, f"--config {name}", InputError)
         return name
     for folder in _PLACES:
         if (folder / name).is_file():
@@ -34,17 +35,6 @@ def shipped() -> list[str]:
     """Names of the shipped files, as `--config` takes them."""
     folder = next((place for place in _PLACES if place.is_dir()), None)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml")) if folder else []
-
-
-def _check(name: str) -> None:
-    from rebasin_lt.storage.strict_yaml import read_yaml
-
-    try:
-        settings = read_yaml(name)
-    except ValueError as error:
-        raise InputError(f"--config {name} is not readable YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"--config {name} holds a {type(settings).__name__}, expected settings by name")
 
 
 def with_configs_found(arguments: Sequence[str]) -> list[str]:

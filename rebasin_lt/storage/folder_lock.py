@@ -8,7 +8,6 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from rebasin_lt.errors import InputError
 
@@ -44,7 +43,7 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

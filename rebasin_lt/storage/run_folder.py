@@ -17,7 +17,7 @@ from rebasin_lt.storage.folder_lock import LOCK, FolderLock
 from rebasin_lt.storage.former_names import by_present_names
 from rebasin_lt.storage.links import check_links
 from rebasin_lt.storage.paths import with_paths_located
-from rebasin_lt.storage.strict_yaml import read_yaml
+from rebasin_lt.storage.strict_yaml import read_settings
 
 CONFIG, RESULT = "config.yaml", "result.json"
 SEAL = "content_sha256"
@@ -99,13 +99,7 @@ def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration in a run folder. Raises BrokenFileError if it is no YAML mapping."""
-    try:
-        config = read_yaml(path)
-    except ValueError as error:
-        raise BrokenFileError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise BrokenFileError(f"{path} holds a {type(config).__name__}, expected settings by name")
-    return config
+    return read_settings(path, str(path), BrokenFileError)
 
 
 def finished(folder: Path | str) -> dict[str, Any] | None:

@@ -7,7 +7,20 @@ from typing import Any
 
 import yaml
 
+from rebasin_lt.errors import RebasinError
+
 _MAX_BYTES, _MAX_VALUES, _MAX_DEPTH = 2**20, 100_000, 100
+
+
+def read_settings(path: Path | str, name: str, refused: type[RebasinError]) -> dict[str, Any]:
+    """The settings by name in a file. Raises `refused`, which calls the file `name`, for anything else."""
+    try:
+        settings = read_yaml(path)
+    except ValueError as error:
+        raise refused(f"{name} is not readable YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise refused(f"{name} holds a {type(settings).__name__}, expected settings by name")
+    return settings
 
 
 def read_yaml(path: Path | str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,40 +41,37 @@ def check_study_folder(folder: Path, study: Study) -> None:
     check_folder(folder, study.primitives(), but, _WRITTEN)
     if there is None:
         return
-    if (study.given or {}).keys() != (there.given or {}).keys():
-        raise InputError(
-            f"output folder {folder} holds another study: given are {', '.join(there.given or {}) or 'none'} there and "
-            f"{', '.join(study.given or {}) or 'none'} here; choose another folder"
-        )
+    for difference in _differences(there, study):
+        raise InputError(f"output folder {folder} holds another study: {difference}")
     if study.given != there.given:  # what it took may lie elsewhere by now
         check_same_sources(study, folder)
-    if set(there.axes) != set(study.axes):
-        raise InputError(
-            f"output folder {folder} holds another study: axes are {', '.join(there.axes) or 'none'} there and "
-            f"{', '.join(study.axes) or 'none'} here; choose another folder"
-        )
-    for axis, (before, now) in _axes_of_both(there, study).items():
-        missing = [value for value in before if value not in now]
-        if missing:
-            raise InputError(
-                f"output folder {folder} holds another study: {axis} has {missing[0]} there and not here; add to it, "
-                "or choose another folder"
-            )
+
+
+def _differences(there: Study, here: Study) -> Iterator[str]:
+    """Why the study that lies in a folder cannot go on as the one that is asked for, and what to do."""
+    for name, before, now in (("given", there.given or {}, here.given or {}), ("axes", there.axes, here.axes)):
+        if set(before) != set(now):
+            names, others = (", ".join(each) or "none" for each in (before, now))
+            yield f"{name} are {names} there and {others} here; choose another folder"
+    for axis, (values, wanted) in _axes_of_both(there, here).items():
+        for value in values:
+            if value not in wanted:
+                yield f"{axis} has {value} there and not here; add to it, or choose another folder"
     for name, settings in there.matchers.items():
-        if dict(settings) != dict(study.matchers[name]):
-            raise InputError(
-                f"output folder {folder} holds another study: matchers.{name} is {dict(settings)} there and "
-                f"{dict(study.matchers[name])} here; choose another name, or another folder"
+        if dict(settings) != dict(here.matchers[name]):
+            yield (
+                f"matchers.{name} is {dict(settings)} there and {dict(here.matchers[name])} here; choose another name, "
+                "or another folder"
             )
-    if study.diversity is not None and there.seeds[0] != study.seeds[0]:
-        raise InputError(
-            f"output folder {folder} holds another study: diversity takes its mask from the first of seeds, which is "
-            f"{there.seeds[0]} there and {study.seeds[0]} here; add seeds behind it, or choose another folder"
+    if here.diversity is not None and there.seeds[0] != here.seeds[0]:
+        yield (
+            f"diversity takes its mask from the first of seeds, which is {there.seeds[0]} there and {here.seeds[0]} "
+            "here; add seeds behind it, or choose another folder"
         )
-    if there.kept_moments != study.kept_moments:
-        raise InputError(
-            f"output folder {folder} holds another study: its dense networks were kept at "
-            f"{', '.join(there.kept_moments)}, this one wants {', '.join(study.kept_moments)}; choose another folder"
+    if there.kept_moments != here.kept_moments:
+        yield (
+            f"its dense networks were kept at {', '.join(there.kept_moments)}, this one wants "
+            f"{', '.join(here.kept_moments)}; choose another folder"
         )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from typing import Any
 
-import rebasin_lt
 from rebasin_lt.connectivity.corrections import CORRECTIONS
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.controls import import_control
@@ -17,7 +15,6 @@ from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import SPLITS, BarrierOptions, ImageOptions, MatchOptions
-from rebasin_lt.settings.source import source_attribute, surely_takes
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
@@ -30,9 +27,30 @@ TRAINER_OURS = (
 PRUNING_OURS = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")
 """The same of pruning."""
 
-_CLASSIFIER = ("rebasin_lt.lit.classifier", "Classifier")
-_LOOKED_UP = {"accelerator", "strategy", "logger"}  # by names that only Lightning knows
-_COUNTS = {"batch_size": 1, "val_size": 0, "train_size": 1}
+_NUMBERS = ("learning_rate", "momentum", "weight_decay", "label_smoothing")
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "data": {"name": str, "root": str, **dict.fromkeys(("batch_size", "val_size", "train_size"), int)},
+    "network": {"arch": str, "width": float, "num_classes": int, "channels_last": bool, "compile": bool},
+    "training": {
+        **dict.fromkeys(_NUMBERS, float),
+        **{"optimizer": ("sgd", "adamw"), "lr_schedule": ("cosine", "multistep", "constant")},
+        **{"warmup_epochs": int, "milestones": list, "schedule": ("restart", "continue", "truncate")},
+    },
+    "trainer": {
+        **{"precision": ("bf16-mixed", "16-mixed", "32-true"), "gradient_clip_val": float, "devices": int},
+        **{"num_nodes": int, "benchmark": bool, "deterministic": bool},
+    },
+}
+"""What settings of a recipe usually are: values of a type, integers in a list, or one of some names. Others may be as
+right, but it takes the constructors, and so torch, to tell."""
+
+PUBLISHED = {
+    **{"digits": (1297, 297), "fashion_mnist": (60_000, 5000), "cifar10": (50_000, 5000)},
+    **{"cifar100": (50_000, 5000), "svhn": (73_257, 5000), "imagenet": (1_281_167, 10_000)},
+}
+"""Training images of published datasets, and how many of them are held out if nothing else is said."""
+
+_LEAST = {"batch_size": 1, "val_size": 0, "train_size": 1}
 
 
 def check_network_name(study: Study) -> None:
@@ -71,54 +89,40 @@ def named_setting(setting: str) -> Iterator[None]:
 
 
 def is_surely_right(study: Study) -> bool:
-    """True if the settings of data and trainings are names and types that are taken; False if it takes torch to tell.
+    """True if the settings of data and trainings are usual ones, which are taken; False if it takes torch to tell.
 
     `check_analyses` looks at the others.
     """
     recipe = study.recipe
     changed = [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]
-    return not any([recipe.own_code, recipe.own_data, *(each.imp for each in changed)]) and all([
+    return not any([recipe.own_code, *(each.imp for each in changed)]) and all([
         known_images(recipe) is not None,
-        not _LOOKED_UP & set(recipe.trainer),
-        surely_takes("lightning.pytorch.trainer.trainer", "Trainer", recipe.trainer, TRAINER_OURS),
-        *map(_is_trained, changed),
+        are_usual("trainer", recipe.trainer),
+        are_usual("network", recipe.network),
+        *(are_usual("training", getattr(each, stage)) for each in changed for stage in TRAININGS),
     ])
 
 
 def known_images(recipe: Recipe) -> int | None:
     """Training images of a published dataset, less those that are held out; None where that takes a look to tell."""
-    settings = {name: value for name, value in recipe.data.items() if name != "name"}
-    where = _dataset(str(recipe.data.get("name")))
-    if where is None or not surely_takes(*where, settings, ["seed"]) or not settings.keys() <= {*_COUNTS, "root"}:
+    data = recipe.data
+    if not are_usual("data", data) or data.get("name") not in PUBLISHED:
         return None
-    published = source_attribute(*where, "published_size")
-    held_out = settings.get("val_size", source_attribute(*where, "default_val_size"))
-    if not isinstance(published, int) or not isinstance(held_out, int):
-        return None
-    left = published - held_out
-    counts = [settings.get(name) is None or settings[name] >= least for name, least in _COUNTS.items()]
-    return min(left, settings.get("train_size") or left) if all(counts) and left > 0 else None
+    images, held_out = PUBLISHED[data["name"]]
+    left = images - data.get("val_size", held_out)
+    fit = left > 0 and all(data[name] >= least for name, least in _LEAST.items() if name in data)
+    return min(left, data.get("train_size", left)) if fit else None
 
 
-@cache
-def _dataset(name: str) -> tuple[str, str] | None:
-    """Module and class of a dataset of this package, by its name."""
-    folder = Path(rebasin_lt.__file__).parent / "lit" / "data"
-    for path in sorted(folder.glob("*.py")):
-        module = f"rebasin_lt.lit.data.{path.stem}"
-        for line in path.read_text(encoding="utf-8").splitlines():
-            kind = line.removeprefix("class ").partition("(")[0].partition(":")[0]
-            if line.startswith("class ") and source_attribute(module, kind, "name") == name:
-                return module, kind
-    return None
+def are_usual(part: str, settings: Mapping[str, Any]) -> bool:
+    """True if all settings of a part of a recipe, a key of `USUAL`, are there, and of the kind that they are there."""
+    known = USUAL[part]
+    return all(name in known and _is_one(value, known[name]) for name, value in settings.items())
 
 
-def _is_trained(recipe: Recipe) -> bool:
-    network = {name: value for name, value in recipe.network.items() if name != "width"}
-    taken = [*recipe.network, "width", "init_from", "loss"]
-    pruning = "rebasin_lt.lit.callbacks.iterative_magnitude_pruning"
-    return (
-        surely_takes(*_CLASSIFIER, network, ["init_from", "loss"])
-        and all(surely_takes(*_CLASSIFIER, getattr(recipe, stage), taken) for stage in TRAININGS)
-        and surely_takes(pruning, "IterativeMagnitudePruning", recipe.imp, PRUNING_OURS)
-    )
+def _is_one(value: object, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return value in kind
+    if isinstance(value, list):
+        return kind is list and all(type(each) is int for each in value)
+    return type(value) is kind or (kind is float and type(value) is int)

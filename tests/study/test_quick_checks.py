@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lightning import Trainer
 from shipped_studies import STUDIES, read
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.classifier import Classifier
+from rebasin_lt.lit.data.registry import DATASETS, build_data
+from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.study.checks import check_names_and_types
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.ledger import images_per_epoch
-from rebasin_lt.study.quick_checks import check_analyses, is_surely_right, known_images
+from rebasin_lt.study.quick_checks import PUBLISHED, USUAL, check_analyses, is_surely_right, known_images
 
 DRY_RUN = """
 import sys
@@ -53,6 +57,9 @@ def test_what_is_surely_right_is_right(name) -> None:
     [
         study(dense={"learning_rat": 0.1}),
         study(dense={"learning_rate": "high"}),
+        study(dense={"milestones": [1.5]}),
+        study(dense={"learning_rate": [0.1]}),
+        study(dense={"warmup_epochs": True}),
         study(sparse={"optimizer": "adam"}),
         study(network={"arch": "mlp", "clases": 10}),
         study(data={"name": "digit"}),
@@ -85,6 +92,32 @@ def test_settings_of_analyses_are_refused_at_once(grid) -> None:
     assert is_surely_right(grid)
     with pytest.raises(InputError, match="matchers.permuted|barrier"):
         check_analyses(grid)
+
+
+SAMPLES = {str: "text", float: 0.5, int: 3, bool: True, list: [1, 2]}
+
+
+def usual(part: str) -> Iterator[dict[str, object]]:
+    """Each usual setting of a part, with every name that it chooses from, or a value of its type."""
+    for name, kind in USUAL[part].items():
+        yield from ({name: value} for value in (kind if isinstance(kind, tuple) else [SAMPLES[kind]]))
+
+
+@pytest.mark.parametrize(("part", "kind"), [("network", Classifier), ("training", Classifier), ("trainer", Trainer)])
+def test_usual_settings_are_taken(part, kind) -> None:
+    for settings in usual(part):
+        check_settings("here", kind, settings)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_usual_settings_of_data_are_taken_and_sizes_are_those_of_the_class(name) -> None:
+    for settings in usual("data"):
+        check_settings("here", DATASETS[name], {key: value for key, value in settings.items() if key != "name"})
+    assert PUBLISHED[name] == (DATASETS[name].published_size, DATASETS[name].default_val_size)
+
+
+def test_settings_of_a_network_are_no_settings_of_a_training() -> None:
+    assert USUAL["network"].keys().isdisjoint(USUAL["training"])
 
 
 @pytest.mark.parametrize("settings", [{}, {"val_size": 97}, {"train_size": 300}, {"val_size": 0}, {"batch_size": 7}])

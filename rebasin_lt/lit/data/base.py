@@ -12,7 +12,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.lit.data.epoch_batches import SPLIT, EpochBatches, seeded
 from rebasin_lt.lit.data.loader import ImageLoader, Images, Normalisation
 from rebasin_lt.settings.signatures import arguments, given
@@ -88,9 +88,7 @@ class ImageData(LightningDataModule):
         self.val_size = self.default_val_size if val_size is None else val_size
         self.train_size = train_size
         for argument, least in (("batch_size", 1), ("val_size", 0), ("train_size", 1), ("seed", 0)):
-            value = getattr(self, argument)
-            if value is not None and value < least:
-                raise InputError(f"{argument} is {value}, expected at least {least}")
+            check_least(argument, getattr(self, argument), least)
         self._opened: dict[Split, Images] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -139,22 +137,14 @@ class ImageData(LightningDataModule):
             self._images("test")
 
     def train_dataloader(self) -> ImageLoader:
-        device, rank, world_size = self._place()
+        device, ranks = self._place()
         images, indices = self._images("train")
         overfit = self._overfits()
-        sampler = EpochBatches(
-            indices,
-            self.batch_size,
-            shuffle=not overfit,
-            drop_last=True,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        sampler = EpochBatches(indices, self.batch_size, shuffle=not overfit, drop_last=True, seed=self.seed, **ranks)
         if not len(sampler):
             raise InputError(
                 f"batch_size is {self.batch_size}, but {self.name} has {len(indices)} training images for "
-                f"{world_size} process(es): expected at most {len(indices) // world_size}"
+                f"{sampler.world_size} process(es): expected at most {len(indices) // sampler.world_size}"
             )
         return images.loader(sampler, self.augment and not overfit, device)
 
@@ -202,8 +192,7 @@ class ImageData(LightningDataModule):
         if split == "val":
             self._check_has_val()
         batch_size = self.batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        check_least("batch_size", batch_size, 1)
         self.prepare_data()
         images, indices = self._images(split)
         if num_images is not None and not 1 <= num_images <= len(indices):
@@ -220,10 +209,9 @@ class ImageData(LightningDataModule):
             raise InputError(f"split is 'val', but {self.name} holds no images out: set val_size")
 
     def _evaluation(self, split: Split) -> ImageLoader:
-        device, rank, world_size = self._place()
+        device, ranks = self._place()
         images, indices = self._images(split)
-        sampler = EpochBatches(indices, self.batch_size, rank=rank, world_size=world_size)
-        return images.loader(sampler, False, device)
+        return images.loader(EpochBatches(indices, self.batch_size, **ranks), False, device)
 
     def _images(self, split: Split) -> tuple[Images, Tensor]:
         """A set of images, and which of them belong to the split, shape (n,), int64."""
@@ -262,8 +250,9 @@ class ImageData(LightningDataModule):
         """
         return float(getattr(self.trainer, "overfit_batches", 0)) > 0
 
-    def _place(self) -> tuple[torch.device, int, int]:
-        """Device, rank and world size of the trainer, if there is one."""
+    def _place(self) -> tuple[torch.device, dict[str, Any]]:
+        """Device of the trainer, if there is one, and its rank and world size, as `EpochBatches` takes them."""
         if self.trainer is None:
-            return torch.device("cpu"), 0, 1
-        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
+            return torch.device("cpu"), {}
+        ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return self.trainer.strategy.root_device, ranks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.data.base import Split
-from rebasin_lt.lit.data.torchvision_data import TorchvisionData, call_for_parts
+from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
@@ -27,18 +27,9 @@ class _CIFAR(TorchvisionData):
     input_shape = _SHAPE
     padding, flip = 4, True
     published_size = 50_000
-    torchvision_name: ClassVar[str]
     binary_folder: ClassVar[str]
     binary_files: ClassVar[dict[Split, tuple[str, ...]]]
     label_bytes: ClassVar[int]  # before the pixels of an image; the last one is the class
-
-    def _torchvision(self) -> Any:
-        from torchvision import datasets
-
-        return getattr(datasets, self.torchvision_name)
-
-    def _download(self) -> None:
-        call_for_parts(self._torchvision(), self.root)
 
     def _read(self, part: Split) -> tuple[Tensor, Tensor]:
         binary = Path(self.root) / self.binary_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ def seeded(purpose: int, seed: int, epoch: int = 0, index: int = 0) -> torch.Gen
     return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
+@dataclass(eq=False)
 class EpochBatches:
     """This rank's batches of image indices, epoch by epoch.
 
@@ -42,20 +44,16 @@ class EpochBatches:
         world_size: how many processes share the images
     """
 
-    def __init__(
-        self,
-        indices: Tensor,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        drop_last: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.indices, self.batch_size = indices, batch_size
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
-        self.rank, self.world_size = rank, world_size
+    indices: Tensor
+    batch_size: int
+    _: KW_ONLY
+    shuffle: bool = False
+    drop_last: bool = False
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
         self.epoch = 0
         self.done = 0  # batches handed out in this epoch; counted by the loader, since its workers read ahead
         self._resume_at = 0

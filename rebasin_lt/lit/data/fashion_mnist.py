@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.data.base import Split
-from rebasin_lt.lit.data.torchvision_data import TorchvisionData, call_for_parts
+from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 
 _MOST = 10**6  # items in a file; the original has 60,000
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
@@ -34,11 +34,7 @@ class FashionMNIST(TorchvisionData):
     input_shape = (1, 28, 28)
     mean, std = (0.2860,), (0.3530,)
     padding, flip = 2, True
-
-    def _download(self) -> None:
-        from torchvision.datasets import FashionMNIST as Torchvision
-
-        call_for_parts(Torchvision, self.root)
+    torchvision_name = "FashionMNIST"
 
     def _read(self, part: Split) -> tuple[Tensor, Tensor]:
         pixels = read_idx(self._find(f"{_PREFIX[part]}-images-idx3-ubyte"), (28, 28))

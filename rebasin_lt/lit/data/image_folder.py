@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.lit.data.base import ImageData, Split
 from rebasin_lt.lit.data.class_folders import class_names
 from rebasin_lt.lit.data.folder import FolderImages, Transform
@@ -57,9 +57,8 @@ class ImageFolder(ImageData):
         resident: bool | None = None,
     ) -> None:
         super().__init__(root, batch_size, val_size, train_size, augment, seed)
-        for argument, value, least in (("num_workers", num_workers, 0), ("image_size", image_size, 1)):
-            if value < least:
-                raise InputError(f"{argument} is {value}, expected at least {least}")
+        check_least("num_workers", num_workers, 0)
+        check_least("image_size", image_size, 1)
         self.num_workers, self.image_size, self.resident = num_workers, image_size, resident
         self.input_shape = (3, image_size, image_size)
 

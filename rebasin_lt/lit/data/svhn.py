@@ -31,12 +31,7 @@ class SVHN(TorchvisionData):
     input_shape = (3, 32, 32)
     mean, std = (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)
     padding = 4
-
-    def _download(self) -> None:
-        from torchvision.datasets import SVHN as Torchvision
-
-        for split in ("train", "test"):
-            Torchvision(self.root, split=split, download=True)
+    torchvision_name, torchvision_parts = "SVHN", ({"split": "train"}, {"split": "test"})
 
     def _read(self, part: Split) -> tuple[Tensor, Tensor]:
         from scipy.io import loadmat

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +32,9 @@ class TorchvisionData(ImageData):
         download: fetch what is missing
     """
 
+    torchvision_name: ClassVar[str]  # of torchvision's class, which downloads
+    torchvision_parts: ClassVar[tuple[dict[str, Any], ...]] = ({"train": True}, {"train": False})  # how it names them
+
     def __init__(
         self,
         root: str = "data",
@@ -54,9 +56,10 @@ class TorchvisionData(ImageData):
             )
         self.input_shape = (channels, image_size or self._side, image_size or self._side)
 
-    @abstractmethod
-    def _download(self) -> None:
-        """Fetch train and test files into `root` unless they are there."""
+    def _torchvision(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self.torchvision_name)
 
     @abstractmethod
     def _read(self, part: Split) -> tuple[Tensor, Tensor]:
@@ -67,7 +70,8 @@ class TorchvisionData(ImageData):
         if not self.download:
             return
         try:
-            self._download()
+            for part in self.torchvision_parts:
+                self._torchvision()(self.root, **part, download=True)
         except (RuntimeError, OSError) as error:
             raise RebasinError(
                 f"download of {self.name} to {self.root} failed: {str(error).splitlines()[0]}"
@@ -92,9 +96,3 @@ def _smaller(pixels: Tensor, side: int) -> Tensor:
     """uint8 images, shape (n, C, H, H), as (n, C, side, side), by area."""
     parts = [interpolate(part.float(), size=(side, side), mode="area") for part in torch.split(pixels, _AT_ONCE)]
     return torch.cat([part.round().to(torch.uint8) for part in parts])
-
-
-def call_for_parts(make: Callable[..., Any], root: str) -> None:
-    """Let torchvision's dataset class download its training and its test files."""
-    for train in (True, False):
-        make(root, train=train, download=True)

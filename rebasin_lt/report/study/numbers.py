@@ -61,7 +61,7 @@ def read_numbers(folder: Path) -> StudyOutcome:
     outcome.barriers.extend(_barriers(folder))
     outcome.matches.extend(_matches(folder))
     ensembles = _rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY)
-    outcome.diversity.extend(map(_without_empty, ensembles))
+    outcome.diversity.extend(ensembles)
     return outcome
 
 
@@ -88,7 +88,7 @@ def _barriers(folder: Path) -> Iterator[Row]:
             named = ", ".join(f"{name} {line[name]}" for name in _LINE)
             raise BrokenFileError(f"{folder / 'curves.csv'} does not hold all points of the line {named}")
         curve = {name: [point[column] for point in own] for name, column in _CURVE.items()}
-        yield _without_empty({**line, **curve})
+        yield {**line, **curve}
 
 
 def _matches(folder: Path) -> Iterator[Row]:
@@ -103,12 +103,7 @@ def _matches(folder: Path) -> Iterator[Row]:
 
 def _axes(row: Row) -> Row:
     """The values of the study's own axes, if the file has any of this run."""
-    return {"axes": row["axes"]} if row.get("axes") else {}
-
-
-def _without_empty(row: Row) -> Row:
-    """The row as it was before a file that has a column for axes gave it an empty one."""
-    return {name: value for name, value in row.items() if name != "axes" or value}
+    return {"axes": row["axes"]} if "axes" in row else {}
 
 
 def _rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
@@ -124,7 +119,7 @@ def _rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> It
                 empty = [name for name in needed if row[name] is None]
                 if empty:
                     raise ValueError(f"line {reader.line_num} has no {empty[0]}")
-                yield row
+                yield row if row.get("axes") else {name: value for name, value in row.items() if name != "axes"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise BrokenFileError(f"{path} does not hold what a report writes: {error}") from error
 

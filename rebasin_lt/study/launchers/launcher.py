@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import check_least
 from rebasin_lt.study.launchers.slurm_options import Slurm
 from rebasin_lt.study.state import State
 
@@ -31,9 +31,7 @@ class Launcher:
 
     def __post_init__(self) -> None:
         for name in ("workers", "workers_per_gpu", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+            check_least(f"--{name.replace('_', '-')}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from rebasin_lt.report.kit.tables import Column, Table
 from rebasin_lt.symmetry.trace import Frozen, Symmetry
 
 _SHOWN = 3  # names given as examples of what is frozen for one reason
@@ -23,18 +24,12 @@ def as_text(symmetry: Symmetry) -> str:
     Groups alike but for one number in their names share a line: `layer1.{0-2}.conv1.weight` stands for three.
     """
     tensors = _tensors_by_group(symmetry)
-    lines = _table(
-        ("group", "units", "tensors", "groups"),
-        [
-            (name, str(units), str(touched), str(count) if count > 1 else "")
-            for name, units, touched, count in _condensed(
-                (group, units, len(tensors[group])) for group, units in symmetry.groups.items()
-            )
-        ],
-    )
+    groups = _condensed((group, units, len(tensors[group])) for group, units in symmetry.groups.items())
+    columns = [Column("group", align="left"), Column("units"), Column("tensors"), Column("groups")]
     units = sum(symmetry.groups.values())
-    lines += [
-        "",
+    rows = [[name, size, touched, count if count > 1 else ""] for name, size, touched, count in groups]
+    lines = [
+        Table(columns, rows).to_text(),
         f"{len(symmetry.groups)} {'group' if len(symmetry.groups) == 1 else 'groups'} of {units:,} units, "
         f"10^{log10_symmetries(symmetry):,.0f} permutations",
         f"Coverage: they move {_percent(symmetry.coverage)} of the parameters' elements",
@@ -133,19 +128,6 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join([
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ])
-        for row in (head, *rows)
-    ]
-    lines.insert(1, "─" * len(lines[0]))
-    return [line.rstrip() for line in lines]
 
 
 def _percent(fraction: float) -> str:

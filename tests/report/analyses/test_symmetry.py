@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rebasin_lt.cli import main
-from rebasin_lt.symmetry.describe import as_json, as_text, frozen_by_reason, log10_symmetries
+from rebasin_lt.report.analyses.symmetry import as_json, as_text, frozen_by_reason, log10_symmetries
 from rebasin_lt.symmetry.rules import RULES
 from rebasin_lt.symmetry.trace import infer_symmetry, trace_symmetry
 

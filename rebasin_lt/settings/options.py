@@ -131,7 +131,7 @@ class BarrierOptions(SplitOptions, NetworkOptions, PairOptions):
         permutation: file of a permutation of A, to measure the line from the permuted A too
         masks: one mask in B's order of units for the whole line, or A's own and B's own; the checkpoints' if not given
         num_alphas: points on the line from A to B at which the loss is measured
-        corrections: what is done to the points before they are measured; all that apply if not given
+        corrections: what is done to the points before they are measured; all that apply but temperature if not given
         splits: of train, test the images to measure on
     """
 

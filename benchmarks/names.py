@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rebasin_lt.connectivity.corrections import CORRECTIONS
+from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import known_methods
 from rebasin_lt.experiment.metrics import METRICS
@@ -78,6 +79,13 @@ FAMILIES = (
         (_MEANING, ("looks at images", lambda record: "yes" if record.needs_batches else "no")),
     ),
     Family(
+        "Numbers that are known before training",
+        "`before_training` in `result.json` of `permute` and `mask`, columns of a study's `overlap.csv`, and its "
+        "section *Before training*; `experiment/before.py`",
+        lambda: BEFORE_TRAINING,
+        (("label", lambda record: record.label), _MEANING, ("by chance", lambda record: _chance(record.chance))),
+    ),
+    Family(
         "Metrics of a run",
         "`test/NAME` in `result.json` and `metrics.jsonl`, a column of `accuracy.csv`, a section of a report; "
         "`experiment/metrics.py`",
@@ -108,6 +116,10 @@ def _table(family: Family) -> str:
     titles = ["name", *(title for title, _ in family.columns)]
     rows = [[f"`{name}`", *(cell(record) for _, cell in family.columns)] for name, record in family.records().items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [titles, ["---"] * len(titles), *rows])
+
+
+def _chance(chance: str | float | None) -> str:
+    return "–" if chance is None else f"`{chance}`" if isinstance(chance, str) else f"{chance:g}"
 
 
 def _networks(applies: Callable[[bool], bool]) -> str:

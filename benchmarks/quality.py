@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks._memory import init_memory, share_left, sign_agreement
 from benchmarks._quality_methods import METHODS, Pair
 from benchmarks._quality_report import write_report
 from rebasin_lt.connectivity.barrier import loss_barrier
@@ -33,9 +32,12 @@ from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.folder import class_names
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.weight_decay import share_left
 from rebasin_lt.process.progress_line import ProgressLine
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.memory import init_memory
+from rebasin_lt.pruning.signs import sign_agreement
 from rebasin_lt.storage.files import write_json
 from rebasin_lt.symmetry.trace import trace_symmetry
 
@@ -237,8 +239,7 @@ def _open(setting: Setting, folder: Path, index: int) -> Pair:
 def _memory(setting: Setting, folder: Path, pair: Pair) -> dict[str, float]:
     """How much A's mask still holds of A's initialisation."""
     initial = load_network(stages.rewind_file(folder / "dense_a", "0it")).network.state_dict()
-    num_images = len(build_data(**setting.recipe.data).sweep("train").sampler.indices)
-    return {**init_memory(pair.mask, initial), "left": share_left(setting.recipe, num_images)}
+    return {**init_memory(pair.mask, initial), "left": share_left(folder / "dense_a" / FINAL)}
 
 
 def _mask_path(setting: Setting, folder: Path) -> Path:
@@ -261,7 +262,7 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
     mask = Mask(pair.symmetry.permute(pair.mask, permutation))
     record["overlap"] = mask.overlap(own)
     ticket = pair.symmetry.permute(pair.ticket.state_dict(), permutation)
-    record["agreement"] = sign_agreement(mask, ticket, pair.reference.state_dict())
+    record["agreement"] = sign_agreement(mask.signed_by(ticket), pair.reference.state_dict())
     permuted = pair.symmetry.permute(pair.source.state_dict(), permutation)
     test = list(build_data(**setting.recipe.data).sweep("test", num_images=setting.num_test_images, batch_size=500))
     normalised = any(isinstance(module, _BatchNorm) for module in pair.reference.modules())

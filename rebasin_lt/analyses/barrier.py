@@ -91,7 +91,7 @@ def _masks(options: BarrierOptions, subjects: Subjects) -> _Masks:
 
 
 def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
-    """The corrections to measure under: those asked for, or all that apply to such a network.
+    """The corrections to measure under: those asked for, or those measured by default that apply to it.
 
     Raises InputError for a split or correction that is not known or does not apply, and for too few points.
     """
@@ -99,7 +99,7 @@ def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
     check_least("--num-alphas", options.num_alphas, 3)
     possible = applicable(network)
     if options.corrections is None:
-        return possible
+        return [name for name in possible if CORRECTIONS[name].by_default]
     check_choice("corrections", options.corrections, list(CORRECTIONS))
     for name in options.corrections:
         if name not in possible:

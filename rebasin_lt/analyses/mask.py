@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory_of, reading, settings_with
 from rebasin_lt.experiment.subjects import Subjects
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.process.progress import Progress, untold
@@ -24,6 +24,7 @@ from rebasin_lt.storage.run_folder import check_folder, finished, run_once
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 SUFFIX = ".mask.safetensors"
+_MOVED = "init memory is that of the mask before it was permuted: `permute` printed it"
 
 
 def analyse_mask(options: MaskOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
@@ -34,8 +35,11 @@ def analyse_mask(options: MaskOptions, out: Path | str, progress: Progress = unt
     """
     subjects = Subjects(options, {} if options.ckpt is None else {"--ckpt": options.ckpt})
     (mask,) = subjects.masks([options.mask])
+    moved = Mask.load_with_metadata(options.mask)[1].get("stage") == "permute"
+    beginning = _beginning(options, mask, moved)
     others, labels = [Mask.load(path) for path in options.others], short_names(options.others)
-    config = {**asdict(options), "sha256": mask.hash, "sha256_others": [other.hash for other in others]}
+    settings = settings_with(options, beginning)
+    config = {**settings, "sha256": mask.hash, "sha256_others": [other.hash for other in others]}
     for loaded in subjects.networks:
         mask = _in_order(mask, loaded.network)
         (config["sha256_network"],) = subjects.sha256
@@ -47,7 +51,33 @@ def analyse_mask(options: MaskOptions, out: Path | str, progress: Progress = unt
         progress("step", 1, 2)
         for loaded in subjects.networks:
             result["dead_units"] = _dead_units(loaded, options.model, mask)
+        if beginning is not None:
+            result["before_training"] = _before(mask, beginning, subjects.networks[0].network if moved else None)
     return run_once(out, config, lambda: result)
+
+
+def _beginning(options: MaskOptions, mask: Mask, moved: bool) -> Beginning | None:
+    """What is known of the training that the mask comes from; None where no network is given."""
+    if moved:
+        if options.init_a is not None:
+            raise InputError(
+                f"--mask {options.mask} is in the order of another network's units, so --init-a {options.init_a} says "
+                "nothing of it: give the mask that was permuted"
+            )
+        return None if options.ckpt is None else Beginning(None, None, (_MOVED,))
+    if options.ckpt is None and options.init_a is None:
+        return None
+    beginning = beginning_of(options.ckpt, options.init_a)
+    mask.check_fits(beginning.weights or mask)
+    return beginning
+
+
+def _before(mask: Mask, beginning: Beginning, network_b: nn.Module | None) -> dict[str, Any]:
+    """What is known of the mask before anything is trained under it; beside B, if it was moved to B."""
+    found = memory_of(mask, beginning)
+    if network_b is not None:
+        found |= fit_of(mask, network_b.state_dict())
+    return {**found, "reading": reading(found), "missing": list(beginning.missing)}
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory_of, reading, settings_with
 from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Subjects, open_pair
@@ -29,6 +30,7 @@ from rebasin_lt.pruning.overlap import expected_overlap
 from rebasin_lt.settings.options import MatchOptions, PermuteOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import CONFIG, RESULT, run_once
+from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 PERMUTED = "permuted.ckpt"
@@ -41,6 +43,7 @@ class _Given(NamedTuple):
     subjects: Subjects
     masks: Mapping[str, Mask]  # by file name
     images: _Images | None  # None where nothing looks at images
+    beginning: Beginning | None  # None without masks
 
 
 class _Images(NamedTuple):
@@ -67,7 +70,8 @@ def match_and_permute(options: PermuteOptions, out: Path | str, progress: Progre
     }
     work = partial(_permute, options, out, given, progress)
     outputs = [PERMUTATION, PERMUTED, *given.masks, *map(permutation_file, given.masks)]
-    return run_once(out, {**asdict(options), **contents}, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "root"))
+    config = {**settings_with(options, given.beginning), **contents}
+    return run_once(out, config, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "init_a", "root"))
 
 
 def _matcher(options: PermuteOptions) -> Matcher:
@@ -97,7 +101,18 @@ def _open(options: PermuteOptions, matcher: Matcher) -> _Given:
             raise InputError(f"mask {name} has the name of a file that permute writes: rename it")
     images = _open_images(options, subjects) if matcher.needs_images or options.num_alphas else None
     subjects.on_device()
-    return _Given(matcher, subjects, masks, images)
+    return _Given(matcher, subjects, masks, images, _beginning(options, masks))
+
+
+def _beginning(options: PermuteOptions, masks: Mapping[str, Mask]) -> Beginning | None:
+    if not masks:
+        if options.init_a is not None:
+            raise InputError(f"--init-a is {options.init_a}, but there is no mask to compare with it: give --masks")
+        return None
+    beginning = beginning_of(options.ckpt_a, options.init_a)
+    for mask in masks.values():
+        mask.check_fits(beginning.weights or mask)
+    return beginning
 
 
 def _open_images(options: PermuteOptions, subjects: Subjects) -> _Images:
@@ -131,9 +146,24 @@ def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progre
             for name, mask in given.masks.items()
         },
     }
+    if given.beginning is not None:
+        result["before_training"] = {
+            "missing": list(given.beginning.missing),
+            "masks": {name: _before(given, name, symmetry, match.masked[name]) for name in given.masks},
+        }
     if given.images is not None and options.num_alphas:
         result["barrier"] = _barriers(options, network_a, network_b, permuted, given.images, progress)
     return result
+
+
+def _before(given: _Given, name: str, symmetry: Symmetry, permutation: Permutation) -> dict[str, Any]:
+    """What is known of a mask before anything is trained under it, and the sentence that says what it means."""
+    assert given.beginning is not None
+    (network_a, network_b), mask = given.subjects.on_device(), given.masks[name]
+    signed = mask if mask.is_signed else mask.signed_by(network_a.state_dict())
+    reference = {name: tensor.cpu() for name, tensor in network_b.state_dict().items()}
+    found = {**memory_of(mask, given.beginning), **fit_of(signed.permuted(symmetry, permutation), reference)}
+    return {**found, "signs_of": "the mask" if mask.is_signed else "A's weights", "reading": reading(found)}
 
 
 def _example(options: PermuteOptions, given: _Given) -> Tensor:

@@ -84,10 +84,11 @@ def loss_barrier(
     (input, integer target) pairs, any number of times; means are over images, whatever the batches' sizes. `alphas` is
     a number of equal steps' ends from 0 to 1, or the values themselves, from 0 to 1. `correction` applies to every
     point, the ends included: "bn_reset" re-estimates batch norm statistics (nothing without batch norm), "repair" is
-    `repair`, "closed_form" predicts what that measures, "rescale" leaves the means; all need `correction_batches`, as a
-    rule training images. As many points as fit in memory share each pass. `progress(done, total)` counts batches, where
-    their number is known. Raises InputError for arguments that cannot be right, and, before anything is computed, for
-    what is no classification (`check_classifies`).
+    `repair`, "closed_form" predicts what that measures, "rescale" leaves the means, "temperature" resets as the first,
+    and calibrates the loss, not the error; all need `correction_batches`, as a rule training images. As many points as
+    fit in memory share each pass. `progress(done, total)` counts batches, where their number is known. Raises
+    InputError for arguments that cannot be right, and, before anything is computed, for what is no classification
+    (`check_classifies`).
     """
     options: dict[str, Any] = {"alphas": alphas, "correction": correction, "correction_batches": correction_batches}
     return loss_barriers(network, state_a, state_b, {"batches": batches}, **options, progress=progress)["batches"]
@@ -119,8 +120,9 @@ def loss_barriers(
     points: dict[str, list[Evaluation]] = {name: [] for name in sets}
     for group in groups:
         workers = [clone(network, state) for state in line.states(group)]
+        factors = None if line.factors is None else line.factors(workers)
         for name, images in sets.items():
-            points[name] += evaluate(workers, images)
+            points[name] += evaluate(workers, images, factors)
     return {name: _result(grid, found, correction) for name, found in points.items()}
 
 

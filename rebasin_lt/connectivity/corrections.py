@@ -18,7 +18,8 @@ class Line(NamedTuple):
     """The corrected points between two networks."""
 
     states: Callable[[Sequence[float]], list[dict[str, Tensor]]]  # at these alphas, of [0, 1]
-    num_passes: int  # over the batches, for each call of `states`
+    num_passes: int  # over the batches, for each call of `states`, and of `factors`
+    factors: Callable[[Sequence[nn.Module]], list[float]] | None = None  # on the logits of points; None leaves them
 
 
 class Correction(NamedTuple):
@@ -32,6 +33,7 @@ class Correction(NamedTuple):
     dashes: tuple[float, ...] = (1, 1)  # of its line in figures, drawn and left out in turn; none for a whole line
     refuses_batchnorm: bool = False
     needs_batches: bool = True
+    by_default: bool = True  # measured where no corrections are named
 
 
 def _as_they_are(network: nn.Module, ends: Endpoints, batches: Iterable[Any]) -> Line:
@@ -72,6 +74,14 @@ def _closed_form(network: nn.Module, ends: Endpoints, batches: Iterable[Any]) ->
     return Line(closed_form_line(network, ends, batches), 0)
 
 
+def _calibrated(network: nn.Module, ends: Endpoints, batches: Iterable[Any]) -> Line:
+    """The points with their statistics reset, if they have any: there is nothing to calibrate where they are wrong."""
+    from rebasin_lt.connectivity.temperature import inverse_temperatures
+
+    line = _reset(network, ends, batches)
+    return Line(line.states, line.num_passes + 1, lambda points: inverse_temperatures(points, batches))
+
+
 CORRECTIONS: dict[str, Correction] = {
     "none": Correction(
         "raw", "The points as they are.", _as_they_are, lambda norm: True, "o", dashes=(), needs_batches=False
@@ -109,6 +119,16 @@ CORRECTIONS: dict[str, Correction] = {
         "v",
         dashes=(8, 3),
         refuses_batchnorm=True,
+    ),
+    "temperature": Correction(
+        "calibrated",
+        "Logits divided by the temperature that makes the loss on training images least, at every point, after a reset "
+        "of batch norm (arXiv 2510.08023). Errors stay those without it.",
+        _calibrated,
+        lambda norm: True,
+        "X",
+        dashes=(3, 1, 1, 1, 1, 1),
+        by_default=False,
     ),
 }
 """The corrections by name, in the order of every table and figure."""

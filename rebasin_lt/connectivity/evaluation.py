@@ -24,8 +24,12 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(networks: Sequence[nn.Module], batches: Iterable[Any]) -> list[Evaluation]:
+def evaluate(
+    networks: Sequence[nn.Module], batches: Iterable[Any], factors: Sequence[float] | None = None
+) -> list[Evaluation]:
     """Loss and error of each network over all images, in the mode it is in; the networks lie on one device.
+
+    The loss is that of the logits times the network's own of `factors`, the error that of the logits as they are.
 
     Each batch is read once, for all networks, which compute in the precision of their weights (`full_precision`). Sums
     are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for batches without targets or
@@ -35,10 +39,10 @@ def evaluate(networks: Sequence[nn.Module], batches: Iterable[Any]) -> list[Eval
     sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0
     for batch in nonempty(batches):
         inputs, targets = labelled(batch, device)
-        for row, network in zip(sums, networks, strict=True):
+        for row, network, factor in zip(sums, networks, factors or [1.0] * len(networks), strict=True):
             with full_precision(device):
                 logits = _logits(network(*inputs), targets).to(sums.dtype)
-            row[0] += F.cross_entropy(logits, targets.long(), reduction="sum")
+            row[0] += F.cross_entropy(factor * logits, targets.long(), reduction="sum")
             row[1] += (logits.argmax(-1) != targets).sum()
         num_images += len(targets)
     return [Evaluation(loss, error, num_images) for loss, error in (sums / num_images).tolist()]

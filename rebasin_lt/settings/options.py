@@ -114,10 +114,13 @@ class PermuteOptions(MatchOptions, ImageOptions, NetworkOptions, PairOptions):
     Args:
         masks: mask files of A; each moves by a permutation of its own
         num_alphas: points on the line from A to B at which the loss is measured; 0 skips the barrier
+        init_a: checkpoint of A before any step, to say how much of it the masks hold; rewind/0it.ckpt beside --ckpt-a
+            if not given
     """
 
     masks: tuple[str, ...] = ()
     num_alphas: int = 11
+    init_a: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,7 @@ class BarrierOptions(SplitOptions, NetworkOptions, PairOptions):
         permutation: file of a permutation of A, to measure the line from the permuted A too
         masks: one mask in B's order of units for the whole line, or A's own and B's own; the checkpoints' if not given
         num_alphas: points on the line from A to B at which the loss is measured
-        corrections: what is done to the points before they are measured; all that apply if not given
+        corrections: what is done to the points before they are measured; all that apply but temperature if not given
         splits: of train, test the images to measure on
     """
 
@@ -185,11 +188,14 @@ class MaskOptions(NetworkOptions):
         mask: mask file to analyse
         others: mask files to compare with; overlap is shown against its expectation for independent masks
         ckpt: checkpoint of the network; with it, dead units are followed through the network
+        init_a: checkpoint of the network before any step, to say how much of it the mask holds; rewind/0it.ckpt beside
+            --ckpt if not given
     """
 
     mask: str
     others: tuple[str, ...] = ()
     ckpt: str | None = None
+    init_a: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

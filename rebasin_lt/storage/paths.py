@@ -11,7 +11,7 @@ from rebasin_lt.errors import InputError
 
 PATHS = frozenset({
     *("out", "dir", "default_root_dir", "dirpath", "save_dir", "root"),
-    *("ckpt", "ckpt_a", "ckpt_b", "ckpt_path", "checkpoint", "dense_a", "init_from", "rewind_from"),
+    *("ckpt", "ckpt_a", "ckpt_b", "ckpt_path", "checkpoint", "dense_a", "init_a", "init_from", "rewind_from"),
     *("mask", "masks", "others", "permutation", "dense"),
     "other",  # in folders of earlier releases
 })

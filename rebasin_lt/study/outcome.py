@@ -27,8 +27,9 @@ class StudyOutcome:
       or what was measured is not finite: no other list has it
     - `dense`: width, seed, role ("a" or "b"), top1, top5; `pruned`, the IMP tickets, also target
     - `sparse`: width, seed, method, sparsity (the target), rewind ("0it", "20ep"), top1, top5
-    - `matches`: width, seed, matcher, objective and sizes by group, masks (target, and the overlaps (IoU) with B's
-      one-shot mask: permuted, unpermuted, and by chance independent)
+    - `matches`: width, seed, matcher, objective and sizes by group, masks (target, the overlaps (IoU) with B's
+      one-shot mask: permuted, unpermuted, and by chance independent, and of `KEYS` of `experiment/before.py` what was
+      known before training)
     - `barriers`: width, seed, matcher, split, correction, when ("before" or "after"), alphas, loss, error,
       loss_barrier, error_barrier
     - `diversity`: width, sparsity, rewind, setting, members, accuracy, accuracy_std, ensemble, disagreement, kl, js

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import blank_figure, figure_style, save_figures
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Column, Table
@@ -33,7 +34,11 @@ def show_mask(result: Mapping[str, Any], out: str) -> str:
     for name, table in tables.items():
         write_text(Path(out) / f"{name}.csv", table.to_csv())
     save_figures(mask_figures(result), out)
-    return "\n".join(table.to_text() for table in shown)
+    parts = [table.to_text() for table in shown]
+    if "before_training" in result:
+        found = dict(result["before_training"])
+        parts.append(before_text({"the mask": found}, found["missing"]))
+    return "\n".join(parts)
 
 
 def layers_table(result: Mapping[str, Any]) -> Table:

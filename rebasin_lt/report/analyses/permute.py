@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
+from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 def show_permuted(result: Mapping[str, Any], out: str) -> str:
     """Draw the barriers into the folder `out`, if they were measured; returns the tables."""
-    tables = [groups_table(result)]
+    parts = [groups_table(result).to_text()]
     if result["masks"]:
-        tables.append(masks_table(result["masks"]))
+        parts.append(masks_table(result["masks"]).to_text())
+    if "before_training" in result:
+        parts.append(before_text(**result["before_training"]))
     if "barrier" in result:
-        tables.append(barrier_table(result["barrier"]))
+        parts.append(barrier_table(result["barrier"]).to_text())
         save_figures(barrier_figures([result]), out)
-    return "\n".join(table.to_text() for table in tables)
+    return "\n".join(parts)
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.errors import BrokenFileError
+from rebasin_lt.experiment.before import KEYS
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.escape import text_of_csv
 from rebasin_lt.report.study.accuracy import runs_table
@@ -97,7 +98,8 @@ def _matches(folder: Path) -> Iterator[Row]:
     for mask in _rows(folder / "overlap.csv", (*_MATCH, "sparsity", *OVERLAPS)):
         about = {**{name: mask[name] for name in _MATCH}, **_axes(mask)}
         match = matches.setdefault(tuple(about.values()), {**about, "objective": {}, "sizes": {}, "masks": []})
-        match["masks"].append({"target": mask["sparsity"], **{kind: mask[kind] for kind in OVERLAPS}})
+        known = {key: mask[key] for key in KEYS if mask.get(key) is not None}
+        match["masks"].append({"target": mask["sparsity"], **{kind: mask[kind] for kind in OVERLAPS}, **known})
     yield from matches.values()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rebasin_lt.experiment.before import KEYS
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.statistics import sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -39,9 +40,10 @@ def study_overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods |
 
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:
-    """One row per mask, for spreadsheets."""
+    """One row per mask, for spreadsheets; what was known before training, too, where any of it was."""
     matches = list(matches)
-    names = with_axes(["width", "seed", "matcher", "sparsity", *OVERLAPS], matches)
+    known = [key for key in KEYS if any(mask.get(key) is not None for match in matches for mask in match["masks"])]
+    names = with_axes(["width", "seed", "matcher", "sparsity", *OVERLAPS, *known], matches)
     masks = [{**match, **mask, "sparsity": mask["target"]} for match in matches for mask in match["masks"]]
     rows = [[mask.get(name) for name in names] for mask in masks]
     return Table([Column(name) for name in names], rows)

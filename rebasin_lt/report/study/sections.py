@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
@@ -21,6 +22,7 @@ from rebasin_lt.report.study.accuracy import (
 )
 from rebasin_lt.report.study.accuracy_figures import accuracy_figures
 from rebasin_lt.report.study.barriers import study_barrier_figures, study_barriers_table
+from rebasin_lt.report.study.before import study_before_table
 from rebasin_lt.report.study.diversity import study_diversity_table
 from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progress_text
 from rebasin_lt.report.study.numbers import write_numbers
@@ -94,6 +96,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Between the networks", _barriers(outcome, setting))
     diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
+    yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
     yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
@@ -192,6 +195,13 @@ def _barriers_at(axes: str, records: Sequence[Mapping[str, Any]], setting: Setti
 def _overlap(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:
     for axes, matches in by_axes(outcome.matches).items():
         yield _table(_at(study_overlap_table(matches, setting.methods), axes))
+
+
+def _before(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:
+    tables = {axes: study_before_table(own, setting.methods) for axes, own in by_axes(outcome.matches).items()}
+    if any(table.rows for table in tables.values()):
+        yield " ".join(f"{measure.label.capitalize()}: {measure.meaning}" for measure in BEFORE_TRAINING.values())
+    yield from (_table(_at(table, axes)) for axes, table in tables.items() if table.rows)
 
 
 def _at(table: Table, axes: str) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rebasin_lt.experiment.before import KEYS
 from rebasin_lt.experiment.file_names import FINAL, PERMUTATION, mask_name, rewind_name
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
@@ -71,8 +72,13 @@ def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[
     settings = stage.settings
     if settings["repetition"] is None:
         return
+    before = result.get("before_training", {}).get("masks", {})
     masks = [
-        {"target": target, **{name: result["masks"][mask_name(target)][name] for name in _OVERLAPS}}
+        {
+            "target": target,
+            **{name: result["masks"][mask_name(target)][name] for name in _OVERLAPS},
+            **{key: value for key, value in before.get(mask_name(target), {}).items() if key in KEYS},
+        }
         for target in study.recipe.targets
     ]
     row = about(stage, seed=settings["repetition"], matcher=settings["matcher"])

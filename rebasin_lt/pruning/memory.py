@@ -1,0 +1,22 @@
+"""How much of a mask is that of the initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rebasin_lt.pruning.magnitude import one_shot_like
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.overlap import expected_overlap
+
+
+def init_memory(mask: Mask, initial: Mapping[str, Tensor]) -> dict[str, float]:
+    """The overlap of a mask with the one-shot mask of its network's `initial` weights, and that of chance.
+
+    `iou` is the intersection over union; `chance` is its expectation for masks drawn at random that keep as many
+    weights of every tensor. A mask that follows its initialisation fits nothing that was learnt, so no permutation of
+    trained units can move it. Raises InputError where the mask does not fit the weights.
+    """
+    own = one_shot_like(initial, mask)
+    return {"iou": mask.overlap(own), "chance": expected_overlap(mask, own)}

@@ -45,7 +45,7 @@ def inverse_temperature(
     the largest logits, there is no best temperature, for being surer is always better: then it is 1.
 
         >>> logits, targets = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
-        >>> round(inverse_temperature(logits, targets), 4)  # half of log(3): as sure as it is right, three times in four
+        >>> round(inverse_temperature(logits, targets), 4)  # log(3) / 2: as sure as it is right, in 3 of 4
         0.5493
     """
     logits = logits.to(sum_dtype(logits.device))

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from benchmarks._memory import init_memory
 from rebasin_lt.experiment import stages
 from rebasin_lt.experiment.file_names import FINAL
 from rebasin_lt.experiment.recipe import Recipe
@@ -19,6 +18,7 @@ from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.memory import init_memory
 from rebasin_lt.pruning.overlap import expected_overlap
 from rebasin_lt.pruning.shuffles import permute_randomly
 from rebasin_lt.pruning.signs import sign_agreement

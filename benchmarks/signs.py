@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from benchmarks import quality
-from benchmarks._memory import share_left
 from benchmarks._signs_arms import Arm, Couple
 from benchmarks._signs_report import write_report
 from rebasin_lt.analyses.diversity import measure, open_test
@@ -29,6 +28,7 @@ from rebasin_lt.experiment.file_names import FINAL
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.weight_decay import share_left
 from rebasin_lt.process.progress_line import ProgressLine
 from rebasin_lt.storage.files import write_json
 
@@ -140,8 +140,7 @@ def _pair(setting: Setting, folder: Path, index: int) -> list[dict[str, Any]]:
         records.append({"rewind": rewind, "measures": couple.measures(rewind)})
         for name in arms:
             records.append({"rewind": rewind, "arm": name, "accuracy": couple.train(Arm(name), rewind)})
-    images = len(build_data(**setting.recipe.data).sweep("train").sampler.indices)
-    records[0]["left"] = share_left(setting.recipe, images)
+    records[0]["left"] = share_left(couple.a / FINAL)
     if setting.ensembles and index % _GROUP == 0:
         records.append({"ensembles": _ensembles(setting, folder, index)})
     return [{"pair": index, **record} for record in records]

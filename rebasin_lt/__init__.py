@@ -32,6 +32,7 @@ _EXPORTS = {
     "IterativeMagnitudePruning": "lit.callbacks.iterative_magnitude_pruning",
     "MaskGuard": "lit.callbacks.mask_guard",
     "RewindCheckpoint": "lit.callbacks.rewind_checkpoint",
+    "SignIn": "lit.callbacks.sign_in",
     "InputError": "errors",
     "BrokenFileError": "errors",
     "SymmetryError": "errors",

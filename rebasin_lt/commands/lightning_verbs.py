@@ -19,6 +19,7 @@ from torch import Tensor
 
 import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.callbacks.init_from  # noqa: F401
+import rebasin_lt.lit.callbacks.sign_in  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
 import rebasin_lt.lit.data
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError

@@ -59,6 +59,12 @@ def _by_weights(method: str, meaning: str) -> MatchingMethod:
     return MatchingMethod(match, lambda _: "cosine of the matched weights", meaning)
 
 
+def _by_signs(pair: Pair, settings: Mapping[str, Any], seed: int, progress: Counter | None) -> MatchResult:
+    from rebasin_lt.matching.signs import match_signs
+
+    return match_signs(pair.source, pair.reference, pair.symmetry, masks=pair.masks, seed=seed)
+
+
 MATCHING_METHODS: dict[str, MatchingMethod] = {
     "activations": MatchingMethod(
         _by_activations,
@@ -72,6 +78,11 @@ MATCHING_METHODS: dict[str, MatchingMethod] = {
     ),
     "frank_wolfe": _by_weights(
         "frank_wolfe", "By weights, all groups together, then group after group (C2M3, arXiv 2405.17897)."
+    ),
+    "signs": MatchingMethod(
+        _by_signs,
+        lambda _: "cosine of the matched weights",
+        "Masks by the signs that they carry, or else those of A, against B's weights; networks as frank_wolfe.",
     ),
 }
 """The methods by name; the first is the default. `package.module:name` is a function of the user's own, called as

@@ -162,7 +162,7 @@ def test_augmented_images_are_matched_on_and_others_are_measured_on(subjects, tm
         assert all(torch.equal(x, y) for (x, _), (y, _) in zip(batches, plain, strict=True))
 
 
-@pytest.mark.parametrize("method", ["coordinate_descent", "frank_wolfe"])
+@pytest.mark.parametrize("method", ["coordinate_descent", "frank_wolfe", "signs"])
 def test_a_method_by_weights_without_barrier_opens_no_data(subjects, tmp_path, monkeypatch, method, capsys) -> None:
     monkeypatch.setattr(Subjects, "data", property(lambda _: pytest.fail("data was opened")))
     out = tmp_path / "out"

@@ -13,11 +13,13 @@ from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.matching import activation, weight_matching
 from rebasin_lt.matching.activation import MatchResult, match_activations
 from rebasin_lt.matching.objectives import MASK_WEIGHT_MIX
+from rebasin_lt.matching.signs import match_signs
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 BY_WEIGHTS = ("coordinate_descent", "frank_wolfe")
+WITHOUT_IMAGES = (*BY_WEIGHTS, "signs")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_values_that_cannot_be_are_refused(settings, message) -> None:
         Matcher(**settings)
 
 
-@pytest.mark.parametrize("method", BY_WEIGHTS)
+@pytest.mark.parametrize("method", WITHOUT_IMAGES)
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -71,8 +73,13 @@ def test_measure_says_what_the_objective_is() -> None:
         "product",
     ]
     assert Matcher(preset="paper").measure == "mean correlation of matched pairs, as published"
-    assert {Matcher(method=method).measure for method in BY_WEIGHTS} == {"cosine of the matched weights"}
-    assert [Matcher(method=method).needs_images for method in ("activations", *BY_WEIGHTS)] == [True, False, False]
+    assert {Matcher(method=method).measure for method in WITHOUT_IMAGES} == {"cosine of the matched weights"}
+    assert [Matcher(method=method).needs_images for method in ("activations", *WITHOUT_IMAGES)] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +136,14 @@ def test_methods_by_weights_look_at_no_batch(networks, method, monkeypatch) -> N
     expected = match_weights(source, reference, symmetry, method=method, seed=3, masks=masks)
     assert (found.permutation, found.masked) == (expected.permutation, expected.masked)
     assert found.num_samples == 0
+
+
+def test_signs_are_matched_for_the_masks_and_weights_for_the_network(networks) -> None:
+    source, reference, symmetry, masks, _ = networks
+    found = Matcher(method="signs", seed=3).match(source, reference, (), symmetry, masks)
+    expected = match_signs(source, reference, symmetry, masks=masks, seed=3)
+    assert (found.permutation, found.masked) == (expected.permutation, expected.masked)
+    assert found.masked != {"m": found.permutation}
 
 
 def at_random(source, reference, batches, symmetry, masks):

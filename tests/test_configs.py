@@ -36,8 +36,11 @@ def make_inputs(settings, folder):
         about = {**architecture, "width": model.get("width", 1), "moment": "1ep", "steps_per_epoch": 1}
         state = {f"net.{name}": tensor for name, tensor in network.state_dict().items()}
         torch.save({"state_dict": state, "rebasin_lt": about}, path)
-    if "mask" in model:
-        Mask.ones_like(network.state_dict(), prunable_names(network)).save(folder / model["mask"])
+    callbacks = [callback.get("init_args", {}) for callback in settings["trainer"].get("callbacks", [])]
+    for given in (model, *callbacks):
+        if "mask" in given:
+            (folder / given["mask"]).parent.mkdir(parents=True, exist_ok=True)
+            Mask.ones_like(network.state_dict(), prunable_names(network)).save(folder / given["mask"])
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -24,7 +24,8 @@ class Recipe:
     `trainer` those of the Trainer in every stage, such as its precision. `sparse_epochs` None: as many as the dense
     training had left at the rewind moment, as in the paper. `imp` are more settings of `IterativeMagnitudePruning`,
     such as `after_prune`; its `rewind_from` may be a moment of the dense training. `module` is a LightningModule of
-    the user's own to train instead of `Classifier`, `package.module:Class`.
+    the user's own to train instead of `Classifier`, `package.module:Class`. `sign_in` are settings of `SignIn`, under
+    which sparse networks then train.
     """
 
     data: Mapping[str, Any] = field(default_factory=lambda: {"name": "digits", "batch_size": 50})
@@ -41,6 +42,7 @@ class Recipe:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     imp: Mapping[str, Any] = field(default_factory=dict)
     module: str | None = None
+    sign_in: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def prune_epochs(self) -> int:

@@ -22,6 +22,7 @@ from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
@@ -122,8 +123,11 @@ def train_sparse(
         seed,
         lambda: build_module(recipe, recipe.sparse, mask, init_from, begin),
         epochs,
-        module_callbacks(recipe, mask, init_from, begin),
-        {"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse, **begin, **hashes},
+        [*module_callbacks(recipe, mask, init_from, begin), *([SignIn(**recipe.sign_in)] if recipe.sign_in else [])],
+        {
+            **{"stage": "sparse", "mask": str(mask), "init_from": str(init_from), **recipe.sparse, **begin, **hashes},
+            **({"sign_in": dict(recipe.sign_in)} if recipe.sign_in else {}),
+        },
         [],
     )
 

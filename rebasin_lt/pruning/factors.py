@@ -12,8 +12,9 @@ def balanced_factors(weight: Tensor, balance: float = 1.0, sign: Tensor | None =
     m² + w² is √(balance² + 4 weight²): with a balance above 0 a weight passes 0 at a speed, and so can change its sign.
     `sign` is a tensor whose signs m gets; positive ones without it. Shapes and dtype are the weight's.
 
+        >>> import torch
         >>> m, w = balanced_factors(torch.tensor([0.0, -2.0]))
-        >>> (m * w).tolist(), (m**2 - w**2).tolist()
+        >>> (m * w).round(decimals=4).tolist(), (m**2 - w**2).round(decimals=4).tolist()
         ([0.0, -2.0], [1.0, 1.0])
     """
     m = ((balance + (balance**2 + 4 * weight.double() ** 2).sqrt()) / 2).sqrt()

@@ -15,11 +15,11 @@ from rebasin_lt.settings.choices import near
 _TRAINING_OF = {
     **{"dense": "dense", "dense_epochs": "dense"},
     **{"prune": "prune", "imp": "prune", "epochs_per_round": "prune", "fraction": "prune"},
-    **{"sparse": "sparse", "sparse_epochs": "sparse"},
+    **{"sparse": "sparse", "sparse_epochs": "sparse", "sign_in": "sparse"},
 }
 """The kind of training that a setting of a recipe is of: what is made before it does not depend on it."""
 
-_GROUPS = (*TRAININGS, "imp")
+_GROUPS = (*TRAININGS, "imp", "sign_in")
 
 
 def check_axes(axes: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from rebasin_lt.experiment.modules import build_module, module_class, network_se
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.experiment.stages import imp_settings
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
+from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
@@ -49,6 +50,9 @@ def check_names_and_types(study: Study) -> None:
         check_settings("recipe.imp", IterativeMagnitudePruning, changed.imp, taken=PRUNING_OURS)
         with named_setting("recipe.imp"):
             _check_imp(changed)
+        check_settings("recipe.sign_in", SignIn, changed.sign_in)
+        with named_setting("recipe.sign_in"):
+            SignIn(**changed.sign_in)
     check_analyses(study)
 
 

@@ -25,7 +25,7 @@ MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
 _FINAL = "final"
-_LATER = (("recipe", "imp"), ("recipe", "module"), ("axes",), ("given",))
+_LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",))
 
 
 @dataclass(frozen=True)

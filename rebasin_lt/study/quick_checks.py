@@ -95,7 +95,7 @@ def is_surely_right(study: Study) -> bool:
     """
     recipe = study.recipe
     changed = [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]
-    return not any([recipe.own_code, *(each.imp for each in changed)]) and all([
+    return not any([recipe.own_code, *(each.imp or each.sign_in for each in changed)]) and all([
         known_images(recipe) is not None,
         are_usual("trainer", recipe.trainer),
         are_usual("network", recipe.network),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,9 +30,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
     `torch.set_float32_matmul_precision` or `torch.backends.fp32_precision` say so, and autocast takes 16 bits. A number
     that compares networks must not depend on such settings. They are as before afterwards.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        stack.enter_context(_without_tf32() if _settings() else _without_tf32_before_2_9())
+    with torch.autocast(device.type, enabled=False), _without_tf32() if _settings() else _without_tf32_before_2_9():
         yield
 
 

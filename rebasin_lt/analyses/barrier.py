@@ -116,22 +116,17 @@ def _lines(
 ) -> Iterator[tuple[str, Ends]]:
     """`before`: from A to B; with a permutation also `after`: from π(A) to B."""
     network_a, network_b = subjects.on_device()
-    second, mask_b = network_b.state_dict(), masks.line or masks.second
-    second = masked(second, mask_b)
-    yield "before", _ends(masked(network_a.state_dict(), masks.first), masks.first, second, mask_b, masks.line)
+    firsts = {"before": (masked(network_a.state_dict(), masks.first), masks.first)}
     if permutation is not None:
         symmetry = trace_symmetry(network_a, next(iter(images))[0][:2])
-        first = symmetry.permute(masked(network_a.state_dict(), masks.first), permutation)
-        mask_a = None if masks.first is None else masks.first.permuted(symmetry, permutation)
-        yield "after", _ends(first, mask_a, second, mask_b, masks.line)
-
-
-def _ends(
-    first: dict[str, Tensor], mask_a: Mask | None, second: dict[str, Tensor], mask_b: Mask | None, line: Mask | None
-) -> Ends:
-    if line is not None:
-        return Ends(masked(first, line), second, line)
-    return Ends(first, second, None if mask_a is None or mask_b is None else union(mask_a, mask_b))
+        moved = None if masks.first is None else masks.first.permuted(symmetry, permutation)
+        firsts["after"] = symmetry.permute(firsts["before"][0], permutation), moved
+    second = masked(network_b.state_dict(), masks.line or masks.second)
+    for name, (first, mask) in firsts.items():
+        if masks.line is not None:
+            yield name, Ends(masked(first, masks.line), second, masks.line)
+        else:
+            yield name, Ends(first, second, None if mask is None or masks.second is None else union(mask, masks.second))
 
 
 def masked(state: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:

@@ -34,11 +34,6 @@ def demo(options: DemoOptions) -> None:
     folder = Path(options.out)
     check_study_folder(folder, grid)
     complete_study(grid, folder, Launcher())
-    _show(folder)
-
-
-def _show(folder: Path) -> None:
-    """Print what the report says, and write it."""
     outcome = collect(folder)
     say(accuracies(outcome))
     say(summary(outcome))

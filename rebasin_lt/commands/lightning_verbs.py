@@ -284,14 +284,10 @@ def _plugins(given: Any) -> list[Any]:
     plugins = _as_list(given)
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(SafeCheckpointIO())
-    if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins) and _in_slurm():
+    in_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # torchrun inside says who is who
+    if in_slurm and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return plugins
-
-
-def _in_slurm() -> bool:
-    """Whether srun started this process, and not torchrun inside of it, which then says who is who."""
-    return SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rebasin_lt.batches import Network, check_alike, check_repeatable, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
-from rebasin_lt.connectivity.passes import BatchCounter, chunks
+from rebasin_lt.connectivity.passes import chunks
 from rebasin_lt.errors import InputError, check_least
 
 Point = tuple[float, float]
@@ -78,22 +78,18 @@ def plane_losses(
     batches: Iterable[Any],
     *,
     reset_batches: Iterable[Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
     """Loss and error at points of the plane, over all images of `batches`.
 
     With `reset_batches` batch norm statistics are re-estimated on them at each point. As many points as fit in memory
-    share each pass. `network` gives architecture and device and is not modified; `progress(done, total)` counts
-    batches, where their number is known. Raises InputError for batches that can be read only once, and for
-    what is no classification (`check_classifies`).
+    share each pass. `network` gives architecture and device and is not modified. Raises InputError for batches that can
+    be read only once, and for what is no classification (`check_classifies`).
     """
-    counter = BatchCounter(progress)
-    sets = [counter.counted(each) for each in (batches, reset_batches) if each is not None]
+    sets = [each for each in (batches, reset_batches) if each is not None]
     for each in sets:
-        check_repeatable(each.batches)
+        check_repeatable(each)
     check_classifies(network, batches)
     groups = chunks(points, network)
-    counter.total = len(groups) * sum(map(len, sets))
     return [found for group in groups for found in _evaluated(network, [plane.state(point) for point in group], *sets)]
 
 

@@ -104,7 +104,7 @@ def load_networks(
                     f"{arguments[0]} {paths[arguments[0]]} has {key} {first} and {argument} {path} has {other}: "
                     "only networks of one architecture can be compared"
                 )
-        names = [_data_name(network) for network in (loaded[0], loaded[-1])]
+        names = [(each.metadata.get("data") or {}).get("name") for each in (loaded[0], loaded[-1])]
         if None not in names and names[0] != names[1]:
             raise InputError(
                 f"{arguments[0]} {paths[arguments[0]]} was trained on {names[0]} and {argument} {path} on {names[1]}: "
@@ -179,7 +179,3 @@ def _is_plain(settings: Mapping[str, Any]) -> bool:
     """Whether they are a dataset's name, a folder and primitives."""
     texts = [settings.get("name"), settings.get("root", "")]
     return all(isinstance(text, str) for text in texts) and is_primitive(dict(settings))
-
-
-def _data_name(network: LoadedNetwork) -> str | None:
-    return (network.metadata.get("data") or {}).get("name")

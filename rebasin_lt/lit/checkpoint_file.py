@@ -70,7 +70,8 @@ def check_weights(state: Mapping[str, Tensor], masks: Iterable[Mask], path: Path
     for mask in masks:
         saved = {name: state.get(name, state.get(f"net.{name}")) for name in mask}
         weights = {name: weight for name, weight in saved.items() if weight is not None}
-        leaks = _nonzero([weight.masked_fill(mask[name].to(weight.device), 0) for name, weight in weights.items()])
+        pruned = [weight.masked_fill(mask[name].to(weight.device), 0) for name, weight in weights.items()]
+        leaks = _together([tensor.count_nonzero() for tensor in pruned])
         for name, leak in zip(weights, leaks, strict=True):
             if leak:
                 raise MaskLeakError(
@@ -116,11 +117,6 @@ def _is_meant(tensor: Tensor) -> bool:
     finite = tensor.isfinite()
     zeros_beside = bool(finite.any()) and not bool(tensor[finite].any())
     return (tensor.dim() == 0 or zeros_beside) and not bool(tensor.isnan().any())
-
-
-def _nonzero(tensors: list[Tensor]) -> list[int]:
-    """The number of entries of each that are not zero."""
-    return _together([tensor.count_nonzero() for tensor in tensors])
 
 
 def _together(scalars: list[Tensor]) -> list[Any]:

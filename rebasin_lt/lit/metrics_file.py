@@ -56,15 +56,9 @@ class MetricsFile(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._append(trainer)
+            self._append(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._append(trainer)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._append(trainer)
-
-    def _append(self, trainer: Trainer) -> None:
+    def _append(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = epoch_metrics(trainer)
         if not metrics or not trainer.is_global_zero:
             return
@@ -72,6 +66,8 @@ class MetricsFile(Checkpoint):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         append_text(self.path, _line(row))
         self._rows = (self._rows or 0) + 1
+
+    on_train_epoch_end = on_test_end = _append
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -103,6 +103,14 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(finite(value), indent=2, sort_keys=False, allow_nan=False) + "\n")
 
 
+def json_in(path: Path) -> Any:
+    """What a JSON file holds; None where there is none, or none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def finite(value: Any) -> Any:
     """The same with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):

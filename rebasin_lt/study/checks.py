@@ -130,10 +130,8 @@ def _check_imp(recipe: Recipe) -> None:
 def _check_places(settings: Mapping[str, Any]) -> None:
     """Names that Lightning knows: it takes any text for them."""
     accelerators = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
-    for name, known in (
-        ("accelerator", accelerators),
-        ("strategy", ["auto", *StrategyRegistry.available_strategies()]),
-    ):
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    for name, known in (("accelerator", accelerators), ("strategy", strategies)):
         if settings.get(name, "auto") not in known:
             raise InputError(f"recipe.trainer.{name} is {settings[name]!r}, expected one of {', '.join(sorted(known))}")
 

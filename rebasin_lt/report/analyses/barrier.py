@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import figure_style, save_figures
+from rebasin_lt.report.kit.figures import save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import times
-from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.kit.tables import Column, Table, numbers, texts
 from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -37,12 +37,9 @@ def show_barriers(result: Mapping[str, Any], out: str) -> str:
 def barriers_table(result: Mapping[str, Any]) -> Table:
     """One row per correction, line and set of images: the barriers over the chord and over the mean of the ends."""
     columns = [
-        *(Column(title, align="left") for title in ("statistics", "line", "images")),
-        Column("loss barrier (nats)", decimals=4),
-        Column("loss over mean (nats)", decimals=4),
-        Column("error barrier (%)"),
-        Column("error over mean (%)"),
-        Column("error at 1/2 (%)"),
+        *texts("statistics", "line", "images"),
+        *numbers("loss barrier (nats)", "loss over mean (nats)", decimals=4),
+        *numbers("error barrier (%)", "error over mean (%)", "error at 1/2 (%)"),
     ]
     return Table(columns, [_row(curve) for curve in result["curves"]], _caption(result))
 
@@ -87,12 +84,9 @@ def barriers_figure(result: Mapping[str, Any]) -> Figure:
 
     The chord, from which the barrier is measured, is drawn for the test images, or for the only set there is.
     """
-    from matplotlib.figure import Figure
-
     corrections = list(dict.fromkeys(curve["correction"] for curve in result["curves"]))
     height = _HEAD + _PANEL[1] * len(corrections)
-    with figure_style():
-        figure = Figure(figsize=(2 * _PANEL[0], height))
+    with styled_figure(2 * _PANEL[0], height) as figure:
         panels = figure.subplots(len(corrections), 2, squeeze=False)
         figure.subplots_adjust(0.06, 0.5 / height, 0.985, 1 - _HEAD / height - 0.28 / height, 0.16, 0.42)
         for correction, row in zip(corrections, panels, strict=True):

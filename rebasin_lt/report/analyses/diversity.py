@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.report.kit.figures import figure_style, save_figure
+from rebasin_lt.report.kit.figures import save_figure, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS, has_label, label_of
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
-from rebasin_lt.report.kit.tables import MISSING, Cell, Column, Table
+from rebasin_lt.report.kit.tables import MISSING, Cell, Table, numbers, texts
 from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -29,15 +29,11 @@ def diversity_table(result: Mapping[str, Any]) -> Table:
     `result` is that of `analyses.diversity.measure`.
     """
     columns = [
-        Column("setting", align="left"),
-        Column("members"),
-        Column("member accuracy (%)", decimals=2, spread="std"),
-        Column("ensemble accuracy (%)", decimals=2),
-        Column("disagreement", decimals=4),
-        Column("KL (nats)", decimals=4),
-        Column("JS (nats)", decimals=4),
-        Column("member ECE", decimals=4),
-        Column("ensemble ECE", decimals=4),
+        *texts("setting"),
+        *numbers("members"),
+        *numbers("member accuracy (%)", spread="std"),
+        *numbers("ensemble accuracy (%)"),
+        *numbers("disagreement", "KL (nats)", "JS (nats)", "member ECE", "ensemble ECE", decimals=4),
     ]
     caption = f"{result['num_images']:,} test images; members: mean ± standard deviation; pairs: means"
     return Table(columns, [_row(name, values) for name, values in result["settings"].items()], caption)
@@ -45,15 +41,12 @@ def diversity_table(result: Mapping[str, Any]) -> Table:
 
 def diversity_figure(result: Mapping[str, Any], title: str = "Members and their ensemble") -> Figure:
     """One line per setting: the accuracy of each member and of the ensemble, and beside it the disagreement."""
-    from matplotlib.figure import Figure
-
     settings = result["settings"]
     height = _MARGINS + _LINE * len(settings)  # inches
     labels = [_lines(name) for name in settings]
     left = 0.05 + 0.017 * max(len(line) for label in labels for line in label)
     bottom, size = 0.62 / height, _LINE * len(settings) / height
-    with figure_style():
-        figure = Figure(figsize=(_WIDTH, height))
+    with styled_figure(_WIDTH, height) as figure:
         figure.text(0.02, 1 - 0.12 / height, title, va="top", fontsize=12.6, fontweight="bold")
         accuracies = figure.add_axes((left, bottom, 0.66 - left, size))
         disagreements = figure.add_axes((0.72, bottom, 0.17, size))

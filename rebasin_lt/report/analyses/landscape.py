@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import figure_style, save_figures
+from rebasin_lt.report.kit.figures import save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,11 +37,8 @@ def show_landscape(result: Mapping[str, Any], out: str) -> str:
 
 def two_weights_table(result: Mapping[str, Any]) -> Table:
     """One row per training run: where it began, where it ended, and the loss there."""
-    columns = [
-        Column("run", align="left"),
-        *(Column(title) for title in ("mask", "initial w1", "initial w2", "final w1", "final w2")),
-        Column("final loss", decimals=4),
-    ]
+    columns = [*texts("run"), *numbers("mask", "initial w1", "initial w2", "final w1", "final w2")]
+    columns += numbers("final loss", decimals=4)
     rows = [
         [label, _bits(result["masks"].get(name)), *result["initial"][name], *result["paths"][name][-1],
          result["end_loss"][name]]
@@ -56,10 +53,7 @@ def _bits(mask: Sequence[bool] | None) -> str:
 
 def two_weights_figure(result: Mapping[str, Any]) -> Figure:
     """The loss over both weights, the two minima, what each mask leaves, and the paths of gradient descent."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        figure = Figure(figsize=(6.2, 6.5))
+    with styled_figure(6.2, 6.5) as figure:
         axes = figure.add_axes((0.09, 0.075, 0.77, 0.735))
         _contours(axes, result["ticks"], result["ticks"], np.asarray(result["loss"]), _LEVELS)
         _draw_subspaces(axes)
@@ -101,14 +95,11 @@ def _draw_path(axes: Axes, initial: Sequence[float], path: Sequence[Sequence[flo
 
 def planes_figure(result: Mapping[str, Any]) -> Figure:
     """Test loss on the plane through π(A), B and A, one panel raw and one with batch norm reset."""
-    from matplotlib.figure import Figure
-
     panels = result["loss"]
-    with figure_style():
-        width = 0.35 + _SIDE * len(panels)
-        across, up = np.ptp(result["x"]), np.ptp(result["y"])
-        height = _SIDE * 0.9 * up / across + 1.0
-        figure = Figure(figsize=(width, height))
+    width = 0.35 + _SIDE * len(panels)
+    across, up = np.ptp(result["x"]), np.ptp(result["y"])
+    height = _SIDE * 0.9 * up / across + 1.0
+    with styled_figure(width, height) as figure:
         for index, (correction, values) in enumerate(panels.items()):
             losses = np.asarray(values, dtype=float)
             levels = _levels(losses, 1.5 * _largest_between(result, losses)) or _levels(losses)
@@ -190,9 +181,6 @@ def plane_table(result: Mapping[str, Any]) -> Table:
         for label, first in (("A", "a"), ("π(A)", "permuted"))
     }
     distances = ", ".join(f"{label} to B {length:.2f}" for label, length in lengths.items())
-    columns = [Column("statistics", align="left"), *(Column(f"{name} loss", decimals=4) for name in _QUANTILES)]
+    columns = [*texts("statistics"), *numbers("smallest loss", "median loss", "largest loss", decimals=4)]
     size = f"{len(result['x'])} × {len(result['y'])} points on {result['num_images']:,} test images"
     return Table(columns, rows, f"{size}; distances: {distances}")
-
-
-_QUANTILES = ("smallest", "median", "largest")

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.kit.tables import Table, numbers, texts
 from rebasin_lt.symmetry.trace import Frozen, Symmetry
 
 _SHOWN = 3  # names given as examples of what is frozen for one reason
@@ -25,7 +25,7 @@ def as_text(symmetry: Symmetry) -> str:
     """
     tensors = _tensors_by_group(symmetry)
     groups = _condensed((group, units, len(tensors[group])) for group, units in symmetry.groups.items())
-    columns = [Column("group", align="left"), Column("units"), Column("tensors"), Column("groups")]
+    columns = [*texts("group"), *numbers("units", "tensors", "groups")]
     units = sum(symmetry.groups.values())
     rows = [[name, size, touched, count if count > 1 else ""] for name, size, touched, count in groups]
     lines = [

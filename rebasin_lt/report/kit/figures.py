@@ -139,6 +139,15 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def styled_figure(width: float, height: float) -> Iterator[Figure]:
+    """A new figure of so many inches, in the style of all figures, which holds within."""
+    from matplotlib.figure import Figure
+
+    with figure_style():
+        yield Figure(figsize=(width, height))
+
+
 def blank_figure(title: str, y_label: str, x_label: str, right: float) -> tuple[Figure, Axes]:
     """An empty plot: heading and y label read horizontally above it, `right` is where labels beside it may begin."""
     from matplotlib.figure import Figure

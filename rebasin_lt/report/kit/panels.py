@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
-from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.figures import styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
 
@@ -53,14 +53,11 @@ def panel_figure(
     `methods` say how each series is drawn and called; `marks` and `level` what those of the panels are. Raises
     InputError if there is no panel.
     """
-    from matplotlib.figure import Figure
-
     if not panels:
         raise InputError("panels: there are 0, expected at least one")
     drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
     rows, columns = -(-len(panels) // 2), min(2, len(panels))
-    with figure_style():
-        figure = Figure(figsize=(_WIDTH, 1.0))
+    with styled_figure(_WIDTH, 1.0) as figure:
         head = 0.78 + _LINE * _draw_key(figure, drawn, panels, marks, level)
         tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
         height = head + rows * tall + (rows - 1) * _GAP + _FOOT
@@ -99,14 +96,17 @@ def _draw_series(axes: Axes, series: Mapping[float, Estimate | None], method: Me
     colour = COLOURS[method.colour][0]
     values = [math.nan if estimate is None else estimate.value for estimate in series.values()]
     errors = [math.nan if estimate is None else estimate.error for estimate in series.values()]
-    style: Any = {"marker": method.marker, "markersize": 4, "linestyle": method.line, "linewidth": 1.5}
-    axes.plot(list(series), values, color=colour, **style)
+    axes.plot(list(series), values, color=colour, markersize=4, linewidth=1.5, **_shape(method))
     known = [0.0 if math.isnan(error) else error for error in errors]
     if len(series) == 1:
         axes.errorbar(list(series), values, yerr=known, color=colour, linestyle="none", elinewidth=1.3, capsize=3)
     else:
         low, high = ([value + sign * error for value, error in zip(values, known, strict=True)] for sign in (-1, 1))
         axes.fill_between(list(series), low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _shape(method: Method) -> Any:
+    return {"marker": method.marker, "linestyle": method.line}
 
 
 def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> int:
@@ -116,14 +116,7 @@ def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Pa
     muted = COLOURS["muted"][0]
     handles = [
         Line2D(
-            [],
-            [],
-            color=COLOURS[method.colour][0],
-            marker=method.marker,
-            markersize=5,
-            linestyle=method.line,
-            linewidth=1.8,
-            label=method.label,
+            [], [], color=COLOURS[method.colour][0], markersize=5, linewidth=1.8, label=method.label, **_shape(method)
         )
         for method in methods.values()
     ]
@@ -133,18 +126,8 @@ def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Pa
         handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
     most = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
     columns = min(most, -(-len(handles) // 2))
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        ncols=columns,
-        frameon=False,
-        fontsize=_SMALL,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=2.0,
-        columnspacing=1.0,
-        labelspacing=0.35,
-    )
+    gaps: Any = {"borderpad": 0, "borderaxespad": 0, "handlelength": 2.0, "columnspacing": 1.0, "labelspacing": 0.35}
+    figure.legend(handles=handles, loc="upper left", ncols=columns, frameon=False, fontsize=_SMALL, **gaps)
     return -(-len(handles) // columns)
 
 

@@ -49,6 +49,16 @@ class Column:
         return format(value, f"{'+' if signed else '-'}z.{self.decimals}f").replace("-", "−")
 
 
+def texts(*titles: str) -> list[Column]:
+    """Columns of text, which begins at the left."""
+    return [Column(title, align="left") for title in titles]
+
+
+def numbers(*titles: str, decimals: int = 2, spread: str = "s.e.") -> list[Column]:
+    """Columns of numbers that are written alike."""
+    return [Column(title, decimals=decimals, spread=spread) for title in titles]
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns, rows of cells and a caption. A cell is text, a number, an `Estimate`, or None where nothing is known."""

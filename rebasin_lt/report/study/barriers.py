@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,13 +13,14 @@ from rebasin_lt.experiment.methods import Method
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
 from rebasin_lt.report.study.accuracy import spread_of
 from rebasin_lt.report.study.runs import with_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_SPREAD = "mean ± sample std over seeds"
 _QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
 
 
@@ -33,14 +34,13 @@ def study_barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods 
         barriers = [
             _barrier(own, quantity) for quantity in _QUANTITIES for own in (before, after if matcher != BEFORE else {})
         ]
-        seeds = len(after)
-        rows.append([f"{width:g}", split, correction_label(correction), _called(matcher), *barriers, seeds])
+        called = "–" if matcher == BEFORE else spelled(matcher)
+        rows.append([f"{width:g}", split, correction_label(correction), called, *barriers, len(after)])
     columns = [
-        Column("width", align="left"),
-        *(Column(title, align="left") for title in ("images", "statistics", "matcher")),
-        *(Column(f"loss barrier {when} (nats)", decimals=3, spread="std") for when in ("before", "after")),
-        *(Column(f"error barrier {when} (%)", spread="std") for when in ("before", "after")),
-        Column("seeds"),
+        *texts("width", "images", "statistics", "matcher"),
+        *numbers("loss barrier before (nats)", "loss barrier after (nats)", decimals=3, spread="std"),
+        *numbers("error barrier before (%)", "error barrier after (%)", spread="std"),
+        *numbers("seeds"),
     ]
     return Table(
         columns,
@@ -80,20 +80,29 @@ def study_barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods
     splits = {record["split"] for record in records}
     split = "test" if "test" in splits else sorted(splits)[0]
     lines = _by_line([record for record in records if record["split"] == split], methods)
-    widths = sorted({key[0] for key in lines})
-    names = {_name(*key[2:]): key[2:] for key in lines}
-    styles = _styles(list(names.values()), methods)
-    figures = {
-        f"curves-{quantity}": _curves_figure(lines, widths, names, styles, quantity, split) for quantity in _QUANTITIES
-    }
-    return ({"barriers": _by_width(lines, widths, names, styles, split)} if len(widths) > 1 else {}) | figures
+    drawn = _Drawn(lines, sorted({width for width, *_ in lines}), list(dict.fromkeys(key[2:] for key in lines)), split)
+    styles = _styles(drawn.kinds, methods)
+    figures = {f"curves-{quantity}": _curves_figure(drawn, styles, quantity) for quantity in _QUANTITIES}
+    return ({"barriers": _by_width(drawn, styles)} if len(drawn.widths) > 1 else {}) | figures
 
 
 BEFORE = ""
 """Stands for a matcher's name where nothing has been permuted yet."""
 
 _Key = tuple[float, str, str, str]
-_Lines = Mapping[_Key, Mapping[int, Mapping[str, Any]]]
+
+
+class _Drawn(NamedTuple):
+    """The lines of a figure, all on the images of one split; a kind is a correction and a matcher."""
+
+    lines: Mapping[_Key, Mapping[int, Mapping[str, Any]]]
+    widths: list[float]
+    kinds: list[tuple[str, str]]
+    split: str
+
+    def seeds(self, width: float, kind: tuple[str, str]) -> Mapping[int, Mapping[str, Any]]:
+        """The records of one line by seed; none where it is not measured."""
+        return self.lines.get((width, self.split, *kind), {})
 
 
 def _by_line(
@@ -120,45 +129,24 @@ def _barrier(seeds: Mapping[int, Mapping[str, Any]], quantity: str) -> Estimate 
     return spread_of(values).scaled(_QUANTITIES[quantity][2]) if values else None
 
 
-def _by_width(
-    lines: _Lines,
-    widths: Sequence[float],
-    names: Mapping[str, tuple[str, str]],
-    methods: Mapping[str, Method],
-    split: str,
-) -> Figure:
+def _by_width(drawn: _Drawn, styles: Mapping[str, Method]) -> Figure:
+    places = list(enumerate(drawn.widths))
     panels = [
         Panel(
             f"{title} barrier ({unit})",
-            {float(at): f"{width:g}" for at, width in enumerate(widths)},
+            {float(at): f"{width:g}" for at, width in places},
             {
-                name: {
-                    float(at): _barrier(lines.get((width, split, *kind), {}), quantity)
-                    for at, width in enumerate(widths)
-                }
-                for name, kind in names.items()
+                _name(*kind): {float(at): _barrier(drawn.seeds(width, kind), quantity) for at, width in places}
+                for kind in drawn.kinds
             },
         )
         for quantity, (title, unit, _) in _QUANTITIES.items()
     ]
-    return panel_figure(
-        panels,
-        methods,
-        title="Barrier between A and B by width",
-        quantity=f"{split} images, mean ± sample std over seeds",
-        x_label="width",
-        from_zero=True,
-    )
+    title, quantity = "Barrier between A and B by width", f"{drawn.split} images, {_SPREAD}"
+    return panel_figure(panels, styles, title=title, quantity=quantity, x_label="width", from_zero=True)
 
 
-def _curves_figure(
-    lines: _Lines,
-    widths: Sequence[float],
-    names: Mapping[str, tuple[str, str]],
-    methods: Mapping[str, Method],
-    quantity: str,
-    split: str,
-) -> Figure:
+def _curves_figure(drawn: _Drawn, styles: Mapping[str, Method], quantity: str) -> Figure:
     title, unit, factor = _QUANTITIES[quantity]
     ticks = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
     panels = [
@@ -166,22 +154,17 @@ def _curves_figure(
             f"width {width:g}",
             ticks,
             {
-                name: _mean_curve(list(lines[width, split, *kind].values()), quantity, factor)
-                for name, kind in names.items()
-                if (width, split, *kind) in lines
+                _name(*kind): _mean_curve(list(seeds.values()), quantity, factor)
+                for kind in drawn.kinds
+                if (seeds := drawn.seeds(width, kind))
             },
         )
-        for width in widths
+        for width in drawn.widths
     ]
-    bare = {name: method._replace(marker="") for name, method in methods.items()}
-    return panel_figure(
-        panels,
-        bare,
-        title=f"{title.capitalize()} between A (α = 0) and B (α = 1)",
-        quantity=f"{split} {title} ({unit}), mean ± sample std over seeds",
-        x_label="α",
-        from_zero=True,
-    )
+    bare = {name: method._replace(marker="") for name, method in styles.items()}
+    heading = f"{title.capitalize()} between A (α = 0) and B (α = 1)"
+    text = f"{drawn.split} {title} ({unit}), {_SPREAD}"
+    return panel_figure(panels, bare, title=heading, quantity=text, x_label="α", from_zero=True)
 
 
 def _mean_curve(records: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[float, Estimate | None]:
@@ -206,21 +189,17 @@ def _styles(kinds: Sequence[tuple[str, str]], methods: Methods | None) -> dict[s
     alone = len({*matchers}) <= 1
     return {
         _name(correction, matcher): Method(
-            _label(correction, matcher, alone), colours[matcher], record.marker, "", _dashed(record.dashes)
+            _label(correction, matcher, alone),
+            colours[matcher],
+            record.marker,
+            "",
+            (0, record.dashes) if record.dashes else "-",
         )
         for correction, matcher in kinds
         for record in [CORRECTIONS[correction]]
     }
 
 
-def _dashed(dashes: tuple[float, ...]) -> Any:
-    return (0, dashes) if dashes else "-"
-
-
 def _label(correction: str, matcher: str, alone: bool) -> str:
     when = "before" if matcher == BEFORE else "after" if alone else f"after {spelled(matcher)}"
     return f"{when}, {correction_label(correction)}"
-
-
-def _called(matcher: str) -> str:
-    return "–" if matcher == BEFORE else spelled(matcher)

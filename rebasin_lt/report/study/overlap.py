@@ -8,7 +8,7 @@ from typing import Any
 from rebasin_lt.experiment.before import KEYS
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.statistics import sparsity_text
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
 from rebasin_lt.report.study.accuracy import spread_of
 from rebasin_lt.report.study.runs import with_axes
 
@@ -29,13 +29,8 @@ def study_overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods |
             found.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
         )
     ]
-    columns = [
-        Column("width", align="left"),
-        Column("matcher", align="left"),
-        Column("sparsity"),
-        *(Column(title, decimals=4, spread="std") for title in OVERLAPS.values()),
-        Column("seeds"),
-    ]
+    columns = [*texts("width", "matcher"), *numbers("sparsity")]
+    columns += [*numbers(*OVERLAPS.values(), decimals=4, spread="std"), *numbers("seeds")]
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
 
 

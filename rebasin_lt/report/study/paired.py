@@ -8,7 +8,7 @@ from itertools import chain
 
 from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.kit.statistics import Estimate, gap_closure, paired_difference, sparsity_text
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
 from rebasin_lt.report.study.runs import Group, Place, over_rewinds
 
 _POINTS, _CLOSURE = Column("", signed=True), Column("")
@@ -43,14 +43,8 @@ def closure_table(width: float, cells: Mapping[Place, Group], methods: Methods =
 
 def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
     """What alignment is worth at each width's highest sparsity: a row for each way to match A to B."""
-    columns = [
-        *(Column(title, align="left") for title in ("width", "sparsity", "method")),
-        Column("minus naive"),
-        Column("minus LTH"),
-        Column("gap closure"),
-        Column("rewind points"),
-        Column("seeds"),
-    ]
+    columns = texts("width", "sparsity", "method")
+    columns += numbers("minus naive", "minus LTH", "gap closure", "rewind points", "seeds")
     rows = [
         _headline_row(width, _sparsity_at(sparsity, axes), name, groups, methods)
         for width, cells in runs.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,33 +67,33 @@ def check_sources(study: Study, done: Container[str] = ()) -> None:
     `done` lie in the study."""
     from rebasin_lt.experiment.takeover import network_content, network_files, open_mask
 
-    for point in points_of(study):
-        for seed in study.seeds:
-            for stage in (each for each in _stages(point, seed) if each.path not in done):
-                where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
-                if where == "given.mask":
-                    for target, path in stage.settings["sources"].items():
-                        open_mask(where, Path(path), recipe, target)
-                else:
-                    run = Path(stage.settings["sources"]["network"])
-                    for path in network_files(where, run, stage.settings["moments"]).values():
-                        network_content(where, path, recipe)
+    for stage in (each for each in _stages(study) if each.path not in done):
+        where, recipe, sources = _where(stage), recipe_for(study, stage), stage.settings["sources"]
+        if where == "given.mask":
+            for target, path in sources.items():
+                open_mask(where, Path(path), recipe, target)
+        else:
+            for path in network_files(where, Path(sources["network"]), stage.settings["moments"]).values():
+                network_content(where, path, recipe)
 
 
 def check_same_sources(study: Study, folder: Path) -> None:
     """Raise InputError for a network or mask that is not, by its tensors, the one that the study in `folder` took."""
     from rebasin_lt.storage.run_folder import CONFIG, read_config
 
-    for point in points_of(study):
-        for seed in study.seeds:
-            for stage in _stages(point, seed):
-                place = folder / stage.path / CONFIG
-                taken = read_config(place) if place.is_file() else None
-                if taken is not None and any(taken.get(name) != value for name, value in _hashes(stage).items()):
-                    raise InputError(
-                        f"output folder {folder} holds another study: given.{stage.settings['given']} has other "
-                        f"tensors here than {taken['given']} had there; choose another folder"
-                    )
+    for stage in _stages(study):
+        place = folder / stage.path / CONFIG
+        taken = read_config(place) if place.is_file() else None
+        if taken is not None and any(taken.get(name) != value for name, value in _hashes(stage).items()):
+            raise InputError(
+                f"output folder {folder} holds another study: {_where(stage)} has other tensors here than "
+                f"{taken['given']} had there; choose another folder"
+            )
+
+
+def _where(stage: Stage) -> str:
+    """The setting that names what a stage takes over."""
+    return f"given.{stage.settings['given']}"
 
 
 def _hashes(stage: Stage) -> dict[str, dict[str, str]]:
@@ -105,23 +106,21 @@ def _hashes(stage: Stage) -> dict[str, dict[str, str]]:
     sources = stage.settings["sources"]
     if stage.settings["given"] == "mask":
         return {"sha256_masks": {f"{target:g}": Mask.load(path).hash for target, path in sources.items()}}
-    where, moments = f"given.{stage.settings['given']}", stage.settings["moments"]
-    files = network_files(where, Path(sources["network"]), moments)
+    files = network_files(_where(stage), Path(sources["network"]), stage.settings["moments"])
     return {"sha256": {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}}
 
 
-def _stages(point: GridPoint, seed: int) -> Iterator[Stage]:
-    given = point.study.given or {}
-    yield from (given_network(point, seed, role) for role in ROLES if role in given)
-    if "mask" in given:
-        yield given_mask(point, seed)
+def _stages(study: Study) -> Iterator[Stage]:
+    given = study.given or {}
+    for point, seed in product(points_of(study), study.seeds):
+        yield from (given_network(point, seed, role) for role in ROLES if role in given)
+        if "mask" in given:
+            yield given_mask(point, seed)
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
-    if stage.settings["given"] == "mask":
-        _run_mask(study, stage, folder / stage.path)
-    else:
-        _run_network(study, stage, folder / stage.path)
+    run = _run_mask if stage.settings["given"] == "mask" else _run_network
+    run(study, stage, folder / stage.path)
 
 
 def _run_network(study: Study, stage: Stage, place: Path) -> None:
@@ -131,7 +130,7 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
     from rebasin_lt.lit.data.registry import build_data
     from rebasin_lt.storage.run_folder import run_once
 
-    where, recipe = f"given.{stage.settings['given']}", recipe_for(study, stage)
+    where, recipe = _where(stage), recipe_for(study, stage)
     source = stage.settings["sources"]["network"]
     files = network_files(where, Path(source), stage.settings["moments"])
 

@@ -22,24 +22,13 @@ _GRACE = 60.0  # seconds for workers to write where they are
 _LOOK = 0.5  # seconds between two looks at signals
 
 
-def _run(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
-    run_local(folder, state, _places_of(launcher), show)
-
-
-def _places_of(launcher: Launcher) -> list[dict[str, str]]:
-    return places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
-
-
-LOCAL = LauncherKind("local", _run, count=lambda launcher: len(_places_of(launcher)), here=True)
-
-
-def run_local(folder: Path, state: State, places: Sequence[Mapping[str, str]], show: Callable[[State], None]) -> None:
-    """Do what `state` has ready, by one worker per place (its additional environment), until nothing is left to do.
+def run_local(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
+    """Do what `state` has ready, by one worker per place, until nothing is left to do.
 
     A stage that fails stops only what needs it. Raises Preempted after SIGTERM or SIGUSR1, and KeyboardInterrupt;
     either way the workers are given a minute to write where they are.
     """
-    with stop_request, _Workers(folder, places) as workers:
+    with stop_request, _Workers(folder, _places_of(launcher)) as workers:
         while not state.is_over:
             for stage in state.ready():
                 if not workers.take(stage.path):
@@ -55,6 +44,13 @@ def run_local(folder: Path, state: State, places: Sequence[Mapping[str, str]], s
             if stop_request.signal is not None:
                 raise Preempted(f"stopped by {stop_request.signal}; the same command goes on from here")
         show(state)
+
+
+def _places_of(launcher: Launcher) -> list[dict[str, str]]:
+    return places(launcher.workers, launcher.workers_per_gpu, launcher.threads)
+
+
+LOCAL = LauncherKind("local", run_local, count=lambda launcher: len(_places_of(launcher)), here=True)
 
 
 class _Worker:

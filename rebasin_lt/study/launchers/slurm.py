@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 from rebasin_lt.errors import InputError, Preempted, RebasinError
 from rebasin_lt.process.stop_request import stop_request
 from rebasin_lt.process.terminal_text import say
-from rebasin_lt.storage.files import write_json, write_text
+from rebasin_lt.storage.files import json_in, write_json, write_text
 from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.slurm_options import Slurm
 from rebasin_lt.study.launchers.task import answer_file, read_answer
@@ -54,14 +53,7 @@ def _check() -> None:
         )
 
 
-def _run(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
-    run_slurm(folder, state, launcher.slurm, launcher.threads, show)
-
-
-SLURM = LauncherKind("slurm", _run, count=lambda launcher: launcher.slurm.max_running, check=_check)
-
-
-def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Callable[[State], None]) -> None:
+def run_slurm(folder: Path, state: State, launcher: Launcher, show: Callable[[State], None]) -> None:
     """Submit what is not complete, unless jobs of this study are in the queue already, and follow them to their end.
 
     Raises Preempted after SIGTERM or SIGUSR1, and KeyboardInterrupt; the jobs go on either way. Raises SlurmError for
@@ -69,12 +61,15 @@ def run_slurm(folder: Path, state: State, slurm: Slurm, threads: int, show: Call
     """
     jobs = _recorded(folder)
     if not _alive(jobs):
-        jobs = _submit(folder, state, slurm, threads)
+        jobs = _submit(folder, state, launcher.slurm, launcher.threads)
     try:
-        _follow(folder, state, slurm, jobs, show)
+        _follow(folder, state, launcher.slurm, jobs, show)
     except KeyboardInterrupt:
         say(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
         raise
+
+
+SLURM = LauncherKind("slurm", run_slurm, count=lambda launcher: launcher.slurm.max_running, check=_check)
 
 
 def _submit(folder: Path, state: State, slurm: Slurm, threads: int) -> list[str]:
@@ -172,11 +167,7 @@ def _give_up(folder: Path, state: State) -> None:
 
 def _recorded(folder: Path) -> list[str]:
     """Jobs of this study that were submitted before."""
-    path = folder / "slurm" / JOBS
-    try:
-        jobs = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return []
+    jobs = json_in(folder / "slurm" / JOBS)
     return [job for job in jobs if isinstance(job, str) and job.isdigit()] if isinstance(jobs, list) else []
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from rebasin_lt.errors import InputError, Preempted
 from rebasin_lt.process.host_memory import keep_freed_memory
 from rebasin_lt.process.ranks import agreed
-from rebasin_lt.storage.files import write_json
+from rebasin_lt.storage.files import json_in, write_json
 from rebasin_lt.study.folder import read_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.worker import do_stage, log_file
@@ -122,10 +122,7 @@ def answer_file(folder: Path, path: str) -> Path:
 
 def read_answer(folder: Path, path: str) -> dict[str, Any]:
     """What became of a stage; empty where nothing says it."""
-    try:
-        answer = json.loads(answer_file(folder, path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
+    answer = json_in(answer_file(folder, path))
     return answer if isinstance(answer, dict) else {}
 
 

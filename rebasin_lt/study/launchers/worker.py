@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, Preempted, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
 from rebasin_lt.storage.files import no_link
 from rebasin_lt.storage.links import check_inside
@@ -100,8 +100,6 @@ def _run(folder: Path, path: str) -> None:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    from rebasin_lt.errors import Preempted
-
     if isinstance(error, Preempted):
         return {"state": "stopped", "reason": str(error)}
     with suppress(OSError):
@@ -111,8 +109,6 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """In one line, why a stage failed."""
-    from rebasin_lt.errors import RebasinError
-
     reason = str(error) if isinstance(error, RebasinError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):  # a full disk
         reason = f"{error.filename or 'file'}: {error.strerror or error}"

@@ -10,6 +10,7 @@ import pytest
 from rebasin_lt.cli import main
 from rebasin_lt.storage.files import write_json
 from rebasin_lt.storage.run_folder import finish
+from rebasin_lt.study.launchers.launcher import Launcher
 from rebasin_lt.study.launchers.slurm import run_slurm
 from rebasin_lt.study.launchers.slurm_options import Slurm
 from rebasin_lt.study.launchers.task import answer_file
@@ -41,7 +42,8 @@ def test_each_array_waits_for_those_that_its_stages_need(queue, tmp_path) -> Non
     folder, state = tmp_path / "study", State(PLAN)
     (folder / "slurm").mkdir(parents=True)
     (folder / "slurm/jobs.json").write_text('["999"]')  # of long ago
-    run_slurm(folder, state, Slurm(stages_per_task=2, options=("--partition=gpu",)), 3, lambda _: None)
+    slurm = Slurm(stages_per_task=2, options=("--partition=gpu",))
+    run_slurm(folder, state, Launcher(slurm=slurm, threads=3), lambda _: None)
     scripts = folder / "slurm"
     assert (tmp_path / "calls").read_text().splitlines() == [
         f"--parsable {scripts / '0-dense.sbatch'}",
@@ -63,7 +65,7 @@ def test_what_was_running_when_the_last_job_ended_has_failed(queue, tmp_path) ->
     for name, answer in (("lost", {"state": "running"}), ("failed", {"state": "failed", "reason": "no room"})):
         write_json(answer_file(folder, name), answer)
     state = State(PLAN)
-    run_slurm(folder, state, Slurm(poll_seconds=0.1), 1, lambda now: shown.append(dict(now.running)))
+    run_slurm(folder, state, Launcher(slurm=Slurm(poll_seconds=0.1)), lambda now: shown.append(dict(now.running)))
     assert [list(running) for running in shown] == [["lost"], []]
     assert state.done == {"done"}
     assert state.failed["failed"] == "no room"

@@ -12,6 +12,7 @@ from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import known_methods
 from rebasin_lt.experiment.metrics import METRICS
+from rebasin_lt.experiment.signed_methods import SIGNS
 from rebasin_lt.matching.methods import MATCHING_METHODS
 from rebasin_lt.matching.objectives import OBJECTIVES, PRESETS
 from rebasin_lt.pruning.criteria import CRITERIA
@@ -70,6 +71,12 @@ FAMILIES = (
         "`permuted` stands for the study's matchers, whatever they are called",
         known_methods,
         (("label", lambda record: record.label), _MEANING),
+    ),
+    Family(
+        "Signs of a study's methods",
+        "`METHOD+mask`, `METHOD+own@MOMENT` or `METHOD+own` in `methods:` of a study; `experiment/signed_methods.py`",
+        lambda: SIGNS,
+        (("label", lambda record: f"… + {record.label}"), _MEANING),
     ),
     Family(
         "Pruning criteria",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rebasin_lt.errors import InputError
 
+END = "final"
+"""Where a moment may stand: the end of training, whenever that is."""
+
 _PATTERN = re.compile(r"(\d+)(it|ep)")
 
 

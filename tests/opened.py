@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study.checks import check_study
-from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.folder import claim_study, read_study
 from rebasin_lt.study.grid import Study
+from rebasin_lt.study.launch import LAUNCHERS
+from rebasin_lt.study.launchers.launcher import LauncherKind
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
@@ -38,6 +44,21 @@ def run(grid: Study, folder: Path) -> Path:
             run_stage(grid, stage, folder)
     assert State.of(plan(grid), folder).done == set(plan(grid))
     return folder
+
+
+@contextmanager
+def launched_here() -> Iterator[None]:
+    """For a while, the launcher on this machine starts no process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LAUNCHERS, "local", LauncherKind("local", _do_here, count=lambda _: 1, here=True))
+        yield
+
+
+def _do_here(folder: Path, state: State, *_: object) -> None:
+    grid = read_study(folder)
+    for path, stage in state.plan.items():
+        run_stage(grid, stage, folder)
+        state.done.add(path)
 
 
 def masks_of(folder: Path) -> list[Mask]:

@@ -19,8 +19,8 @@ from rebasin_lt.study.outcome import collect
 def demo(options: DemoOptions) -> None:
     """Train A and B, prune A, match A to B, train sparse under A's mask and others, and write the report.
 
-    LTH is A's mask on A, naive the same on B, permuted the permuted one on B; the others are controls. An interrupted
-    demo goes on where it was.
+    LTH is A's mask on A, naive the same on B, permuted the permuted one on B, with and without the signs of A's ticket;
+    the others are controls. An interrupted demo goes on where it was.
     """
     if options.num_seeds < 1:
         raise InputError(f"--num-seeds is {options.num_seeds}, expected at least 1")
@@ -28,7 +28,7 @@ def demo(options: DemoOptions) -> None:
         title="Sparse masks on digits, aligned by weight symmetry",
         recipe=Recipe(),
         seeds=tuple(range(options.num_seeds)),
-        methods=("lth", "permuted", "naive", "b_magnitude", "random_permutation", "shuffled"),
+        methods=("lth", "permuted", "permuted+mask", "naive", "b_magnitude", "random_permutation", "shuffled"),
         barrier={"num_alphas": 11, "corrections": ["none", "repair"], "splits": ["test"]},
     )
     folder = Path(options.out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rebasin_lt.experiment.recipe import Recipe
 
@@ -43,6 +45,35 @@ class EnsembleOptions:
     mask: str | None = None
     dense: tuple[str, ...] = ()
     recipe: Recipe = field(default_factory=lambda: Recipe(targets=(0.95,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransplantOptions:
+    """A mask, the network that it was pruned from, and initialisations to move it to.
+
+    The recipe says how new networks are trained, dense_epochs as if to the end, and how sparse ones are; its default is
+    a demonstration on digits. The sparsity is that of the mask.
+
+    Args:
+        out: folder for all runs and results
+        ckpt_a: checkpoint of the trained network A, or its run's folder
+        mask: mask file pruned from A, with A's signs as IMP leaves them
+        seeds: a new initialisation each; seed S trains with 10·S + 1
+        rewind: moment to match at and to train sparse from; the last of the recipe's if not given
+        methods: what is trained of each and compared as an ensemble; lth trains A again, dense and imp train every
+            network to its end
+        matchers: settings by name, as of a study; at the moment of --rewind unless they say another
+        recipe: what is trained, and for how long
+    """
+
+    out: str
+    ckpt_a: str
+    mask: str
+    seeds: Sequence[int]
+    rewind: str | None = None
+    methods: Sequence[str] = ("permuted+mask",)
+    matchers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"permuted": {}})
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 @dataclass(frozen=True, kw_only=True)

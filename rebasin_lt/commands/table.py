@@ -99,6 +99,12 @@ COMMANDS: Mapping[str, Command] = {
         ("commands.options:EnsembleOptions",),
         "commands.ensemble:train_ensembles",
     ),
+    "transplant": Command(
+        "Move a mask and its signs to new initialisations, each trained to the rewind moment and matched there.",
+        ("commands.options:TransplantOptions", "study.launchers.launcher:Launcher"),
+        "commands.transplant:transplant",
+        names={"launcher": "study.launch:LAUNCHERS"},
+    ),
     "study": Command(
         "Train and measure a grid of widths, seeds, sparsities, rewind moments and methods; `report` shows it.",
         ("commands.options:StudyRun", "study.grid:Study", "study.launchers.launcher:Launcher"),

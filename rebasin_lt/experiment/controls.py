@@ -90,8 +90,9 @@ class ControlKind(NamedTuple):
     colour: str  # in figures, a key of `COLOURS`
     marker: str
     needs: tuple[str, ...] = ()  # those of `uses` that it cannot do without
-    weights: Literal["none", "trained", "rewound"] = "none"  # of B, that a study's masks of this kind look at
+    weights: Literal["none", "any", "trained", "rewound"] = "none"  # of B, that a study's masks of this kind look at
     method: str | None = None  # its name among a study's methods, where it is not that of the kind; "" for none
+    carries_signs: bool = False  # of the ticket in the mask that it imitates, or of the weights that it looks at
 
 
 def _random_permutation(s: Sources, _: Progress) -> Mask:
@@ -165,6 +166,7 @@ CONTROLS: dict[str, ControlKind] = {
         needs=("ckpt",),
         weights="trained",
         method="b_magnitude",
+        carries_signs=True,
     ),
     "random_permutation": ControlKind(
         _random_permutation,
@@ -173,7 +175,8 @@ CONTROLS: dict[str, ControlKind] = {
         "A's mask under a random but consistent permutation of the units: any permutation instead of the matched one.",
         *("random_permutation", "D"),
         needs=("mask", "ckpt"),
-        weights="trained",
+        weights="any",  # for the symmetry of the network, whatever its weights
+        carries_signs=True,
     ),
     "shuffled": ControlKind(
         _shuffled,
@@ -182,6 +185,7 @@ CONTROLS: dict[str, ControlKind] = {
         "A's mask shuffled within each layer: layer sparsities only.",
         *("shuffled", "v"),
         needs=("mask",),
+        carries_signs=True,
     ),
     "degree_preserving": ControlKind(
         _degree_preserving,
@@ -210,6 +214,7 @@ CONTROLS: dict[str, ControlKind] = {
         needs=("mask", "ckpt"),
         weights="trained",
         method="",
+        carries_signs=True,
     ),
     "snip": ControlKind(
         _snip,

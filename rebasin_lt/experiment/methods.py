@@ -18,6 +18,7 @@ class Method(NamedTuple):
     line: Any = "-"
     weights: Literal["a", "b"] = "b"  # the network that is rewound and trained
     mask: Literal["a", "b", "made"] = "made"  # the network whose pruning leaves the mask; or a stage makes it for B
+    fill: Literal["full", "none", "bottom"] = "full"  # of its marker: less for one with signs than for that without
 
 
 METHODS: dict[str, Method] = {

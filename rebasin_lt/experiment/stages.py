@@ -24,11 +24,13 @@ from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
+from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
+from rebasin_lt.moment import Moment
 from rebasin_lt.process.ranks import broadcast_buffers_, decided
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.storage.files import hash_tensors, remove_temporaries, write_json
@@ -45,18 +47,24 @@ _BY_CONTENT = (
 )  # paths: the folder may move; hashes say what lay there
 
 
-def train_dense(folder: Path, recipe: Recipe, seed: int) -> dict[str, float]:
-    """Train a dense network from `seed`; leaves its rewind checkpoints and `final.ckpt`; returns its test metrics."""
+def train_dense(folder: Path, recipe: Recipe, seed: int, until: str | None = None) -> dict[str, float]:
+    """Train a dense network from `seed`; leaves its rewind checkpoints and `final.ckpt`; returns its test metrics.
+
+    With `until`, the last of the recipe's moments, in epochs, training stops there as the whole training would be
+    there, to the bit: its length and schedule are the whole's. No `final.ckpt` is left, which would pass for trained.
+    """
     rewind = RewindCheckpoint(list(recipe.rewinds), dirpath=str(folder / "rewind"))
+    stops = [] if until is None else [StopAfter(Moment.parse(until).count)]
     return _train(
         folder,
         recipe,
         seed,
         lambda: build_module(recipe, recipe.dense),
         recipe.dense_epochs,
-        [rewind],
-        {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense},
+        [rewind, *stops],
+        {"stage": "dense", "rewinds": list(recipe.rewinds), **recipe.dense, **({"until": until} if until else {})},
         [rewind_file(folder, moment) for moment in recipe.rewinds],
+        leaves_final=until is None,
     )
 
 
@@ -166,15 +174,18 @@ def _train(
     callbacks: Sequence[Callback],
     about: dict[str, Any],
     outputs: Sequence[Path],
+    leaves_final: bool = True,
 ) -> dict[str, float]:
     """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back.
 
+    Training that stops before its end leaves no trained network (`leaves_final`).
     Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
     which a report counts, and raises DivergedError.
     """
     common: dict[str, Any] = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     common |= {"module": recipe.module} if recipe.module else {}
     config = {**about, **common, "epochs": epochs, "seed": seed}
+    outputs = [*([folder / FINAL] if leaves_final else []), *outputs]
     trainer = _trainer(folder, recipe, seed, epochs, callbacks)
     join_ranks(trainer)
     with ExitStack() as held:
@@ -183,7 +194,7 @@ def _train(
             """The result if there is one, else the checkpoint to go on from."""
             held.enter_context(claim_folder(folder, config, _BY_CONTENT))
             result = finished(folder)
-            if result is not None and all(path.is_file() for path in (folder / FINAL, *outputs)):
+            if result is not None and all(path.is_file() for path in outputs):
                 return result, None
             discard_result(folder)
             remove_temporaries(folder)
@@ -192,7 +203,8 @@ def _train(
         result, resume = decided(begin)
         if result is None:
             try:
-                result = measured = _run(trainer, folder, recipe, seed, build, resume, about["stage"])
+                written = (folder / FINAL, about["stage"]) if leaves_final else None
+                result = measured = _run(trainer, folder, recipe, seed, build, resume, written)
             except DivergedError as error:
                 if trainer.is_global_zero:
                     write_json(folder / DIVERGED, {"reason": str(error)})
@@ -225,9 +237,12 @@ def _run(
     seed: int,
     build: Callable[[], LightningModule],
     resume: str | None,
-    stage: str,
+    written: tuple[Path, str] | None,
 ) -> dict[str, float]:
-    """Train, write the network, and test the very network that was written; returns the test metrics."""
+    """Train, write the network, and test the very network that was written; returns the test metrics.
+
+    `written` is the file of the trained network and the stage that it says it is of; None where callbacks wrote all.
+    """
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
@@ -236,7 +251,9 @@ def _run(
     broadcast_buffers_(module, trainer.strategy.root_device)
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     mask = next((callback.mask for callback in callbacks if type(callback) is MaskGuard), None)
-    decided(lambda: save_network(folder / FINAL, trainer, module, mask, stage=stage))
+    if written is not None:
+        path, stage = written
+        decided(lambda: save_network(path, trainer, module, mask, stage=stage))
     trainer.test(module, datamodule=data, verbose=False)
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     for name, value in found.items():

@@ -11,7 +11,8 @@ from typing import Any
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.moment import Moment
+from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
+from rebasin_lt.moment import END, Moment
 from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, near
 from rebasin_lt.settings.signatures import written_class
@@ -24,8 +25,10 @@ GROWS = ("seeds", "widths", "methods", "matchers")
 MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
-_FINAL = "final"
-_LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",))
+ENSEMBLES = ("dense", "imp")
+"""Networks that are compared as ensembles beside those of methods: B as it was trained, and its own tickets."""
+
+_LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",), ("early",))
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,23 @@ class Study:
 
     Sparsities are the recipe's `targets`, moments its `rewinds`. A method is one of `fixed_methods`, of
     `control_methods`, or the name of a matcher: the settings of `Matcher`, and of which images (`num_images`,
-    `batch_size`), and B's moment (`at`). `barrier` are settings of `BarrierOptions` and the matchers it is measured
-    for, `diversity` the sparsities and moments at which the seeds' networks are compared as ensembles. Without methods,
-    only ensembles are trained.
+    `batch_size`), and B's moment (`at`); or one of these with signs, as `read_method` reads it. `barrier` are settings
+    of `BarrierOptions` and the matchers it is measured for, `diversity` the sparsities and moments at which the seeds'
+    networks are compared as ensembles, and the methods that are. Without methods, only ensembles are trained.
 
     Args:
         title: of the report
         recipe: what is trained, and for how long
         seeds: repetitions, each with an A and a B of its own
         widths: factors on the network's channels
-        methods: masks to train under, names of matchers among them
+        methods: masks to train under, names of matchers among them; with signs as METHOD+mask or METHOD+own@MOMENT
         matchers: settings by name, such as {permuted: {}, early: {at: 5ep}, published: {preset: paper}}
         barrier: settings of the barrier between A and B; not measured if not given
-        diversity: sparsities and rewinds at which ensembles are compared; not done if not given
+        diversity: sparsities and rewinds at which ensembles are compared, and methods that are; not done if not given
         axes: more axes of the grid, settings of stages with their values, such as {sparse.learning_rate: [0.05, 0.1]}
         given: networks and masks that exist instead of trained ones: {a: RUN, b: RUN, mask: FILE}, for all seeds, or
             with {seed} in the paths, or a list of one per seed
+        early: train B only to the last moment that anything needs of it, with the schedule of the whole
 
     Raises InputError for a grid that cannot be.
     """
@@ -64,6 +68,7 @@ class Study:
     diversity: Mapping[str, Any] | None = None
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     given: Mapping[str, Any] | None = None
+    early: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
@@ -86,6 +91,8 @@ class Study:
             check_given(self.given, self.seeds, self.widths, self.recipe.targets)
         self._check_barrier()
         self._check_diversity()
+        if self.early:
+            self._check_early()
 
     def recipe_of(self, width: float, axes: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe of networks of one width, and of one value of each axis, with every moment that is to be kept."""
@@ -97,11 +104,40 @@ class Study:
         return [at_point(self.recipe, values) for values in grid_points(self.axes)]
 
     @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """What is compared as ensembles: methods, and those of `ENSEMBLES`; nothing in a study without diversity."""
+        if self.diversity is None:
+            return ()
+        default = (*ENSEMBLES, "lth", self.diversity.get("matcher", "permuted"), "naive")
+        return tuple(map(str, self.diversity.get("methods", default)))
+
+    @cached_property
+    def trained(self) -> dict[str, SignedMethod]:
+        """The methods by which sparse networks are trained, for the grid or for ensembles, by their spelling."""
+        names = dict.fromkeys([*map(str, self.methods), *(name for name in self.compared if name not in ENSEMBLES)])
+        return {name: read_method(name) for name in names}
+
+    @cached_property
     def kept_moments(self) -> tuple[str, ...]:
-        """Those to rewind to, those to match at, and the one that pruning goes back to."""
-        at = [settings["at"] for settings in self.matchers.values() if settings.get("at", _FINAL) != _FINAL]
+        """Those to rewind to, those to match and to take signs at, and the one that pruning goes back to."""
         pruned_from = [recipe.pruned_from for recipe in self._recipes if recipe.pruned_from]
-        return tuple(dict.fromkeys([*self.recipe.rewinds, *at, *pruned_from]))
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at, *pruned_from]))
+
+    @cached_property
+    def moments_of_b(self) -> tuple[str, ...]:
+        """Those at which B is kept: where it stops early, what A alone is pruned from is none of its business."""
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at])) if self.early else self.kept_moments
+
+    @property
+    def b_ends_at(self) -> str | None:
+        """The moment at which the dense training of B stops; None where it goes on to its end."""
+        return max(self.moments_of_b, key=lambda name: Moment.parse(name).count) if self.early else None
+
+    @property
+    def _looked_at(self) -> list[str]:
+        at = [settings["at"] for settings in self.matchers.values() if settings.get("at", END) != END]
+        signs = [method.moment for method in self.trained.values() if method.moment not in {None, END}]
+        return [*at, *(str(moment) for moment in signs)]
 
     def primitives(self) -> dict[str, Any]:
         """As config.yaml holds it."""
@@ -133,10 +169,15 @@ class Study:
                 raise InputError(f"matchers.{name} is {settings!r}, expected settings such as {{preset: paper}}")
             if not str(name).replace("_", "").isalnum() or not isinstance(name, str):
                 raise InputError(f"matchers holds {name!r}, which names folders: use letters, digits and _")
-        known = [*fixed_methods(), *self.matchers, *control_methods()]
         for name in self.methods:
-            if kind_of_control(str(name)) is None:
-                check_known("one of methods", name, known, "a name under matchers, or package.module:name")
+            self._check_method(name)
+
+    def _check_method(self, name: str) -> None:
+        known = [*fixed_methods(), *self.matchers, *control_methods()]
+        base = read_method(str(name)).base
+        if kind_of_control(base) is None:
+            check_known("one of methods", base, known, "a name under matchers, or package.module:name")
+        check_signs(str(name))
 
     def _check_moments(self, recipe: Recipe) -> None:
         waypoints(recipe.targets, recipe.fraction)
@@ -162,7 +203,7 @@ class Study:
         if self.diversity is None:
             return
         _check_names("diversity", self.diversity, DIVERSITY)
-        _check_lists("diversity", self.diversity, ("sparsities", "rewinds"))
+        _check_lists("diversity", self.diversity, ("sparsities", "rewinds", "methods"))
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
         for name, known in (("sparsities", self.recipe.targets), ("rewinds", self.recipe.rewinds)):
@@ -171,15 +212,44 @@ class Study:
                     raise InputError(
                         f"diversity.{name} holds {value}, expected some of the grid's: {', '.join(map(str, known))}"
                     )
-        if self.diversity.get("matcher", "permuted") not in list(self.matchers):
+        if "methods" in self.diversity:
+            self._check_compared(self.diversity["methods"])
+        elif self.diversity.get("matcher", "permuted") not in list(self.matchers):
             raise InputError(
                 f"diversity.matcher is {self.diversity.get('matcher', 'permuted')!r}, expected one of "
                 f"{', '.join(self.matchers)}"
             )
 
+    def _check_compared(self, names: Sequence[str]) -> None:
+        """What ensembles are made of, where the study says it."""
+        _check_axis("diversity.methods", names)
+        if "matcher" in (self.diversity or {}):
+            raise InputError("diversity.matcher is set beside diversity.methods, which name matchers: leave it out")
+        for name in names:
+            if name not in ENSEMBLES:
+                self._check_method(name)
+
+    def _check_early(self) -> None:
+        """Raise InputError, naming it, for what needs B beyond the moments at which it is kept."""
+        hint = "leave early out, or that"
+        if self.given is not None and "b" in self.given:
+            raise InputError(f"early is true, but given.b is trained already: {hint}")
+        if self.barrier is not None:
+            raise InputError(f"early is true, but barrier needs B at the end of its training: {hint}")
+        for name, settings in self.matchers.items():
+            if settings.get("at", END) == END:
+                raise InputError(f"early is true, but matchers.{name} matches at the end of B: give it `at`, a moment")
+        for name in [*map(str, self.methods), *self.compared]:
+            if END in moments_of_b(name, self.recipe.rewinds[0], self.matchers):
+                where = "methods" if name in self.methods else "diversity"
+                raise InputError(f"early is true, but {name} of {where} needs B at the end of its training: {hint}")
+        for name in self.moments_of_b:
+            if Moment.parse(name).unit == "it" and Moment.parse(name).count:
+                raise InputError(f"early is true, but moment {name} counts steps: give epochs, or 0it, to stop after")
+
 
 BARRIER = ("num_alphas", "corrections", "splits", "num_images", "num_test_images", "batch_size", "matchers")
-DIVERSITY = ("sparsities", "rewinds", "matcher")
+DIVERSITY = ("sparsities", "rewinds", "matcher", "methods")
 
 
 def _check_axis(name: str, values: Sequence[Any]) -> None:

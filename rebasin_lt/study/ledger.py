@@ -40,7 +40,7 @@ def images_per_epoch(study: Study) -> int | None:
     """
     known = known_images(study.recipe)
     if known is not None:
-        return known - known % int(study.recipe.data.get("batch_size", 128))
+        return known - known % _batch_size(study)
     from rebasin_lt.lit.data.registry import build_data
 
     data = build_data(**study.recipe.data)
@@ -53,6 +53,15 @@ def images_per_epoch(study: Study) -> int | None:
         count = data.published_size - data.val_size
         count = min(count, data.train_size or count)
     return count - count % data.batch_size
+
+
+def steps_of_epoch(study: Study, images: int | None) -> int | None:
+    """The steps of one process in an epoch of so many `images`; None where their number is not known."""
+    return None if images is None else images // _batch_size(study)
+
+
+def _batch_size(study: Study) -> int:
+    return int(study.recipe.data.get("batch_size", 128))
 
 
 def probe(study: Study) -> dict[float, float]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import DIVERGED
+from rebasin_lt.experiment.prices import OF_A, Price, price_of, price_of_a
 from rebasin_lt.storage.run_folder import finished
+from rebasin_lt.study.axes import at_point, axes_text, grid_points
 from rebasin_lt.study.folder import read_study
-from rebasin_lt.study.ledger import images_per_epoch, ledger
+from rebasin_lt.study.grid import Study
+from rebasin_lt.study.ledger import images_per_epoch, ledger, steps_of_epoch
 from rebasin_lt.study.plan import KINDS, plan
 from rebasin_lt.study.state import State
 
@@ -32,7 +35,10 @@ class StudyOutcome:
       known before training)
     - `barriers`: width, seed, matcher, split, correction, when ("before" or "after"), alphas, loss, error,
       loss_barrier, error_barrier
-    - `diversity`: width, sparsity, rewind, setting, members, accuracy, accuracy_std, ensemble, disagreement, kl, js
+    - `diversity`: width, sparsity, rewind, setting, members, accuracy, accuracy_std, ensemble, disagreement,
+      disagreement_std (over pairs), kl, js
+    - `prices`: method, rewind, and the epochs that one more network costs, dense, pruning and sparse; and of `A`, which
+      all share; None for what is given, and what cannot be told
     """
 
     title: str
@@ -44,6 +50,7 @@ class StudyOutcome:
     matches: list[dict[str, Any]] = field(default_factory=list)
     barriers: list[dict[str, Any]] = field(default_factory=list)
     diversity: list[dict[str, Any]] = field(default_factory=list)
+    prices: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(folder: Path) -> StudyOutcome:
@@ -62,7 +69,31 @@ def collect(folder: Path) -> StudyOutcome:
         elif result is not None:
             for name, run in KINDS[stage.kind].read(study, stage, result):
                 getattr(outcome, name).append(run)
+    outcome.prices.extend(price_rows(study, images))
     return outcome
+
+
+def price_rows(study: Study, images: int | None) -> Iterator[dict[str, Any]]:
+    """The price of every method and ensemble at every moment, and of A; `images` are those of an epoch, if known."""
+    names = dict.fromkeys([*study.trained, *study.compared])
+    steps = steps_of_epoch(study, images)
+    given = study.given or {}
+    for values in grid_points(study.axes):
+        recipe = at_point(study.recipe, values)
+        axes = {"axes": ",".join(axes_text(values))} if values else {}
+        yield {**axes, "method": OF_A, "rewind": None, **_price(price_of_a(recipe), "a" in given, "mask" in given)}
+        for rewind in recipe.rewinds:
+            for name in names:
+                price = price_of(name, rewind, recipe, study.matchers, steps)
+                yield {**axes, "method": name, "rewind": rewind, **_price(price, "b" in given)}
+
+
+def _price(price: Price | None, dense_is_given: bool, mask_is_given: bool = False) -> dict[str, float | None]:
+    dense, pruning, sparse = price if price is not None else (None, None, None)
+    return {
+        **{"dense": None if dense_is_given else dense, "pruning": None if mask_is_given else pruning},
+        "sparse": sparse,
+    }
 
 
 def _is_finite(result: Mapping[str, Any]) -> bool:

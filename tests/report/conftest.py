@@ -78,6 +78,13 @@ def synthetic(
         diversity=[
             _setting(width, name) for width, name in product(widths, ("dense", "imp", "lth", "permuted", "naive"))
         ],
+        prices=[
+            {"method": "A", "rewind": None, "dense": 200, "pruning": 950, "sparse": 0},
+            *(
+                {"method": name, "rewind": rewind, "dense": 200, "pruning": 0, "sparse": 180}
+                for name, rewind in product(dict.fromkeys([*methods, "dense", "imp"]), rewinds)
+            ),
+        ],
     )
 
 
@@ -114,4 +121,5 @@ def _line(
 def _setting(width: float, name: str) -> dict[str, Any]:
     place = {"width": width, "sparsity": 0.9, "rewind": "20ep", "setting": name, "members": 5}
     accuracy = {"accuracy": 0.91, "accuracy_std": 0.001, "ensemble": 0.93}
-    return {**place, **accuracy, "disagreement": 0.1, "kl": 0.3, "js": 0.1}
+    apart = 0.1 + 0.01 * len(name)
+    return {**place, **accuracy, "disagreement": apart, "disagreement_std": 0.004, "kl": 0.3, "js": 0.1}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from opened import launched_here
 
 from rebasin_lt.cli import main
 from rebasin_lt.experiment import stages
@@ -16,8 +17,6 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.study.folder import claim_study, read_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.launch import LAUNCHERS
-from rebasin_lt.study.launchers.launcher import LauncherKind
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.work import run_stage
 
@@ -26,18 +25,9 @@ SETTINGS = ["dense", "imp", "lth", "permuted", "naive"]
 PLACE = "width=1/diversity/sparsity=0.5,rewind=1ep,members=2"
 
 
-def do_here(folder, state, launcher, show) -> None:
-    """A launcher that starts no process."""
-    study = read_study(folder)
-    for path, stage in state.plan.items():
-        run_stage(study, stage, folder)
-        state.done.add(path)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _here():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(LAUNCHERS, "local", LauncherKind("local", do_here, count=lambda _: 1, here=True))
+    with launched_here():
         yield
 
 

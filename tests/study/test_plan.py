@@ -75,7 +75,7 @@ def test_a_stage_comes_after_what_it_needs(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_folders_can_be_read(name):
     number, moment = r"\d+(\.\d+)?", r"\d+(it|ep)"
-    cell = rf"method=\w+,sparsity={number},rewind={moment}"
+    cell = rf"method=\w+(\+mask|\+own(@{moment})?)?,sparsity={number},rewind={moment}"
     parts = rf"dense_[ab]|imp_[ab]|match/\w+|barrier/\w+|controls/\w+(,rewind={moment})?|sparse/{cell}"
     member = rf"member=\d+/(match/\w+|sparse/{cell})|sparsity={number},rewind={moment},members=\d+"
     for path in plan(read(name)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import MATCHED, METHODS, Method, known_methods, own_method
+from rebasin_lt.experiment.signed_methods import SIGNS, SignedMethod, read_method
 from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import is_user_code
 
@@ -43,15 +44,16 @@ _SETTINGS = {"imp": "IMP"}  # of ensembles, beside methods: B's own tickets
 
 
 def has_label(name: str) -> bool:
-    """Whether a name is that of a method, or of a setting of ensembles, that has a label of its own."""
-    return name in _SETTINGS or name in known_methods()
+    """Whether a name is that of a method, with signs or without, or of a setting of ensembles, that has a label."""
+    try:
+        return name in _SETTINGS or read_method(name).base in known_methods()
+    except InputError:  # a name of the user's may hold any sign
+        return False
 
 
 def label_of(name: str) -> str:
     """What tables and figures call a method, or a setting of ensembles; of any other name, the name as it is read."""
-    if name in _SETTINGS:
-        return _SETTINGS[name]
-    return known_methods()[name].label if has_label(name) else spelled(name)
+    return Methods({}).label(name) if has_label(name) else spelled(name)
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,35 @@ class Methods:
 
     def is_matched(self, name: str) -> bool:
         """Whether the mask is A's, moved by a permutation that was matched: whether it is one of the matchers."""
-        return name in self.matchers
+        return read_method(name).base in self.matchers
 
     def label(self, name: str) -> str:
-        """What tables and figures call a method."""
-        if is_user_code(name):
-            return own_method(name).label
-        return spelled(name) if self.is_matched(name) else label_of(name)
+        """What tables and figures call a method, or a setting of ensembles."""
+        if name in _SETTINGS:
+            return _SETTINGS[name]
+        method = read_method(name)
+        return f"{self._label_of_base(method.base)}{method.label}"
+
+    def _label_of_base(self, base: str) -> str:
+        if is_user_code(base):
+            return own_method(base).label
+        known = {} if base in self.matchers else known_methods()
+        return known[base].label if base in known else spelled(base)
 
     def in_order(self, names: Iterable[str]) -> list[str]:
         """Each name once, as in `METHODS`; matchers in the order of the study, in the place of `permuted`.
 
-        Raises InputError, with the near name, for one that is neither.
+        One with signs comes after the same without, those of the ticket first. Raises InputError, with the near name,
+        for one that is neither.
         """
+        signed = {name: read_method(name) for name in dict.fromkeys(names)}
+        bases = self._in_order([method.base for method in signed.values()])
+        signs = ["none", *SIGNS]  # of one kind in the order in which they come
+        return sorted(signed, key=lambda name: (bases.index(signed[name].base), signs.index(signed[name].signs)))
+
+    def _in_order(self, bases: Iterable[str]) -> list[str]:
         names, own, others = (
-            dict.fromkeys(names),
+            dict.fromkeys(bases),
             list(self.matchers),
             [name for name in known_methods() if name != MATCHED],
         )
@@ -96,8 +112,18 @@ class Methods:
 
     def described(self, names: Iterable[str]) -> dict[str, Method]:
         """The methods in their order; the study's first matcher is drawn as `permuted` is, its others in colours that
-        the methods here leave, then dashed. Raises as `in_order`."""
-        ordered, first, known = self.in_order(names), next(iter(self.matchers), None), known_methods()
+        the methods here leave, then dashed. One with signs has the colour and the marker of the same without, hollow
+        or half filled, and another line. Raises as `in_order`."""
+        signed = {name: read_method(name) for name in self.in_order(names)}
+        bases = self._bases([method.base for method in signed.values()])
+        found: dict[str, Method] = {}
+        for name, method in signed.items():
+            earlier = [each for each in found if signed[each][:2] == method[:2]]
+            found[name] = _with_signs(bases[method.base], method, len(earlier))
+        return found
+
+    def _bases(self, names: Iterable[str]) -> dict[str, Method]:
+        ordered, first, known = self._in_order(names), next(iter(self.matchers), None), known_methods()
         added = [name for name in ordered if name != first and (self.is_matched(name) or is_user_code(name))]
         taken = {known[name].colour for name in ordered if name in known and not self.is_matched(name)}
         free = [colour for colour in COLOURS if colour.startswith("other_") and colour not in taken] or ["other_1"]
@@ -120,6 +146,19 @@ class Methods:
     def matching(cls, names: Iterable[str]) -> Methods:
         """Of matchers about whose settings nothing is known."""
         return cls({name: {} for name in names})
+
+
+def _with_signs(method: Method, signed: SignedMethod, index: int) -> Method:
+    """A method with signs, by its place among those that have the same at other moments; without any, as it is."""
+    if signed.signs == "none":
+        return method
+    signs = SIGNS[signed.signs]
+    return method._replace(
+        label=method.label + signed.label,
+        meaning=method.meaning + signed.meaning,
+        line=signs.lines[index % len(signs.lines)],
+        fill=signs.fill,
+    )
 
 
 def _drawn_apart(method: Method, index: int, colours: list[str]) -> Method:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
-from rebasin_lt.report.kit.figures import styled_figure
+from rebasin_lt.report.kit.figures import figure_style
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _WIDTH, _PANEL, _GAP, _FOOT, _LINE = 5.0, 1.75, 0.52, 0.5, 0.2  # inches; _LINE: of text
 _SMALL = 9.0  # pt
@@ -56,22 +57,40 @@ def panel_figure(
     if not panels:
         raise InputError("panels: there are 0, expected at least one")
     drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
-    rows, columns = -(-len(panels) // 2), min(2, len(panels))
-    with styled_figure(_WIDTH, 1.0) as figure:
-        head = 0.78 + _LINE * _draw_key(figure, drawn, panels, marks, level)
-        tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
-        height = head + rows * tall + (rows - 1) * _GAP + _FOOT
-        figure.set_size_inches(_WIDTH, height)
-        figure.text(0.02, 1 - 0.1 / height, title, va="top", fontsize=12.6, fontweight="bold")
-        figure.text(0.02, 1 - 0.34 / height, quantity, va="top", fontsize=_SMALL, color=COLOURS["muted"][0])
-        figure.legends[0].set_bbox_to_anchor((0.012, 1 - 0.54 / height))
-        figure.subplots_adjust(0.085, _FOOT / height, 0.985, 1 - head / height, 0.2, _GAP / tall)
-        for index, panel in enumerate(panels):
-            axes = figure.add_subplot(rows, columns, index + 1)
+    with figure_style():
+        handles = _handles(drawn, panels, marks, level)
+        figure, plots = panel_grid([panel.title for panel in panels], handles, title, quantity, x_label)
+        for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, drawn, from_zero)
-            if index + columns >= len(panels):
-                axes.set_xlabel(x_label, fontsize=_SMALL)
     return figure
+
+
+def panel_grid(
+    titles: Sequence[str], handles: Sequence[Line2D], title: str, quantity: str, x_label: str
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure, within `figure_style`: its heading and key, and two panels to a row with these titles."""
+    from matplotlib.figure import Figure
+
+    rows, columns = -(-len(titles) // 2), min(2, len(titles))
+    figure = Figure(figsize=(_WIDTH, 1.0))
+    head = 0.78 + _LINE * _draw_key(figure, handles)
+    tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
+    height = head + rows * tall + (rows - 1) * _GAP + _FOOT
+    figure.set_size_inches(_WIDTH, height)
+    figure.text(0.02, 1 - 0.1 / height, title, va="top", fontsize=12.6, fontweight="bold")
+    figure.text(0.02, 1 - 0.34 / height, quantity, va="top", fontsize=_SMALL, color=COLOURS["muted"][0])
+    figure.legends[0].set_bbox_to_anchor((0.012, 1 - 0.54 / height))
+    figure.subplots_adjust(0.085, _FOOT / height, 0.985, 1 - head / height, 0.2, _GAP / tall)
+    plots = []
+    for index, name in enumerate(titles):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.set_title(name, loc="left", x=0, pad=4, fontsize=_SMALL)
+        axes.tick_params(length=0, labelsize=_SMALL - 1)
+        axes.spines["left"].set_visible(False)
+        if index + columns >= len(titles):
+            axes.set_xlabel(x_label, fontsize=_SMALL)
+        plots.append(axes)
+    return figure, plots
 
 
 def _draw_panel(axes: Axes, panel: Panel, methods: Mapping[str, Method], from_zero: bool) -> None:
@@ -82,14 +101,16 @@ def _draw_panel(axes: Axes, panel: Panel, methods: Mapping[str, Method], from_ze
         hollow = panel.marks.get(name, {})
         style = {"marker": method.marker, "markeredgecolor": COLOURS[method.colour][0], **_HOLLOW}
         axes.plot(list(hollow), list(hollow.values()), **style)
-    axes.set_title(panel.title, loc="left", x=0, pad=4, fontsize=_SMALL)
     axes.set_xticks(list(panel.ticks), _thinned(list(panel.ticks.values())))
-    axes.tick_params(length=0, labelsize=_SMALL - 1)
-    axes.spines["left"].set_visible(False)
     if len(panel.ticks) == 1:
         axes.set_xlim(min(panel.ticks) - 1, min(panel.ticks) + 1)
     if from_zero:
         axes.set_ylim(bottom=0)
+
+
+def inside(method: Method) -> dict[str, Any]:
+    """How the inside of a method's marker is drawn: those of methods with signs are not full."""
+    return {} if method.fill == "full" else {"fillstyle": method.fill}
 
 
 def _draw_series(axes: Axes, series: Mapping[float, Estimate | None], method: Method) -> None:
@@ -106,11 +127,11 @@ def _draw_series(axes: Axes, series: Mapping[float, Estimate | None], method: Me
 
 
 def _shape(method: Method) -> Any:
-    return {"marker": method.marker, "linestyle": method.line}
+    return {"marker": method.marker, "linestyle": method.line, **inside(method)}
 
 
-def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> int:
-    """What the lines and marks are; returns the lines of text that it takes."""
+def _handles(methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> list[Line2D]:
+    """What the lines and marks are."""
     from matplotlib.lines import Line2D
 
     muted = COLOURS["muted"][0]
@@ -124,10 +145,25 @@ def _draw_key(figure: Figure, methods: Mapping[str, Method], panels: Sequence[Pa
         handles.append(Line2D([], [], **_DENSE, label=level))
     if any(panel.marks.get(name) for panel in panels for name in methods):
         handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
+    return handles
+
+
+def _draw_key(figure: Figure, handles: Sequence[Line2D]) -> int:
+    """Draw the key; returns the lines of text that it takes."""
     most = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
     columns = min(most, -(-len(handles) // 2))
-    gaps: Any = {"borderpad": 0, "borderaxespad": 0, "handlelength": 2.0, "columnspacing": 1.0, "labelspacing": 0.35}
-    figure.legend(handles=handles, loc="upper left", ncols=columns, frameon=False, fontsize=_SMALL, **gaps)
+    figure.legend(
+        handles=list(handles),
+        loc="upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=_SMALL,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=2.0,
+        columnspacing=1.0,
+        labelspacing=0.35,
+    )
     return -(-len(handles) // columns)
 
 

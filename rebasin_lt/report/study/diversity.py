@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.runs import axes_of, with_axes
@@ -32,7 +31,7 @@ def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting
     ]
     rows = []
     for record in sorted(records, key=_place):
-        rows.append(_row(record))
+        rows.append(_row(record, setting))
         theirs = _published(record, setting)
         rows += [theirs] if theirs else []
     return Table(columns, rows, "Members: mean ± sample standard deviation; pairs of members: means")
@@ -40,12 +39,14 @@ def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting
 
 def diversity_runs_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """The records as they are, for spreadsheets; accuracies as fractions."""
-    names = with_axes(_NAMES.split(), records)
+    spreads = ["disagreement_std"] * any("disagreement_std" in record for record in records)
+    names = with_axes([*_NAMES.split(), *spreads], records)
     return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
 
 
 def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    known = _ORDER.index(record["setting"]) if record["setting"] in _ORDER else len(_ORDER)
+    base = record["setting"].partition("+")[0]  # one with signs stands behind the same without
+    known = _ORDER.index(base) if base in _ORDER else len(_ORDER)
     return record["width"], record["sparsity"] or 0, str(record["rewind"]), axes_of(record), known, record["setting"]
 
 
@@ -54,12 +55,12 @@ def _where(record: Mapping[str, Any]) -> str:
     return " · ".join([where, *([axes_of(record)] if axes_of(record) else [])])
 
 
-def _row(record: Mapping[str, Any]) -> list[Cell]:
+def _row(record: Mapping[str, Any], setting: Setting) -> list[Cell]:
     std = record["accuracy_std"]
     accuracy = Estimate(record["accuracy"], float("nan") if std is None else std, record["members"]).scaled(100)
     ensemble = record["ensemble"]
     pairs = [record[name] for name in ("disagreement", "kl", "js")]
-    label = label_of(record["setting"])
+    label = setting.methods.label(record["setting"])
     return [_where(record), label, record["members"], accuracy, None if ensemble is None else 100 * ensemble, *pairs]
 
 
@@ -74,6 +75,6 @@ def _published(record: Mapping[str, Any], setting: Setting) -> list[Cell] | None
     if accuracy is None or accuracy.std is None:
         return None
     pairs = [number.value if (number := found[metric]) else None for metric in ("disagreement", "kl", "js")]
-    label = label_of(record["setting"])
+    label = setting.methods.label(record["setting"])
     ours = Estimate(accuracy.value, accuracy.std, accuracy.n or 0).scaled(100)
     return [_where(record), f"{label}, published", accuracy.n, ours, ensemble and 100 * ensemble.value, *pairs]

@@ -15,6 +15,7 @@ from rebasin_lt.report.kit.escape import text_of_csv
 from rebasin_lt.report.study.accuracy import runs_table
 from rebasin_lt.report.study.barriers import barrier_runs_table, curves_table
 from rebasin_lt.report.study.diversity import diversity_runs_table
+from rebasin_lt.report.study.frontier import prices_table
 from rebasin_lt.report.study.ledger import stages_table
 from rebasin_lt.report.study.overlap import OVERLAPS, overlap_runs_table
 from rebasin_lt.report.study.setting import Setting
@@ -28,13 +29,15 @@ Row = dict[str, Any]
 
 
 def write_numbers(outcome: StudyOutcome, folder: Path) -> list[Path]:
-    """Write study.json, and a CSV file with a row per run, line, point, mask, ensemble and stage; returns the paths."""
+    """Write study.json, and a CSV file with a row per run, line, point, mask, ensemble, price and stage; returns the
+    paths."""
     tables = {
         "accuracy": runs_table(outcome.dense, outcome.pruned, outcome.sparse),
         "barriers": barrier_runs_table(outcome.barriers),
         "curves": curves_table(outcome.barriers),
         "overlap": overlap_runs_table(outcome.matches),
         "diversity": diversity_runs_table(outcome.diversity),
+        "prices": prices_table(outcome.prices),
         "ledger": stages_table(outcome.stages),
     }
     write_json(folder / STUDY, {"title": outcome.title, "settings": outcome.settings})
@@ -63,6 +66,8 @@ def read_numbers(folder: Path) -> StudyOutcome:
     outcome.matches.extend(_matches(folder))
     ensembles = _rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY)
     outcome.diversity.extend(ensembles)
+    if (folder / "prices.csv").exists():  # reports of earlier releases have none
+        outcome.prices.extend(_rows(folder / "prices.csv", ("method",), _PRICES))
     return outcome
 
 
@@ -141,6 +146,7 @@ def _name(cell: str) -> str:
 
 _ABOUT = {"dense": ("role",), "pruned": ("role", "sparsity"), "sparse": ("method", "sparsity", "rewind")}
 _DIVERSITY = ("sparsity", "rewind", "accuracy_std", "ensemble", "disagreement", "kl", "js")
+_PRICES = ("rewind", "dense", "pruning", "sparse")
 _LINE = ("width", "seed", "matcher", "split", "correction", "when")
 _MATCH = ("width", "seed", "matcher")
 _CURVE = {"alphas": "alpha", "loss": "loss", "error": "error"}

@@ -23,6 +23,10 @@ class Place(NamedTuple):
         return " · ".join([sparsity_text(self.sparsity), self.rewind, *([self.axes] if self.axes else [])])
 
 
+Runs = Mapping[float, Mapping[Place, Group]]
+"""A metric by width and place."""
+
+
 def group_runs(
     records: Iterable[Mapping[str, Any]], rewinds: Sequence[str] = (), metric: str = "top1"
 ) -> dict[float, dict[Place, Group]]:

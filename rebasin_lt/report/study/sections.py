@@ -24,19 +24,18 @@ from rebasin_lt.report.study.accuracy_figures import accuracy_figures
 from rebasin_lt.report.study.barriers import study_barrier_figures, study_barriers_table
 from rebasin_lt.report.study.before import study_before_table
 from rebasin_lt.report.study.diversity import study_diversity_table
+from rebasin_lt.report.study.frontier import Worth, frontier_figures, worth_rows, worth_table, worths
 from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progress_text
 from rebasin_lt.report.study.numbers import write_numbers
 from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
-from rebasin_lt.report.study.runs import Group, Place, axes_of, by_axes, group_runs
+from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.study.outcome import StudyOutcome
 
 LONG = 16
 """Rows from which a table is folded in the page."""
-
-Runs = Mapping[float, Mapping[Place, Group]]
 
 
 def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
@@ -54,6 +53,7 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
     written = write_markdown(out / "report.md", outcome.title, sections)
     written += write_numbers(outcome, out)
     derived = {"summary": summary_table(runs, setting), "paired": pairs_table(runs["top1"], setting.methods)}
+    derived["frontier"] = worth_rows(_worths(outcome, setting, runs["top1"]))
     for name, table in derived.items():
         write_text(out / f"{name}.csv", table.to_csv())
     return [page, *written, *(out / f"{name}.csv" for name in derived)]
@@ -87,6 +87,13 @@ def accuracies(outcome: StudyOutcome) -> str:
     return "\n".join(table.to_text() for table in _accuracy_tables(outcome, setting, runs, "top1"))
 
 
+def worth_text(outcome: StudyOutcome) -> str:
+    """What each method is worth at its price, as a terminal shows it."""
+    setting = _setting(outcome)
+    found = _worths(outcome, setting, group_runs(outcome.sparse, setting.rewinds))
+    return worth_table(found, outcome.prices, setting).to_text()
+
+
 def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> Iterable[Section]:
     yield Section("", _introduction(outcome, setting, runs["top1"]))
     for name, metric in METRICS.items():
@@ -96,6 +103,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Between the networks", _barriers(outcome, setting))
     diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
+    yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs["top1"]))
     yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
@@ -190,6 +198,28 @@ def _barriers_at(axes: str, records: Sequence[Mapping[str, Any]], setting: Setti
     curves = [picture for picture in pictures if picture.name != f"barriers{end}"]
     by_width = [picture for picture in pictures if picture.name == f"barriers{end}"]
     return [*by_width, _table(_at(study_barriers_table(records, setting.methods), axes)), *curves] if pictures else []
+
+
+def _worths(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[Worth]:
+    return worths(runs, outcome.diversity, outcome.prices, setting)
+
+
+def _frontier(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
+    found = _worths(outcome, setting, runs)
+    if not found:
+        return []
+    pictures = [
+        Picture(
+            figure,
+            "Members of each ensemble: their accuracy against the share of images on which two of them differ; bars: ± "
+            "one sample standard deviation, of members and of pairs; beside each point: the epochs that one more "
+            "network costs, beyond A. Up and to the right is better, and fewer epochs are.",
+            f"Scatter plot of test accuracy against disagreement, a point per method: {name}",
+            name,
+        )
+        for name, figure in frontier_figures(found, setting).items()
+    ]
+    return [*pictures, _table(worth_table(found, outcome.prices, setting))]
 
 
 def _overlap(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:

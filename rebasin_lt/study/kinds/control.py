@@ -7,46 +7,57 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.controls import control_kind
-from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
+from rebasin_lt.experiment.file_names import mask_name
 from rebasin_lt.experiment.methods import kind_of_control
+from rebasin_lt.experiment.signed_methods import read_method
+from rebasin_lt.moment import END
 from rebasin_lt.settings.options import ControlOptions
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.dense import dense_stage, weights_of
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.stage import GridPoint, Stage, StageKind, code_of, recipe_for, stage_seed
 
 
-def control_stage(point: GridPoint, method: str, seed: int, rewind: str) -> Stage:
-    """The masks of one control, of every sparsity; of every moment, where it looks at the weights there."""
-    a, b = dense_stage(point, seed, "a").path, dense_stage(point, seed, "b").path
-    imp = imp_stage(point, seed, "a").path
+def control_stage(point: GridPoint, method: str, a: int, b: int, rewind: str) -> Stage:
+    """The masks of one control, of every sparsity; of every moment, where it looks at the weights there.
+
+    They are as large as those of A of repetition `a`, and made for B of repetition `b`.
+    """
+    dense_b, imp = dense_stage(point, b, "b"), imp_stage(point, a, "a").path
     kind = kind_of_control(method) or method
     looks_at = control_kind(kind).weights
     moment = rewind if looks_at == "rewound" else None
     name = method if moment is None else f"{method},rewind={moment}"
+    folder = ("controls", name) if a == b else (f"member={b}", "controls", name)
     masks = tuple(mask_name(target) for target in point.recipe.targets)
-    weights = [] if looks_at == "none" else [f"{b}/{FINAL if moment is None else rewind_name(moment)}"]
+    end = point.study.b_ends_at if looks_at == "any" else None
+    weights = weights_of(dense_b, moment or end or END)
     return Stage(
-        point.path(CONTROL, seed, "controls", name),
+        point.path(CONTROL, a if a == b else None, *folder),
         CONTROL.name,
         point.width,
         0,
-        (a, b, imp),
+        (dense_stage(point, a, "a").path, dense_b.path, imp),
         masks,
         {
-            **{"kind": kind, "a": a, "b": b, "imp": imp, "rewind": moment},
-            "seed": stage_seed(seed, "control"),
+            "kind": kind,
+            "b": dense_b.path,
+            "weights": weights,
+            "imp": imp,
+            "rewind": moment,
+            "seed": stage_seed(b, "control"),
         },
-        (*(f"{imp}/imp/{mask}" for mask in masks), *weights),
+        (*(f"{imp}/imp/{mask}" for mask in masks), *([] if looks_at == "none" else [weights])),
         point.axes_of(CONTROL),
     )
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
-    for rewind in point.recipe.rewinds:
-        for method in point.study.methods:
-            if kind_of_control(method) is not None:
-                yield control_stage(point, method, seed, rewind)
+    for rewind in point.study.recipe.rewinds:
+        for name in point.study.methods:
+            base = read_method(name).base
+            if kind_of_control(base) is not None:
+                yield control_stage(point, base, seed, seed, rewind)
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
@@ -74,13 +85,11 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the control, and the hash of the weights that it looks at."""
-    from rebasin_lt.experiment import stages
     from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
     from rebasin_lt.storage.files import hash_tensors
 
     settings, kind, recipe = stage.settings, control_kind(stage.settings["kind"]), recipe_for(study, stage)
-    dense_b = folder / settings["b"]
-    weights = stages.rewind_file(dense_b, settings["rewind"]) if settings["rewind"] else dense_b / FINAL
+    weights = folder / settings["weights"]
     options: dict[str, Any] = {"seed": settings["seed"]} if "seed" in kind.uses else {}
     contents = {}
     if "ckpt" in kind.needs:

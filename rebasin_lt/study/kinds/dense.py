@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, rewind_name
+from rebasin_lt.moment import END, Moment
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.given import given_network, network_row
 from rebasin_lt.study.stage import ROLES, GridPoint, Stage, StageKind, recipe_for, stage_seed
@@ -17,15 +19,23 @@ def dense_stage(point: GridPoint, seed: int, role: str) -> Stage:
     study = point.study
     if study.given is not None and role in study.given:
         return given_network(point, seed, role)
+    until = study.b_ends_at if role == "b" else None
+    moments = study.moments_of_b if role == "b" else study.kept_moments
+    about = {"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role}
     return Stage(
         point.path(DENSE, seed, f"dense_{role}"),
         DENSE.name,
         point.width,
-        point.recipe.dense_epochs,
-        outputs=(FINAL, *map(rewind_name, study.kept_moments)),
-        settings={"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role},
+        point.recipe.dense_epochs if until is None else Moment.parse(until).count,
+        outputs=(*([FINAL] if until is None else []), *map(rewind_name, moments)),
+        settings=about if until is None else {**about, "until": until, "moments": moments},
         axes=point.axes_of(DENSE),
     )
+
+
+def weights_of(dense: Stage, moment: str) -> str:
+    """The file that a dense stage leaves of a moment, below the study's folder; `END` is the trained network."""
+    return f"{dense.path}/{FINAL if moment == END else rewind_name(moment)}"
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
@@ -35,11 +45,15 @@ def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
 def _run(study: Study, stage: Stage, folder: Path) -> None:
     from rebasin_lt.experiment import stages
 
-    stages.train_dense(folder / stage.path, recipe_for(study, stage), stage.settings["seed"])
+    recipe, until = recipe_for(study, stage), stage.settings.get("until")
+    if until is not None:
+        recipe = replace(recipe, rewinds=stage.settings["moments"])
+    stages.train_dense(folder / stage.path, recipe, stage.settings["seed"], until)
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "dense", network_row(stage, result)
+    if "until" not in stage.settings:  # what stopped early is no trained network to compare with
+        yield "dense", network_row(stage, result)
 
 
 DENSE = StageKind(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ from rebasin_lt.experiment.file_names import FINAL, ticket_name
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
-from rebasin_lt.study.kinds.match import match_stage
-from rebasin_lt.study.kinds.sparse import sparse_stage
+from rebasin_lt.study.kinds.sparse import mask_stage, sparse_stage
 from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, code_of, recipe_for
 
 
@@ -28,22 +27,16 @@ def _ensembles(point: GridPoint, sparsity: float, rewind: str) -> Iterator[Stage
     """The members of every setting (paper, Appendix C), and the stage that measures them.
 
     A is that of the first seed, B_i those of all. *imp*: the tickets of the B_i; *lth*: A in the data orders of all
-    seeds; *permuted* and *naive*: every B_i under A's mask.
+    seeds; *permuted*, *naive* and others: every B_i under A's mask, or one of its own.
     """
     study = point.study
-    first, matcher = study.seeds[0], (study.diversity or {}).get("matcher", "permuted")
     members: dict[str, list[str]] = {}
     needs: list[Stage] = []
     for seed in study.seeds:
-        dense, imp = dense_stage(point, seed, "b"), imp_stage(point, seed, "b")
-        needs += [dense_stage(point, first, "a"), dense, imp_stage(point, first, "a"), imp]
-        needs.append(match_stage(point, matcher, first, seed))
-        members.setdefault("dense", []).append(f"{dense.path}/{FINAL}")
-        members.setdefault("imp", []).append(f"{imp.path}/imp/{ticket_name(sparsity)}")
-        for name in ("lth", matcher, "naive"):
-            sparse = sparse_stage(point, name, sparsity, rewind, first, seed)
-            needs.append(sparse)
-            members.setdefault("permuted" if name == matcher else name, []).append(f"{sparse.path}/{FINAL}")
+        stages, files = _members(point, sparsity, rewind, seed)
+        needs += stages
+        for name, file in files.items():
+            members.setdefault(_setting(study, name), []).append(file)
     yield from needs
     yield Stage(
         point.path(DIVERSITY_KIND, None, f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}"),
@@ -55,6 +48,28 @@ def _ensembles(point: GridPoint, sparsity: float, rewind: str) -> Iterator[Stage
         inputs=tuple(dict.fromkeys(path for paths in members.values() for path in paths)),
         axes=point.axes_of(DIVERSITY_KIND),
     )
+
+
+def _members(point: GridPoint, sparsity: float, rewind: str, seed: int) -> tuple[list[Stage], dict[str, str]]:
+    """What the members of one repetition need, and the file of each by its name, in the order of the study."""
+    study = point.study
+    first, dense, imp = study.seeds[0], dense_stage(point, seed, "b"), imp_stage(point, seed, "b")
+    methods = {name: method for name, method in study.trained.items() if name in study.compared}
+    masks = [mask_stage(point, method.base, rewind, first, seed)[0] for method in methods.values()]
+    sparse = {name: sparse_stage(point, name, sparsity, rewind, first, seed) for name in methods}
+    own = [imp] if "imp" in study.compared else []
+    needs = [dense_stage(point, first, "a"), dense, imp_stage(point, first, "a"), *own, *masks, *sparse.values()]
+    files = {
+        **{"dense": f"{dense.path}/{FINAL}", "imp": f"{imp.path}/imp/{ticket_name(sparsity)}"},
+        **{name: f"{stage.path}/{FINAL}" for name, stage in sparse.items()},
+    }
+    return needs, {name: files[name] for name in study.compared}
+
+
+def _setting(study: Study, name: str) -> str:
+    """What a member's setting is called: `permuted` for the matcher where the study does not name its methods."""
+    diversity = study.diversity or {}
+    return "permuted" if "methods" not in diversity and name == diversity.get("matcher") else name
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
@@ -90,9 +105,16 @@ def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[
             {
                 **{**row, "accuracy_std": statistics.stdev(accuracies)},
                 **{name: found[name] for name in ("disagreement", "kl", "js")},
+                "disagreement_std": _std_of_pairs(found["disagreement_matrix"]),
                 "ensemble": found["ensemble_accuracy"],
             },
         )
+
+
+def _std_of_pairs(matrix: Sequence[Sequence[float]]) -> float | None:
+    """The sample standard deviation over unordered pairs, of a symmetric matrix; None for a single pair."""
+    pairs = [row[column] for index, row in enumerate(matrix) for column in range(index)]
+    return statistics.stdev(pairs) if len(pairs) > 1 else None
 
 
 DIVERSITY_KIND = StageKind(

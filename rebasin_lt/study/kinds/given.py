@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
-from rebasin_lt.experiment.methods import fixed_methods
 from rebasin_lt.experiment.metrics import metrics_of
 from rebasin_lt.study.given import given_path
 from rebasin_lt.study.grid import Study
@@ -24,13 +23,15 @@ from rebasin_lt.study.stage import (
     recipe_for,
 )
 
+if TYPE_CHECKING:
+    from rebasin_lt.pruning.mask import Mask
+
 
 def given_network(point: GridPoint, seed: int, role: str) -> Stage:
     """A network of a repetition that is given, with those of its moments that something begins from."""
     study = point.study
     moments = study.kept_moments
-    trained = {record.weights for name, record in fixed_methods().items() if name in study.methods}
-    if role == "a" and "a" not in trained and study.diversity is None:
+    if role == "a" and all(method.weights == "b" for method in study.trained.values()):
         moments = (study.recipe.pruned_from,) if study.recipe.pruned_from else ()
     source = given_path(study.given or {}, role, study.seeds, seed)
     return Stage(
@@ -71,10 +72,20 @@ def check_sources(study: Study, done: Container[str] = ()) -> None:
         where, recipe, sources = _where(stage), recipe_for(study, stage), stage.settings["sources"]
         if where == "given.mask":
             for target, path in sources.items():
-                open_mask(where, Path(path), recipe, target)
+                _check_signs(study, path, open_mask(where, Path(path), recipe, target))
         else:
             for path in network_files(where, Path(sources["network"]), stage.settings["moments"]).values():
                 network_content(where, path, recipe)
+
+
+def _check_signs(study: Study, path: str, mask: Mask) -> None:
+    """Raise InputError for a mask without signs that a method takes its signs from."""
+    for name, method in study.trained.items():
+        if method.takes_signs_of_a and not mask.is_signed:
+            raise InputError(
+                f"given.mask is {path}, which carries no signs, and {name} begins with them: give a mask that IMP of "
+                f"this release left, or leave out {name}"
+            )
 
 
 def check_same_sources(study: Study, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.experiment.methods import fixed_methods
+from rebasin_lt.experiment.signed_methods import read_method
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.given import given_mask, network_row
@@ -35,7 +36,8 @@ def imp_stage(point: GridPoint, seed: int, role: str) -> Stage:
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
     yield imp_stage(point, seed, "a")
-    if any(record.mask == "b" for name, record in fixed_methods().items() if name in point.study.methods):
+    bases = {read_method(name).base for name in point.study.methods}
+    if any(record.mask == "b" for name, record in fixed_methods().items() if name in bases):
         yield imp_stage(point, seed, "b")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.before import KEYS
-from rebasin_lt.experiment.file_names import FINAL, PERMUTATION, mask_name, rewind_name
+from rebasin_lt.experiment.file_names import FINAL, PERMUTATION, mask_name
+from rebasin_lt.moment import END
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.dense import dense_stage, weights_of
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, opening, recipe_for, stage_seed
 
@@ -19,11 +20,11 @@ _OVERLAPS = ("permuted", "unpermuted", "independent")
 
 def match_stage(point: GridPoint, matcher: str, a: int, b: int) -> Stage:
     """A of repetition `a` matched to B of repetition `b`, with all of A's masks."""
-    needs = (dense_stage(point, a, "a").path, dense_stage(point, b, "b").path, imp_stage(point, a, "a").path)
+    dense = dense_stage(point, a, "a"), dense_stage(point, b, "b")
+    needs = (*(stage.path for stage in dense), imp_stage(point, a, "a").path)
+    weights_b = weights_of(dense[1], point.study.matchers[matcher].get("at", END))
     folder = ("match", matcher) if a == b else (f"member={b}", "match", matcher)
     masks = tuple(mask_name(target) for target in point.recipe.targets)
-    at = point.study.matchers[matcher].get("at", "final")
-    weights_b = FINAL if at == "final" else rewind_name(at)
     return Stage(
         point.path(MATCH, a if a == b else None, *folder),
         MATCH.name,
@@ -36,7 +37,7 @@ def match_stage(point: GridPoint, matcher: str, a: int, b: int) -> Stage:
             "repetition": a if a == b else None,
             "seed": stage_seed(b, "match"),
         },
-        (f"{needs[0]}/{FINAL}", f"{needs[1]}/{weights_b}", *(f"{needs[2]}/imp/{mask}" for mask in masks)),
+        (weights_of(dense[0], END), weights_b, *(f"{needs[2]}/imp/{mask}" for mask in masks)),
         point.axes_of(MATCH),
     )
 
@@ -52,12 +53,12 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
     from rebasin_lt.settings.options import PermuteOptions
 
     settings, recipe = study.matchers[stage.settings["matcher"]], recipe_for(study, stage)
-    at = settings.get("at", "final")
+    at = settings.get("at", END)
     dense_b = folder / stage.settings["b"]
     masks = [stages.mask_file(folder / stage.settings["imp"], target) for target in recipe.targets]
     options = PermuteOptions(
         ckpt_a=str(folder / stage.settings["a"] / FINAL),
-        ckpt_b=str(dense_b / FINAL if at == "final" else stages.rewind_file(dense_b, at)),
+        ckpt_b=str(dense_b / FINAL if at == END else stages.rewind_file(dense_b, at)),
         masks=tuple(map(str, masks)),
         **asdict(matcher_of(settings, stage.settings["seed"])),
         num_images=settings.get("num_images"),

@@ -7,24 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
-from rebasin_lt.experiment.methods import MATCHED, METHODS, fixed_methods, kind_of_control
+from rebasin_lt.experiment.methods import fixed_methods, kind_of_control
 from rebasin_lt.experiment.metrics import metrics_of
+from rebasin_lt.experiment.signed_methods import read_method
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.control import control_stage
-from rebasin_lt.study.kinds.dense import dense_stage
+from rebasin_lt.study.kinds.dense import dense_stage, weights_of
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.kinds.match import match_stage
 from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, recipe_for, stage_seed
 
 
-def sparse_stage(point: GridPoint, method: str, sparsity: float, rewind: str, a: int, b: int) -> Stage:
-    """Training under A's mask, a permuted one, B's own or a control's; a ≠ b for members of an ensemble."""
-    record = fixed_methods().get(method, METHODS[MATCHED])
-    dense = dense_stage(point, a if record.weights == "a" else b, record.weights)
-    masks, folder = _masks(point, method, rewind, a, b)
-    cell = f"method={method},sparsity={sparsity:g},rewind={rewind}"
+def sparse_stage(point: GridPoint, name: str, sparsity: float, rewind: str, a: int, b: int) -> Stage:
+    """Training under A's mask, a permuted one, B's own or a control's; a ≠ b for members of an ensemble.
+
+    `name` spells a method, and the signs that it begins with.
+    """
+    method = read_method(name)
+    dense = dense_stage(point, a if method.weights == "a" else b, method.weights)
+    masks, folder = mask_stage(point, method.base, rewind, a, b)
+    cell = f"method={name},sparsity={sparsity:g},rewind={rewind}"
     parts = ("sparse", cell) if a == b else (f"member={b}", "sparse", cell)
     mask, init_from = f"{masks.path}/{folder}{mask_name(sparsity)}", f"{dense.path}/{rewind_name(rewind)}"
+    signs: dict[str, Any] = {} if method.signs == "none" else {"signs": method.signs}
+    if method.moment is not None:
+        signs["signs_from"] = weights_of(dense, method.moment)
     return Stage(
         point.path(SPARSE, a if a == b else None, *parts),
         SPARSE.name,
@@ -33,21 +40,21 @@ def sparse_stage(point: GridPoint, method: str, sparsity: float, rewind: str, a:
         (dense.path, masks.path),
         (FINAL,),
         {
-            **{"method": method, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
-            **{"mask": mask, "init_from": init_from, "seed": stage_seed(b, "sparse")},
+            **{"method": name, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
+            **{"mask": mask, "init_from": init_from, "seed": stage_seed(b, "sparse"), **signs},
         },
-        (mask, init_from),
+        tuple(dict.fromkeys([mask, init_from, *([signs["signs_from"]] if method.moment is not None else [])])),
         point.axes_of(SPARSE),
     )
 
 
-def _masks(point: GridPoint, method: str, rewind: str, a: int, b: int) -> tuple[Stage, str]:
-    """The stage that leaves a method's masks, and where in its folder."""
-    if kind_of_control(method) is not None:
-        return control_stage(point, method, b, rewind), ""
-    if method in point.study.matchers:
-        return match_stage(point, method, a, b), ""
-    role = fixed_methods()[method].mask
+def mask_stage(point: GridPoint, base: str, rewind: str, a: int, b: int) -> tuple[Stage, str]:
+    """The stage that leaves the masks of a method, spelled without its signs, and where in its folder."""
+    if kind_of_control(base) is not None:
+        return control_stage(point, base, a, b, rewind), ""
+    if base in point.study.matchers:
+        return match_stage(point, base, a, b), ""
+    role = fixed_methods()[base].mask
     return imp_stage(point, a if role == "a" else b, role), "imp/"
 
 
@@ -62,9 +69,19 @@ def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
 def _run(study: Study, stage: Stage, folder: Path) -> None:
     from rebasin_lt.experiment import stages
 
-    mask, init_from = (folder / stage.settings[name] for name in ("mask", "init_from"))
-    recipe = recipe_for(study, stage)
-    stages.train_sparse(folder / stage.path, recipe, mask, init_from, stage.settings["seed"], stage.epochs)
+    settings = stage.settings
+    signs: dict[str, Any] = {"signs": settings["signs"]} if "signs" in settings else {}
+    if "signs_from" in settings:
+        signs["signs_from"] = folder / settings["signs_from"]
+    stages.train_sparse(
+        folder / stage.path,
+        recipe_for(study, stage),
+        folder / settings["mask"],
+        folder / settings["init_from"],
+        settings["seed"],
+        stage.epochs,
+        **signs,
+    )
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

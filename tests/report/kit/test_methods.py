@@ -67,6 +67,26 @@ def test_matchers_are_read_and_drawn_apart() -> None:
     assert all(method.colour in COLOURS for method in found.values())
 
 
+def test_a_method_with_signs_is_drawn_as_the_same_without_but_hollow_and_with_another_line() -> None:
+    names = ["naive+mask", "zebra+own@2ep", "zebra+own", "naive", "zebra+mask", "zebra", "no_such:thing+mask"]
+    found = MATCHERS.described(names)
+    ordered = ["zebra", "zebra+mask", "zebra+own@2ep", "zebra+own", "naive", "naive+mask", "no_such:thing+mask"]
+    assert list(found) == MATCHERS.in_order(names) == ordered
+    assert [found[name].label for name in ordered] == [MATCHERS.label(name) for name in ordered]
+    assert found["zebra+own@2ep"].label == "zebra + own signs of 2ep"
+    assert found["zebra+own"].label == "zebra + own signs"
+    assert found["no_such:thing+mask"].label == "thing + ticket's signs"
+    assert {(found[name].colour, found[name].marker) for name in ordered[:4]} == {
+        (found["zebra"].colour, found["zebra"].marker)
+    }
+    assert len({(str(found[name].line), found[name].fill) for name in ordered[:4]}) == 4
+    assert [found[name].fill for name in ordered[:3]] == ["full", "none", "bottom"]
+    assert "takes the sign that the mask carries" in found["naive+mask"].meaning
+    assert all(MATCHERS.is_matched(name) for name in ordered[:4])
+    assert label_of("lth+mask") == "LTH + ticket's signs"
+    assert label_of("mine + x") == "mine + x"  # a name of the user's
+
+
 def test_a_matcher_is_described_by_its_settings() -> None:
     found = MATCHERS.described(["permuted", "zebra"])
     same = "B's rewound weights under A's mask, permuted to match B's units"

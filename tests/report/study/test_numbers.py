@@ -12,7 +12,8 @@ from rebasin_lt.report.study.numbers import STUDY, read_numbers, write_numbers
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.outcome import StudyOutcome
 
-NAMES = ["study.json", "accuracy.csv", "barriers.csv", "curves.csv", "overlap.csv", "diversity.csv", "ledger.csv"]
+NAMES = ["study.json", "accuracy.csv", "barriers.csv", "curves.csv", "overlap.csv", "diversity.csv", "prices.csv"]
+NAMES += ["ledger.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def folder(outcome, tmp_path) -> Path:
 def test_what_is_read_is_what_was_written(outcome, folder) -> None:
     read = read_numbers(folder)
     assert (read.title, read.settings) == (outcome.title, outcome.settings)
-    for name in ("stages", "dense", "pruned", "sparse", "barriers", "diversity"):
+    for name in ("stages", "dense", "pruned", "sparse", "barriers", "diversity", "prices"):
         assert getattr(read, name) == getattr(outcome, name), name
     assert [match | {"objective": {}, "sizes": {}} for match in outcome.matches] == read.matches
 

@@ -13,7 +13,8 @@ import pytest
 from rebasin_lt.report.study.sections import LONG, summary, write_study_report
 from rebasin_lt.study.outcome import StudyOutcome
 
-CSVS = ["accuracy", "summary", "paired", "barriers", "curves", "overlap", "diversity", "ledger"]
+CSVS = ["accuracy", "summary", "paired", "barriers", "curves", "overlap", "diversity", "prices"]
+CSVS += ["frontier", "ledger"]
 
 
 class Page(HTMLParser):
@@ -58,6 +59,7 @@ def test_page_has_every_part(report: Path) -> None:
         "Differences between methods, paired by seed",
         "Between the networks",
         "Diversity and ensembles",
+        "Accuracy, disagreement and price",
         "Overlap of the masks",
         "What each method is",
         "What was run",

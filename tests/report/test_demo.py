@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rebasin_lt.commands.demo import _show
+from rebasin_lt.commands.demo import demo
+from rebasin_lt.commands.options import DemoOptions
 from rebasin_lt.report.study.accuracy import accuracy_table
 from rebasin_lt.report.study.runs import group_runs
 from rebasin_lt.report.study.setting import Setting
@@ -24,7 +25,8 @@ def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypa
         arch="mlp",
     )
     monkeypatch.setattr("rebasin_lt.commands.demo.collect", lambda folder: outcome)
-    _show(tmp_path)
+    monkeypatch.setattr("rebasin_lt.commands.demo.complete_study", lambda *about: None)
+    demo(DemoOptions(out=str(tmp_path)))
     printed = capsys.readouterr().out
     dense = [run["top1"] for run in outcome.dense]
     cells = group_runs(outcome.sparse)[1.0]

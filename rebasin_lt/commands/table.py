@@ -103,7 +103,7 @@ COMMANDS: Mapping[str, Command] = {
         "Move a mask and its signs to new initialisations, each trained to the rewind moment and matched there.",
         ("commands.options:TransplantOptions", "study.launchers.launcher:Launcher"),
         "commands.transplant:transplant",
-        names={"launcher": "study.launch:LAUNCHERS"},
+        names={"launcher": "study.launch:LAUNCHERS", "methods": "experiment.methods:known_methods"},
     ),
     "study": Command(
         "Train and measure a grid of widths, seeds, sparsities, rewind moments and methods; `report` shows it.",

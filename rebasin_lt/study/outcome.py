@@ -85,7 +85,8 @@ def price_rows(study: Study, images: int | None) -> Iterator[dict[str, Any]]:
         for rewind in recipe.rewinds:
             for name in names:
                 price = price_of(name, rewind, recipe, study.matchers, steps)
-                yield {**axes, "method": name, "rewind": rewind, **_price(price, "b" in given)}
+                needs_b = price is None or price.dense > 0
+                yield {**axes, "method": name, "rewind": rewind, **_price(price, needs_b and "b" in given)}
 
 
 def _price(price: Price | None, dense_is_given: bool, mask_is_given: bool = False) -> dict[str, float | None]:

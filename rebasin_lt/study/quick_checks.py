@@ -68,8 +68,8 @@ def check_analyses(study: Study) -> None:
         check_settings(f"matchers.{name}", ImageOptions, images)
         with named_setting(f"matchers.{name}"):
             matcher_of(settings).check_code()
-    for name in filter(is_user_code, map(str, study.methods)):
-        import_control(name, "one of methods")
+    for base in filter(is_user_code, dict.fromkeys(method.base for method in study.trained.values())):
+        import_control(base, "one of methods")
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", BarrierOptions, measured)

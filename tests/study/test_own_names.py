@@ -27,6 +27,7 @@ def test_a_new_method_is_planned_by_its_record(monkeypatch) -> None:
     ("changes", "message"),
     [
         ({"methods": ["no_such:thing"]}, "one of methods is 'no_such:thing', which cannot be imported"),
+        ({"methods": ["os:sep+mask"]}, r"one of methods is 'os:sep', a str, expected a function control\("),
         ({"methods": ["os:sep"]}, r"one of methods is 'os:sep', a str, expected a function control\(mask, network, "),
         ({"matchers": {"permuted": {"method": "os:sep"}}}, r"--method is 'os:sep', a str, expected a function match\("),
         ({"matchers": {"permuted": {"method": "activation"}}}, r"method is 'activation', .*did you mean activations"),

@@ -20,11 +20,13 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.study.numbers import read_numbers
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.checks import check_study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.folder import check_study_folder, read_study
+from rebasin_lt.study.outcome import collect, price_rows
 from rebasin_lt.study.plan import plan
 
 ROOT = "width=1/seed=0"
 SIGNED = ["lth+mask", "permuted", "permuted+mask", "permuted+own@1ep", "naive+mask", "random_permutation+mask"]
+SIGNED += ["opened:as_it_is+mask"]
 EARLY = {"methods": [*SIGNED], "matchers": {"permuted": {"at": "1ep"}}, "early": True}
 
 
@@ -34,6 +36,10 @@ def cell(name: str, sparsity: float = 0.75) -> str:
 
 def network(path: Path) -> dict[str, torch.Tensor]:
     return network_state(read_checkpoint(path))
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(other[name], tensor) for name, tensor in one.items())
 
 
 # what is planned
@@ -135,12 +141,11 @@ def test_what_b_is_when_it_stops_is_what_it_is_there_on_its_way_to_the_end(tmp_p
     stages.train_dense(tmp_path / "early", recipe, 1, "2ep")
     for moment in recipe.rewinds:
         whole, ours = (network(stages.rewind_file(tmp_path / name, moment)) for name in ("whole", "early"))
-        assert whole.keys() == ours.keys()
-        assert all(torch.equal(ours[name], tensor) for name, tensor in whole.items())
+        assert same(whole, ours)
     assert not (tmp_path / "early/final.ckpt").exists()
     stages.train_dense(tmp_path / "shorter", replace(recipe, dense_epochs=2), 1)
     other = network(tmp_path / "shorter/final.ckpt")
-    assert not all(torch.equal(other[name], tensor) for name, tensor in ours.items())  # a schedule of its own
+    assert not same(ours, other)  # a schedule of its own
 
 
 def test_b_that_was_killed_before_it_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch) -> None:
@@ -164,7 +169,7 @@ def test_b_that_was_killed_before_it_stopped_goes_on_to_the_same_bits(tmp_path, 
         stages.train_dense(place, recipe, 1, "2ep")
         for moment in recipe.rewinds:
             once, again = (network(stages.rewind_file(each, moment)) for each in (tmp_path / "once", place))
-            assert all(torch.equal(again[name], tensor) for name, tensor in once.items())
+            assert same(once, again)
 
 
 def test_b_that_needs_no_training_takes_no_step(tmp_path) -> None:
@@ -173,7 +178,7 @@ def test_b_that_needs_no_training_takes_no_step(tmp_path) -> None:
     assert "train/" not in (tmp_path / "none/metrics.jsonl").read_text()
     stages.train_dense(tmp_path / "some", replace(recipe, dense_epochs=1), 1)
     ours, whole = (network(stages.rewind_file(tmp_path / name, "0it")) for name in ("none", "some"))
-    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.items())
+    assert same(ours, whole)
 
 
 def test_sparse_training_begins_with_the_signs_that_are_asked_for(early) -> None:
@@ -184,8 +189,10 @@ def test_sparse_training_begins_with_the_signs_that_are_asked_for(early) -> None
     drawn = Mask.load(early / ROOT / "controls/random_permutation/sparsity-0.75.mask.safetensors")
     assert moved.is_signed
     assert drawn.is_signed
-    same, signed = (network(early / cell(name) / "final.ckpt") for name in ("permuted", "permuted+mask"))
-    assert any(not torch.equal(same[name], tensor) for name, tensor in signed.items())
+    trained = {name: network(early / cell(name) / "final.ckpt") for name in SIGNED}
+    assert not same(trained["permuted"], trained["permuted+mask"])
+    assert not same(trained["permuted"], trained["permuted+own@1ep"])
+    assert same(trained["naive+mask"], trained["opened:as_it_is+mask"])  # one mask, one order of the data, one network
 
 
 def test_the_report_says_all_of_it_and_can_be_written_from_its_numbers(early, tmp_path) -> None:
@@ -209,6 +216,16 @@ def test_the_report_says_all_of_it_and_can_be_written_from_its_numbers(early, tm
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+def test_a_method_with_signs_may_be_added_unless_its_moment_was_not_kept(early) -> None:
+    there = read_study(early)
+    check_study_folder(early, replace(there, methods=[*there.methods, "naive+own@1ep"]))
+    kept = "its dense networks were kept at 0it, 1ep, this one wants 0it, 1ep, 2ep"
+    with pytest.raises(InputError, match=kept):
+        check_study_folder(early, replace(there, methods=[*there.methods, "naive+own@2ep"]))
+    with pytest.raises(InputError, match="early is True there and None here"):
+        check_study_folder(early, replace(there, early=False))
+
+
 def test_masks_without_signs_are_refused_where_signs_are_asked_of_them(finished, tmp_path) -> None:
     a = finished / ROOT
     unsigned = tmp_path / "unsigned.mask.safetensors"
@@ -218,3 +235,14 @@ def test_masks_without_signs_are_refused_where_signs_are_asked_of_them(finished,
     check_study(replace(grid, methods=["permuted"], given=given))
     with pytest.raises(InputError, match=r"unsigned\.mask\.safetensors, which carries no signs, and permuted\+mask"):
         check_study(replace(grid, methods=["permuted", "permuted+mask"], given=given))
+
+
+def test_what_is_given_is_not_priced() -> None:
+    given = {"a": "a", "mask": "m", "b": "b"}
+    rows = {
+        row["method"]: row
+        for row in price_rows(study({"targets": (0.5,)}, methods=["lth", "permuted"], given=given), 1000)
+    }
+    assert (rows["A"]["dense"], rows["A"]["pruning"]) == (None, None)
+    assert (rows["lth"]["dense"], rows["lth"]["sparse"]) == (0, 1)
+    assert rows["permuted"]["dense"] is None

@@ -148,4 +148,5 @@ def _label(name: str) -> str:
 
 def _colour(name: str) -> str:
     """Settings with names of their own are drawn in ink: a line has its name beside it."""
-    return COLOURS.get("random_permutation" if name == "imp" else name, COLOURS["ink"])[0]
+    base = name.partition("+")[0]  # one with signs is drawn as the same without
+    return COLOURS.get("random_permutation" if base == "imp" else base, COLOURS["ink"])[0]

@@ -92,7 +92,7 @@ def test_given_networks_and_mask_are_used_as_they_are(trained, tmp_path, capsys)
 def test_members_are_what_the_settings_say(alone) -> None:
     study = read_study(alone)
     members = plan(study)[PLACE].settings["members"]
-    own = Mask.load(stages.mask_file(alone / "width=1/seed=0/imp_a", 0.5))
+    own = Mask.load(stages.mask_file(alone / "width=1/seed=0/imp_a", 0.5)).unsigned
     masks = {name: [load_network(alone / path).mask for path in paths] for name, paths in members.items()}
     assert masks["lth"] == [own, own] == masks["naive"]
     assert own not in masks["permuted"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, ticket_name
-from rebasin_lt.study.grid import Study
+from rebasin_lt.study.grid import ENSEMBLES, Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.kinds.sparse import mask_stage, sparse_stage
@@ -54,7 +54,7 @@ def _members(point: GridPoint, sparsity: float, rewind: str, seed: int) -> tuple
     """What the members of one repetition need, and the file of each by its name, in the order of the study."""
     study = point.study
     first, dense, imp = study.seeds[0], dense_stage(point, seed, "b"), imp_stage(point, seed, "b")
-    methods = {name: method for name, method in study.trained.items() if name in study.compared}
+    methods = {name: study.trained[name] for name in study.compared if name not in ENSEMBLES}
     masks = [mask_stage(point, method.base, rewind, first, seed)[0] for method in methods.values()]
     sparse = {name: sparse_stage(point, name, sparsity, rewind, first, seed) for name in methods}
     own = [imp] if "imp" in study.compared else []

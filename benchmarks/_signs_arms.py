@@ -134,6 +134,10 @@ class Couple:
             return shared
         return self.work / "signed" / f"{self.target:g}" / rewind / arm.name
 
+    def is_trained(self, name: str, rewind: str) -> bool:
+        """True if an arm was trained and tested."""
+        return (self.run_folder(Arm(name), rewind) / "result.json").is_file()
+
     def train(self, arm: Arm, rewind: str) -> float:
         """Test accuracy in %; read if it is there."""
         dense = self.a if arm.mask == "lth" else self.b

@@ -66,6 +66,8 @@ def write_report(results: Path, docs: Path = DOCS) -> None:
 def _tables(setting: Mapping[str, Any]) -> Iterable[Table]:
     for rewind in setting["prices"]:
         accuracies = _accuracies(setting["records"], rewind)
+        if not accuracies:
+            continue  # of no pair yet
         yield arms_table(setting, rewind, accuracies)
         if len(accuracies) > 6:
             yield differences_table(rewind, accuracies)
@@ -83,6 +85,7 @@ def arms_table(setting: Mapping[str, Any], rewind: str, accuracies: Accuracies) 
     """One row per arm: accuracy, gap closure, and the dense epochs that B costs."""
     columns = [
         Column("arm", align="left"),
+        Column("pairs", decimals=0),
         Column("accuracy (%)", decimals=2),
         Column("gap closure"),
         Column("dense epochs of B", decimals=0),
@@ -91,9 +94,8 @@ def arms_table(setting: Mapping[str, Any], rewind: str, accuracies: Accuracies) 
     for name, values in accuracies.items():
         closure = None if name in ("lth", "naive") else gap_closure(accuracies["lth"], values, accuracies["naive"])
         price = setting["prices"][rewind][name]
-        rows.append([Arm(name).label, estimate_mean(list(values.values())), closure, price])
-    count = len(accuracies["lth"])
-    caption = f"**{setting['title']}, from {rewind}**: {count} pairs, mean ± standard error. {_before(setting, rewind)}"
+        rows.append([Arm(name).label, len(values), estimate_mean(list(values.values())), closure, price])
+    caption = f"**{setting['title']}, from {rewind}**: mean ± standard error over pairs. {_before(setting, rewind)}"
     return Table(columns, rows, caption)
 
 

@@ -1,11 +1,12 @@
 """Masks with signs: accuracy after masked training, by arm, over pairs of seeds; and what says so beforehand.
 
-    python -m benchmarks.signs [--settings digits,conv4,...] [--pairs 0:5] [--work DIR] [--root DIR] [--out DIR]
+    python -m benchmarks.signs [--settings digits98,...] [--pairs 0:5] [--read] [--work DIR] [--root DIR] [--out DIR]
 
 For each pair: dense A and B, A pruned, masks and signs moved, B trained under each from each moment, in one data order.
 Every stage is a folder under --work and is done once, so that an interrupted run goes on where it was, and several
-processes may share the pairs. Without --pairs all is read, and results go into signs.json and docs/signs.md. Images:
-digits; Fashion-MNIST in /usr/share/datasets/fashion-mnist; CIFAR-10 as class folders, `--root/train`, `--root/test`.
+processes may share the pairs. Without --pairs all is read, and results go into signs.json and docs/signs.md; --read
+trains nothing and leaves out the arms that are missing, or all of a pair without LTH, naive and permuted. Images:
+digits; Fashion-MNIST in /usr/share/datasets/fashion-mnist; CIFAR-10 as class folders, `--root/train` and `--root/test`.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.signs", description=__doc__.splitlines()[0])
     parser.add_argument("--settings", help="by commas; all if not given")
     parser.add_argument("--pairs", help="FIRST:LAST+1, to train those alone and write nothing")
+    parser.add_argument("--read", action="store_true", help="train nothing: write what is complete")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of all trained networks")
     parser.add_argument("--root", type=Path, default=Path("data"), help="class folders of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of signs.json")
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ProgressLine(f"signs {name}") as line:
             for index in range(first, min(last, setting.num_pairs)):
                 line("pair", index, setting.num_pairs)
-                records += _pair(setting, given.work / setting.folder, index)
+                records += _pair(setting, given.work / setting.folder, index, given.read)
         if not given.pairs:
             results = given.out / "signs.json"
             content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
@@ -131,12 +133,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_report(given.out / "signs.json")
 
 
-def _pair(setting: Setting, folder: Path, index: int) -> list[dict[str, Any]]:
-    """The records of one pair: dense accuracies, measures of the masks by moment, accuracies by arm and moment."""
-    dense = _trained(setting, folder, index)
+def _pair(setting: Setting, folder: Path, index: int, read: bool = False) -> list[dict[str, Any]]:
+    """The records of one pair: dense accuracies, measures of the masks by moment, accuracies by arm and moment.
+
+    To `read` leaves out arms that are missing, and moments without the three that every figure needs.
+    """
     couple = _couple(setting, folder, index, index)
+    moments = {
+        rewind: [a for a in arms if not read or couple.is_trained(a, rewind)] for rewind, arms in setting.arms.items()
+    }
+    moments = {rewind: arms for rewind, arms in moments.items() if {"lth", "naive", "permuted"} <= set(arms)}
+    if not moments:
+        return []
+    dense = _trained(setting, folder, index)
     records: list[dict[str, Any]] = [{"dense": dense}]
-    for rewind, arms in setting.arms.items():
+    for rewind, arms in moments.items():
         records.append({"rewind": rewind, "measures": couple.measures(rewind)})
         for name in arms:
             records.append({"rewind": rewind, "arm": name, "accuracy": couple.train(Arm(name), rewind)})

@@ -46,7 +46,8 @@ def test_a_pair_end_to_end(tmp_path):
     assert all(Mask.load(path).is_signed for path in masks.glob("*.safetensors"))
     measures = records[1]["measures"]
     assert measures["permuted"]["agreement"] > measures["random"]["agreement"]
-    assert signs._pair(setting, tmp_path, 0) == records  # read, not trained again
+    assert signs._pair(setting, tmp_path, 0) == signs._pair(setting, tmp_path, 0, read=True) == records
+    assert signs._pair(setting, tmp_path, 1, read=True) == []
     records += [{**record, "pair": 1} for record in records]
     content = {"tiny": {"title": "tiny", "target": 0.5, "prices": signs._prices(setting), "records": records}}
     (tmp_path / "signs.json").write_text(json.dumps(content))
@@ -54,7 +55,7 @@ def test_a_pair_end_to_end(tmp_path):
     write_report(tmp_path / "signs.json", tmp_path)
     page = (tmp_path / "signs.md").read_text()
     assert "| permuted, matched early + the ticket's signs |" in page
-    assert "**tiny, from 0it**: 2 pairs" in page
+    assert "**tiny, from 0it**: mean" in page
     assert "permuted + B's own signs − permuted" in page
     assert (tmp_path / "images" / "signs-agreement.svg").is_file()
 

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks._straight_through import match_by_loss
 from rebasin_lt.batches import inputs_of, state_of
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
+from rebasin_lt.matching.signs import match_signs, signs_of
 from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity
 from rebasin_lt.matching.weight import settle_ties
 from rebasin_lt.matching.weight_matching import match_weights
@@ -93,6 +95,45 @@ def _kept_weights(pair: Pair) -> Permutation:
     return found.masked["mask"]
 
 
+def _kept_frank_wolfe(pair: Pair) -> Permutation:
+    """By those weights of A that the mask keeps, alone."""
+    masks = {"mask": pair.mask}
+    return match_weights(pair.source, pair.reference, pair.symmetry, method="frank_wolfe", masks=masks).masked["mask"]
+
+
+def _straight_through(pair: Pair) -> Permutation:
+    """By the loss of B's weights under the mask, from Frank-Wolfe on the kept weights."""
+    batches, start = list(pair.batches), _kept_frank_wolfe(pair)
+    return match_by_loss(pair.source.state_dict(), pair.reference, batches, pair.symmetry, pair.mask, start)
+
+
+def _signs(pair: Pair) -> Permutation:
+    """By the signs of the ticket's kept weights, against B's weights."""
+    masks = {"mask": pair.mask.signed_by(pair.ticket.state_dict())}
+    return match_signs(pair.source, pair.reference, pair.symmetry, masks=masks).masked["mask"]
+
+
+def _counted_signs(pair: Pair) -> Permutation:
+    """The same, but every sign that agrees counts alike."""
+    ticket = pair.ticket.state_dict()
+    signs = {name: tensor.sign() for name, tensor in pair.reference.state_dict().items()}
+    states = (signs_of(pair.mask.signed_by(ticket), ticket), signs)
+    return match_weights(*states, pair.symmetry, method="frank_wolfe").permutation
+
+
+def _signs_at_the_rewind_point(pair: Pair) -> Permutation:
+    """By the signs of the ticket's kept weights, against B's weights at the rewind point."""
+    masks = {"mask": pair.mask.signed_by(pair.ticket.state_dict())}
+    return match_signs(pair.source, pair.early[1], pair.symmetry, masks=masks).masked["mask"]
+
+
+def _composed(pair: Pair) -> Permutation:
+    """By the kept weights: at the rewind point, and from there uphill at the end."""
+    early, late = (pair.mask.applied_to(state_of(network)) for network in (pair.early[0], pair.source))
+    start = match_weights(early, pair.early[1], pair.symmetry, method="frank_wolfe").permutation
+    return match_weights(late, pair.reference, pair.symmetry, start=start).permutation
+
+
 METHODS: dict[str, tuple[str, Method]] = {
     "naive": ("no permutation", lambda pair: pair.symmetry.identity()),
     "random": ("random permutation", _random),
@@ -106,6 +147,12 @@ METHODS: dict[str, tuple[str, Method]] = {
     "joint-correlation": ("joint ½, correlation", _activations(weight_mix=0.5)),
     "joint-covariance": ("joint ½, covariance", _activations(objective="covariance", weight_mix=0.5)),
     "pruned-weights": ("joint ½, correlation, kept weights", _kept_weights),
+    "kept-frank-wolfe": ("weights, Frank-Wolfe, kept weights", _kept_frank_wolfe),
+    "signs": ("signs", _signs),
+    "signs-early": ("tried: signs, B at the rewind point", _signs_at_the_rewind_point),
+    "composed": ("tried: kept weights, along two moments", _composed),
+    "straight-through": ("tried: the loss under the mask, straight-through", _straight_through),
+    "counted-signs": ("tried: signs, counted", _counted_signs),
     "ticket": ("tried: pruned A", _ticket),
     "two-moments": ("tried: both moments", _two_moments),
     "surviving": ("tried: weighed by what survives", _surviving),

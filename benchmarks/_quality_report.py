@@ -29,17 +29,23 @@ def write_report(results: Path, docs: Path = DOCS) -> None:
 
 
 def quality_table(title: str, records: Iterable[Mapping[str, Any]]) -> Table:
-    """One row per method and control: means over pairs with standard errors; differences and closure are paired."""
+    """One row per method and control: means over pairs with standard errors; differences and closure are paired.
+
+    Columns of the line between the networks are there if it was measured.
+    """
     grouped: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in records:
         grouped.setdefault(record["method"], {})[record["pair"]] = record
     dense = [grouped.pop(method) for method in ("dense a", "dense b")]
-    correction = next(key for key in _CORRECTED if key in next(iter(grouped["naive"].values())))
-    columns = [
-        Column("method", align="left"),
-        Column("barrier, raw", decimals=3),
-        Column(f"barrier, {_CORRECTED[correction]}", decimals=3),
-        Column(f"midpoint accuracy, {_CORRECTED[correction]} (%)", decimals=1),
+    correction = next((key for key in _CORRECTED if key in next(iter(grouped["naive"].values()))), None)
+    columns = [Column("method", align="left")]
+    if correction is not None:
+        columns += [
+            Column("barrier, raw", decimals=3),
+            Column(f"barrier, {_CORRECTED[correction]}", decimals=3),
+            Column(f"midpoint accuracy, {_CORRECTED[correction]} (%)", decimals=1),
+        ]
+    columns += [
         Column("mask overlap", decimals=4),
         Column("signs agree (%)", decimals=1),
         Column("masked accuracy (%)", decimals=2),
@@ -69,15 +75,20 @@ def _memory(dense: Mapping[int, Mapping[str, Any]]) -> str:
     )
 
 
-def _row(method: str, grouped: Records, correction: str) -> list[Cell]:
+def _row(method: str, grouped: Records, correction: str | None) -> list[Cell]:
     pairs = grouped[method]
     accuracy = _values(pairs, lambda record: record["accuracy"])
     named = METHODS[method][0] if method in METHODS else method
+    line: list[Cell] = []
+    if correction is not None:
+        line = [
+            _mean(_values(pairs, lambda record: record["none"]["loss_barrier"])),
+            _mean(_values(pairs, lambda record: record[correction]["loss_barrier"])),
+            _mean(_values(pairs, lambda record: 100 * record[correction]["midpoint_accuracy"])),
+        ]
     return [
         f"**{named}**" if method == DEFAULT else named,
-        _mean(_values(pairs, lambda record: record["none"]["loss_barrier"])),
-        _mean(_values(pairs, lambda record: record[correction]["loss_barrier"])),
-        _mean(_values(pairs, lambda record: 100 * record[correction]["midpoint_accuracy"])),
+        *line,
         _mean(_values(pairs, lambda record: record["overlap"])),
         _mean(_values(pairs, lambda record: 100 * record["agreement"])),
         _mean(accuracy),

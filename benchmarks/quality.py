@@ -15,7 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,13 +24,14 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks._quality_methods import METHODS, Pair
-from benchmarks._quality_report import write_report
+from benchmarks._quality_report import DEFAULT, write_report
+from benchmarks._quality_settings import Setting, settings
+from benchmarks._votes import vote
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.experiment import stages
 from rebasin_lt.experiment.file_names import FINAL
-from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.checkpoint import load_network
-from rebasin_lt.lit.data.folder import class_names
+from rebasin_lt.lit.data.class_folders import class_names
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.weight_decay import share_left
 from rebasin_lt.process.progress_line import ProgressLine
@@ -40,101 +41,6 @@ from rebasin_lt.pruning.memory import init_memory
 from rebasin_lt.pruning.signs import sign_agreement
 from rebasin_lt.storage.files import write_json
 from rebasin_lt.symmetry.trace import trace_symmetry
-
-EVERY = tuple(METHODS)
-OFFERED = tuple(name for name, (title, _) in METHODS.items() if not title.startswith("tried"))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is trained, how many pairs, and which methods' masks are trained under; the last target is judged."""
-
-    title: str
-    recipe: Recipe
-    num_pairs: int
-    trained: tuple[str, ...] = EVERY
-    methods: tuple[str, ...] = EVERY  # all that are judged
-    own_mask: bool = False  # whether B is pruned too, for the ceiling
-    num_images: int | None = None  # to match on and to correct statistics with
-    num_test_images: int | None = None  # to measure barriers on
-    num_alphas: int = 5
-
-
-def settings(work: Path) -> dict[str, Setting]:
-    """By name, in the order in which they run; images of CIFAR-10 lie where `prepare` puts them."""
-    cifar = {"name": "image_folder", "batch_size": 128, "resident": True}
-    small = {**cifar, "root": str(work / "images16"), "image_size": 16}
-    large = {**cifar, "root": str(work / "images32"), "image_size": 32, "train_size": 5000}
-    digits = Recipe(targets=(0.9, 0.95, 0.98), rewinds=("0it", "1ep"))
-    resnet20 = Recipe(
-        data=small,
-        network={"arch": "resnet20", "width": 1, "num_classes": 10, "input_shape": [3, 16, 16]},
-        targets=(0.95,),
-        fraction=0.35,
-        rewinds=("0it", "2ep"),  # 10 % of the dense training
-        # The decay forgets the initialisation (`share_left`), as the paper's 200 epochs do: with 5e-4, a training this
-        # short would make masks of the initial weights, which no permutation of trained units can move.
-        dense={"learning_rate": 0.1, "weight_decay": 8e-3},
-        prune={"learning_rate": 0.02, "weight_decay": 8e-3},
-        sparse={"learning_rate": 0.05, "weight_decay": 1e-3},
-        dense_epochs=20,
-        epochs_per_round=1,
-        sparse_epochs=6,
-    )
-    # Only the line between these is measured: their masks come from one round of pruning.
-    line = replace(resnet20, fraction=0.95)
-    wide = replace(line, network={**resnet20.network, "width": 4})
-    # The paper's VGG11 has no batch norm; without it, nothing is learnt in a training this short.
-    vgg11 = replace(
-        line,
-        data=large,
-        network={"arch": "vgg11_bn", "width": 0.25, "num_classes": 10, "input_shape": [3, 32, 32]},
-        dense={"learning_rate": 0.05, "weight_decay": 1.5e-2},
-    )
-    # Conv-4 has no batch norm; a quarter of its width learns in seconds per epoch. Quality rewinds to the last moment.
-    conv4 = Recipe(
-        data={
-            **{"name": "fashion_mnist", "root": "/usr/share/datasets/fashion-mnist", "train_size": 10000},
-            **{"batch_size": 128, "resident": True},
-        },
-        network={"arch": "conv4", "width": 0.25, "num_classes": 10, "input_shape": [1, 28, 28]},
-        targets=(0.95,),
-        fraction=0.35,
-        rewinds=("0it", "2ep", "5ep", "1ep"),
-        dense={"learning_rate": 0.05, "weight_decay": 1e-2},
-        prune={"learning_rate": 0.02, "weight_decay": 1e-2},
-        sparse={"learning_rate": 0.05, "weight_decay": 1e-3},
-        dense_epochs=12,
-        epochs_per_round=1,
-        sparse_epochs=5,
-    )
-    few = (
-        "naive",
-        "random",
-        "paper",
-        "correlation-sum",
-        "joint-correlation",
-        "pruned-weights",
-        "frank-wolfe",
-    )
-    few_images: dict[str, Any] = {"num_images": 2000, "num_test_images": 2000, "num_alphas": 3, "methods": OFFERED}
-    return {
-        "digits": Setting("MLP, digits, sparsity .98", digits, 20, own_mask=True, num_alphas=11),
-        "resnet20": Setting(
-            *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few),
-            num_images=4000,
-            num_test_images=2500,
-            methods=OFFERED,
-        ),
-        "conv4": Setting(
-            *("Conv-4×¼, Fashion-MNIST, sparsity .95", conv4, 5, few),
-            num_images=4000,
-            num_test_images=2500,
-            methods=OFFERED,
-        ),
-        "vgg11": Setting("VGG11×¼ with batch norm, CIFAR-10 (JPEG)", vgg11, 3, (), **few_images),
-        "resnet20x4": Setting("ResNet20×4, CIFAR-10 (JPEG, 16×16)", wide, 3, (), **few_images),
-    }
 
 
 def prepare(root: Path, folder: Path, size: int, per_class: int = 1000) -> None:
@@ -187,6 +93,27 @@ def run(name: str, setting: Setting, folder: Path) -> list[dict[str, Any]]:
         for index in range(setting.num_pairs):
             line("pair", index, setting.num_pairs)
             records += _pair_records(setting, folder / f"pair={index}", index)
+    return records + (_voted(setting, folder) if setting.num_votes else [])
+
+
+def _voted(setting: Setting, folder: Path) -> list[dict[str, Any]]:
+    """B trained under the vote of the masks of several A, its own and those of the next pairs, moved as by default."""
+    folders = [folder / f"pair={index}" for index in range(setting.num_pairs)]
+    pairs = [_open(setting, path, index) for index, path in enumerate(folders)]
+    records = []
+    for index, path in enumerate(folders):
+        donors = [pairs[(index + k) % len(pairs)] for k in range(setting.num_votes)]
+        moved = []
+        for donor in donors:
+            pair = replace(donor, reference=pairs[index].reference)
+            moved.append(pair.mask.permuted(pair.symmetry, METHODS[DEFAULT][1](pair)))
+        mask = vote(moved, torch.Generator().manual_seed(index))
+        mask.save(path / "masks" / "votes.mask.safetensors")
+        init = stages.rewind_file(path / "dense_b", setting.recipe.rewinds[-1])
+        accuracy = _train(setting, path, "votes", path / "masks" / "votes.mask.safetensors", init, 10 * index + 3)
+        title = f"tried: votes of {setting.num_votes} masks"
+        overlap = mask.overlap(_one_shot(pairs[index]))
+        records.append({"pair": index, "method": title, "accuracy": accuracy, "overlap": overlap})
     return records
 
 
@@ -200,7 +127,7 @@ def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, 
     records = [{"method": f"dense {role}", "accuracy": accuracy} for role, accuracy in dense_accuracy.items()]
     records[0]["memory"] = _memory(setting, folder, pair)
     own = _one_shot(pair)
-    for method in setting.methods:
+    for method in (*setting.methods, *setting.screened):
         records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
     if setting.trained:
         from_b = stages.rewind_file(dense["b"], recipe.rewinds[-1])
@@ -263,10 +190,14 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
     record["overlap"] = mask.overlap(own)
     ticket = pair.symmetry.permute(pair.ticket.state_dict(), permutation)
     record["agreement"] = sign_agreement(mask.signed_by(ticket), pair.reference.state_dict())
+    if method in setting.screened:
+        write_json(path, record)
+        return record
     permuted = pair.symmetry.permute(pair.source.state_dict(), permutation)
     test = list(build_data(**setting.recipe.data).sweep("test", num_images=setting.num_test_images, batch_size=500))
     normalised = any(isinstance(module, _BatchNorm) for module in pair.reference.modules())
-    for correction in ("none", "bn_reset" if normalised else "repair"):
+    corrections = ("none", "bn_reset" if normalised else "repair") if setting.num_alphas else ()
+    for correction in corrections:
         barrier = loss_barrier(
             pair.reference,
             permuted,

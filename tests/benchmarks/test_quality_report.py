@@ -56,6 +56,15 @@ def test_rows_hold_means_paired_differences_and_closures() -> None:
     assert "overlap by 0.400 ± 0.100 (by chance 0.100 ± 0.000); decay leaves 0.003 of the initial" in table.caption
 
 
+def test_without_a_line_the_table_has_no_barriers() -> None:
+    without = [{key: value for key, value in record.items() if key not in {"none", "repair"}} for record in records()]
+    table = quality_table("Toy", without)
+    assert not [column.title for column in table.columns if "barrier" in column.title or "midpoint" in column.title]
+    full = quality_table("Toy", records())
+    assert [row[1:] for row in table.rows] == [row[4:] for row in full.rows]
+    assert [column.title for column in table.columns][1:] == [column.title for column in full.columns][4:]
+
+
 def test_the_report_goes_between_its_markers(tmp_path) -> None:
     results = tmp_path / "quality.json"
     results.write_text(json.dumps({"toy": {"title": "Toy", "torch": "x", "records": records()}}))

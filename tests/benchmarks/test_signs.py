@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import signs
+from benchmarks import sign_in, signs
 from benchmarks._signs_arms import Arm
 from benchmarks._signs_report import prediction_table, write_report
 from rebasin_lt.experiment.recipe import Recipe
@@ -70,3 +70,19 @@ def test_pairs_whose_gap_is_small_count_for_points_alone():
     rows = prediction_table({"one": points}).rows
     assert [row[1][:5] for row in rows] == ["+1.00"] * 4
     assert all(row[2][:5] != "+1.00" for row in rows)
+
+
+def test_sign_in_is_compared_seed_by_seed(tmp_path):
+    accuracies = {"plain": (80.0, 82.0), "sign_in": (81.0, 84.0)}
+    records = [
+        {"seed": seed, "sparsity": sparsity, "side": side, "accuracy": values[seed]}
+        for side, values in accuracies.items()
+        for sparsity in sign_in.SPARSITIES
+        for seed in range(2)
+    ]
+    (tmp_path / "sign_in.json").write_text(json.dumps({"records": records}))
+    (tmp_path / "signs.md").write_text("<!-- sign-in table -->\n<!-- end of sign-in table -->\n")
+    sign_in.write_report(tmp_path / "sign_in.json", tmp_path)
+    page = (tmp_path / "signs.md").read_text()
+    assert "| 0.8 | 81.00 ± 1.00 | 82.50 ± 1.50 | +1.50 ± 0.50 |" in page
+    assert "2 seeds" in page

@@ -67,9 +67,7 @@ def _beginning(options: MaskOptions, mask: Mask, moved: bool) -> Beginning | Non
         return None if options.ckpt is None else Beginning(None, None, (_MOVED,))
     if options.ckpt is None and options.init_a is None:
         return None
-    beginning = beginning_of(options.ckpt, options.init_a)
-    mask.check_fits(beginning.weights or mask)
-    return beginning
+    return beginning_of(options.ckpt, options.init_a, [mask])
 
 
 def _before(mask: Mask, beginning: Beginning, network_b: nn.Module | None) -> dict[str, Any]:

@@ -109,10 +109,7 @@ def _beginning(options: PermuteOptions, masks: Mapping[str, Mask]) -> Beginning 
         if options.init_a is not None:
             raise InputError(f"--init-a is {options.init_a}, but there is no mask to compare with it: give --masks")
         return None
-    beginning = beginning_of(options.ckpt_a, options.init_a)
-    for mask in masks.values():
-        mask.check_fits(beginning.weights or mask)
-    return beginning
+    return beginning_of(options.ckpt_a, options.init_a, masks.values())
 
 
 def _open_images(options: PermuteOptions, subjects: Subjects) -> _Images:

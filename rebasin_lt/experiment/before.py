@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,25 +70,27 @@ class Beginning(NamedTuple):
     missing: tuple[str, ...]  # a sentence for each that is not known
 
 
-def beginning_of(ckpt: str | None, init: str | None) -> Beginning:
+def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> Beginning:
     """The beginning of the training of `ckpt`: the weights in `init`, else in `rewind/0it.ckpt` beside it, if there.
 
-    Of the two, one at least is given.
+    Of the two, one at least is given. The weights have the names of the `masks`, wrappers' prefixes removed; those
+    beside `ckpt` that are of another network are not known.
 
-    Raises InputError for an `init` that holds weights of a later moment.
+    Raises InputError for an `init` that holds weights of a later moment, or of another network than the masks; and
+    BrokenFileError for weights that are not finite.
     """
-    from rebasin_lt.lit.checkpoint import METADATA, network_state, read_checkpoint
     from rebasin_lt.lit.weight_decay import NotRecorded, share_left
     from rebasin_lt.storage.paths import expanded
 
     weights, missing = None, []
     path = Path(expanded(init)) if init is not None else Path(expanded(str(ckpt))).parent / rewind_name("0it")
     if init is not None or path.is_file():
-        content = read_checkpoint(path)
-        moment = content.get(METADATA, {}).get("moment", "0it")
-        if moment != "0it":
-            raise InputError(f"--init-a {path} holds the weights at {moment}, expected those before any step (0it)")
-        weights = network_state(content)
+        try:
+            weights = _initial_weights(path, masks)
+        except InputError as error:
+            if init is not None:
+                raise
+            missing.append(f"init memory is not known: {str(error).removeprefix('--init-a ')}; name it by --init-a")
     else:
         missing.append(f"init memory is not known: no {rewind_name('0it')} beside {ckpt}; name it by --init-a")
     share = None
@@ -97,6 +99,29 @@ def beginning_of(ckpt: str | None, init: str | None) -> Beginning:
     except NotRecorded as error:
         missing.append(f"the share of the initial weights that is left is not known: {error}")
     return Beginning(weights, share, tuple(missing))
+
+
+def _initial_weights(path: Path, masks: Iterable[Mask]) -> dict[str, Tensor]:
+    """The weights in a checkpoint, if they are those before any step of the network of the masks. Raises InputError."""
+    from rebasin_lt.lit.checkpoint import METADATA, network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint_file import check_finite
+    from rebasin_lt.pruning.foreign import import_state
+
+    content = read_checkpoint(path)
+    about = content.get(METADATA, {})
+    steps = about.get("global_step", content.get("global_step", 0))
+    moment = about.get("moment", f"{steps}it")
+    if moment != "0it":
+        raise InputError(f"--init-a {path} holds the weights at {moment}, expected those before any step (0it)")
+    state, masks = network_state(content), list(masks)
+    weights = import_state(state, {name for mask in masks for name in mask})[0]
+    check_finite(weights, path)
+    for mask in masks:
+        try:
+            mask.check_fits(weights)
+        except InputError as error:
+            raise InputError(f"--init-a {path} is of another network than the mask: {error}") from error
+    return weights
 
 
 def settings_with(options: PermuteOptions | MaskOptions, beginning: Beginning | None) -> dict[str, Any]:

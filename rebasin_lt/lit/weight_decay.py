@@ -12,6 +12,7 @@ from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.storage.run_folder import CONFIG, read_config
 
 _OURS = ("Classifier", "MaskedClassifier")
+_SETTINGS = ("learning_rate", "weight_decay", "momentum", "optimizer", "lr_schedule", "warmup_epochs", "milestones")
 
 
 class NotRecorded(LookupError):
@@ -29,7 +30,7 @@ def share_left(checkpoint: Path | str) -> float:
     """
     content = read_checkpoint(checkpoint)
     about, settings = content.get(METADATA, {}), content.get("hyper_parameters", {})
-    if about.get("module") not in _OURS or "learning_rate" not in settings:
+    if about.get("module") not in _OURS or not settings.keys() >= {*_SETTINGS}:
         raise NotRecorded("A's checkpoint does not say how it was trained")
     if settings.get("init_from") is not None or MASK in content:
         raise NotRecorded("A's training began from another network, or under a mask")

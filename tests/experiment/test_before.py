@@ -124,6 +124,35 @@ def test_initial_weights_that_are_none_or_of_no_use_are_refused(options, runs, t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_trained_network_is_not_taken_for_initial_weights(options, runs, tmp_path) -> None:
+    """It does not name a moment, but counts its steps: its memory would be 1, and the advice wrong."""
+    with pytest.raises(InputError, match=r"--init-a .*final.ckpt holds the weights at 40it, expected those before any"):
+        match_and_permute(replace(options, init_a=options.ckpt_a), tmp_path / "out")
+
+
+def test_initial_weights_may_be_a_state_dict_with_a_wrappers_prefix(options, runs, tmp_path) -> None:
+    initial = load_network(runs / "a" / "rewind" / "0it.ckpt").network.state_dict()
+    torch.save({f"module.{name}": tensor for name, tensor in initial.items()}, tmp_path / "ddp.pt")
+    mask = Mask.load(options.masks[0])
+    found = beginning_of(None, str(tmp_path / "ddp.pt"), [mask]).weights
+    assert found is not None
+    assert init_memory(mask, found) == init_memory(mask, initial)
+
+
+def test_initial_weights_of_another_network_are_refused_or_not_known(options, runs, tmp_path) -> None:
+    """Refused where they are named; where they only lie beside A, all else is said."""
+    other = {"layers.0.weight": torch.ones(3, 64)}
+    (tmp_path / "rewind").mkdir()
+    torch.save(other, tmp_path / "rewind" / "0it.ckpt")
+    with pytest.raises(InputError, match=r"--init-a .*0it.ckpt is of another network than the mask: mask "):
+        match_and_permute(replace(options, init_a=str(tmp_path / "rewind" / "0it.ckpt")), tmp_path / "out")
+    torch.save(torch.load(options.ckpt_a, weights_only=True), tmp_path / "a.ckpt")
+    before = match_and_permute(replace(options, ckpt_a=str(tmp_path / "a.ckpt")), tmp_path / "out")["before_training"]
+    assert "init_memory" not in before["masks"]["m.mask.safetensors"]
+    assert "sign_agreement" in before["masks"]["m.mask.safetensors"]
+    assert "0it.ckpt is of another network than the mask" in before["missing"][0]
+
+
 def test_mask_says_it_of_a_mask_and_its_network(options, runs, tmp_path) -> None:
     result = analyse_mask(MaskOptions(mask=options.masks[0], ckpt=options.ckpt_a), tmp_path / "out")
     assert set(result["before_training"]) == {
@@ -189,7 +218,8 @@ def test_every_number_that_is_known_has_its_column_beside_chance() -> None:
 
 
 def test_a_file_beside_as_checkpoint_is_found_by_its_name(runs) -> None:
-    beginning = beginning_of(str(runs / "a" / "final.ckpt"), None)
+    mask = Mask.load(runs / "m.mask.safetensors")
+    beginning = beginning_of(str(runs / "a" / "final.ckpt"), None, [mask])
     assert beginning.missing == ()
     assert beginning.weights is not None
     assert json.dumps(beginning.share)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from foreign import ForeignData, ForeignModule, RestlessModule
 from lightning import Callback
+from lightning.pytorch.callbacks import LearningRateFinder
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -220,6 +221,52 @@ def test_a_step_that_is_not_taken_leaves_the_weights(trainer) -> None:
 def test_settings_that_cannot_be_are_refused(settings, message) -> None:
     with pytest.raises(InputError, match=message):
         SignIn(**settings)
+
+
+class Rated(ForeignModule):
+    """With a rate that a finder can set."""
+
+    def __init__(self):
+        super().__init__()
+        self.lr = 0.01
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own, of its rate finder
+@pytest.mark.parametrize("before", [True, False])
+def test_a_rate_finder_may_stand_before_or_after_it(trainer, tmp_path, before) -> None:
+    """It writes a checkpoint before there are factors, and reads it again."""
+    module, sign_in = made(Rated), SignIn()
+    finder = LearningRateFinder(num_training_steps=6, max_lr=0.1)
+    both = [finder, sign_in] if before else [sign_in, finder]
+    run = trainer(2, [*both, MaskGuard(mask_of(module))], default_root_dir=tmp_path)
+    run.fit(module, ForeignData())
+    assert run.global_step == 8
+    assert all(not torch.equal(m, torch.ones_like(m)) for m in sign_in.state_dict()["m"].values())
+
+
+class TwoLooks(torch.optim.SGD):
+    """As SAM: gradients at two points make one step."""
+
+    def step(self, closure):
+        with torch.enable_grad():
+            closure()
+            loss = closure()
+        super().step()
+        return loss
+
+
+class Sharp(ForeignModule):
+    def configure_optimizers(self):
+        return TwoLooks(self.parameters(), lr=0.05)
+
+
+def test_an_optimiser_that_looks_twice_in_a_step_is_refused(trainer) -> None:
+    """Its second forward pass would see w in the place of the product."""
+    with pytest.raises(InputError, match="looks at gradients more than once in a step, which SignIn cannot follow"):
+        fit(trainer, module=made(Sharp))
 
 
 class Lazy(ForeignModule):

@@ -93,6 +93,7 @@ def changed(run, folder, change) -> object:
     [
         (lambda content: content["rebasin_lt"].update(module="Noisy"), "does not say how it was trained"),
         (lambda content: content.pop("hyper_parameters"), "does not say how it was trained"),
+        (lambda content: content["hyper_parameters"].pop("milestones"), "does not say how it was trained"),
         (lambda content: content["hyper_parameters"].update(init_from="a.ckpt"), "began from another network"),
         (lambda content: content["rebasin_lt"].update(epoch=3), "no config.yaml beside A's checkpoint says"),
     ],

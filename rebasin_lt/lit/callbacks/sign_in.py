@@ -98,6 +98,11 @@ class SignIn(Callback):
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Put w in the place of the product, and the gradients of m and w where the optimiser looks for them."""
+        if self._stepping:  # the forward pass before this saw w, not the product
+            raise InputError(
+                f"{type(optimizer).__name__} looks at gradients more than once in a step, which SignIn cannot follow: "
+                "take another optimiser"
+            )
         self._follow_writes()
         for name, weight in self._weights.items():
             m, w = self._m[name], self._w[name]
@@ -128,7 +133,8 @@ class SignIn(Callback):
         return {**{name: getattr(self, name) for name in _SETTINGS}, **factors}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._saved = {"m": state_dict["m"], "w": state_dict["w"]}
+        if state_dict["m"]:  # the rate finder writes one before there are factors, and reads it again
+            self._saved = {"m": state_dict["m"], "w": state_dict["w"]}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights

@@ -121,23 +121,28 @@ class Study:
     def kept_moments(self) -> tuple[str, ...]:
         """Those to rewind to, those to match and to take signs at, and the one that pruning goes back to."""
         pruned_from = [recipe.pruned_from for recipe in self._recipes if recipe.pruned_from]
-        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at, *pruned_from]))
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at("ab"), *pruned_from]))
 
     @cached_property
     def moments_of_b(self) -> tuple[str, ...]:
-        """Those at which B is kept: where it stops early, what A alone is pruned from is none of its business."""
-        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at])) if self.early else self.kept_moments
+        """Those at which B is kept: where it stops early, what A is pruned from, and A's own signs, are none of its
+        business."""
+        return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at("b")])) if self.early else self.kept_moments
 
     @property
     def b_ends_at(self) -> str | None:
         """The moment at which the dense training of B stops; None where it goes on to its end."""
         return max(self.moments_of_b, key=lambda name: Moment.parse(name).count) if self.early else None
 
-    @property
-    def _looked_at(self) -> list[str]:
+    def _looked_at(self, networks: str) -> list[str]:
+        """Those to match at, and those of the own signs of `networks`, in an order that is not that of the methods."""
         at = [settings["at"] for settings in self.matchers.values() if settings.get("at", END) != END]
-        signs = [method.moment for method in self.trained.values() if method.moment not in {None, END}]
-        return [*at, *(str(moment) for moment in signs)]
+        signs = {
+            str(method.moment)
+            for method in self.trained.values()
+            if method.moment not in {None, END} and method.weights in networks
+        }
+        return [*at, *sorted(signs, key=lambda name: (Moment.parse(name).unit, Moment.parse(name).count, name))]
 
     def primitives(self) -> dict[str, Any]:
         """As config.yaml holds it."""
@@ -228,6 +233,11 @@ class Study:
         for name in names:
             if name not in ENSEMBLES:
                 self._check_method(name)
+            elif name in self.matchers:
+                raise InputError(
+                    f"diversity.methods holds {name!r}, a matcher's name, but as an ensemble it is B's own: give that "
+                    "matcher another name"
+                )
 
     def _check_early(self) -> None:
         """Raise InputError, naming it, for what needs B beyond the moments at which it is kept."""

@@ -91,7 +91,25 @@ def test_b_stops_at_the_last_moment_that_anything_needs() -> None:
     assert all(set(stage.inputs) <= left for stage in found.values())
 
 
+def test_own_signs_of_a_do_not_keep_b_training() -> None:
+    settings = {**EARLY, "methods": ["naive", "lth+own@3ep"], "matchers": {}}
+    found = plan(study({"rewinds": ("1ep",), "dense_epochs": 4}, **settings))
+    a, b = found[f"{ROOT}/dense_a"], found[f"{ROOT}/dense_b"]
+    assert (b.epochs, b.outputs) == (1, ("rewind/1ep.ckpt",))
+    assert "rewind/3ep.ckpt" in a.outputs
+
+
+def test_moments_of_signs_are_kept_whatever_the_order_of_the_methods() -> None:
+    names = ["naive+own@2ep", "lth+own@1ep", "naive+own@10ep"]
+    grids = [study({"dense_epochs": 12}, methods=each, matchers={}) for each in (names, names[::-1])]
+    assert grids[0].kept_moments == grids[1].kept_moments == ("0it", "1ep", "2ep", "10ep")
+
+
 REFUSED = [
+    (
+        {"matchers": {"imp": {}}, "methods": ["imp"], "diversity": {"methods": ["imp"]}, "seeds": [0, 1]},
+        "diversity.methods holds 'imp', a matcher's name, but as an ensemble it is B's own",
+    ),
     ({"methods": ["uniform+mask"]}, "but a mask of uniform carries no signs"),
     ({"methods": ["permutd+mask"]}, "one of methods is 'permutd', which is not known (did you mean permuted?)"),
     ({"methods": ["permuted+own@01ep"]}, "moment '01ep' names folders: write it as 1ep"),

@@ -48,7 +48,8 @@ def write_report(results: Path, docs: Path = DOCS) -> None:
     settings = json.loads(results.read_text(encoding="utf-8"))
     page = (docs / "signs.md").read_text(encoding="utf-8")
     tables = [table for setting in settings.values() for table in _tables(setting)]
-    points = {setting["title"]: _points(setting) for setting in settings.values()}
+    folders = {setting["folder"]: setting for setting in reversed(settings.values())}  # a pair of networks counts once
+    points = {setting["title"]: _points(setting) for setting in reversed(folders.values())}
     parts = {
         "signs tables": "\n".join(table.to_markdown(markup=True) for table in tables).strip(),
         "signs ensembles": "\n".join(

@@ -126,7 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not given.pairs:
             results = given.out / "signs.json"
             content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-            about = {"title": setting.title, "target": setting.target, "torch": str(torch.__version__)}
+            about = {
+                "title": setting.title,
+                "folder": setting.folder,
+                "target": setting.target,
+                "torch": str(torch.__version__),
+            }
             content[name] = {**about, "prices": _prices(setting), "records": records}
             write_json(results, content)
     if not given.pairs:

@@ -36,6 +36,7 @@ IMPORTS_BY_NAME = {  # what the caller names; our own names
         "__init__.py",
         "__main__.py",
         "commands/table.py",
+        "settings/choices.py",  # `imported`: what a record of a table names
         "study/discovery.py",
         "golden/worker.py",
     ),

@@ -49,7 +49,9 @@ def test_a_pair_end_to_end(tmp_path):
     assert signs._pair(setting, tmp_path, 0) == signs._pair(setting, tmp_path, 0, read=True) == records
     assert signs._pair(setting, tmp_path, 1, read=True) == []
     records += [{**record, "pair": 1} for record in records]
-    content = {"tiny": {"title": "tiny", "target": 0.5, "prices": signs._prices(setting), "records": records}}
+    content = {
+        "tiny": {"title": "tiny", "folder": "tiny", "target": 0.5, "prices": signs._prices(setting), "records": records}
+    }
     (tmp_path / "signs.json").write_text(json.dumps(content))
     (tmp_path / "signs.md").write_text(PAGE)
     write_report(tmp_path / "signs.json", tmp_path)

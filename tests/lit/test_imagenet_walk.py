@@ -73,7 +73,7 @@ def walk(folder: Path, data: dict, width: float, num_images: int) -> None:
     assert mask != permuted
     sparse = load_network(runs / "permuted" / "last.ckpt")
     weights = dict(sparse.network.named_parameters())
-    assert sparse.mask == permuted
+    assert sparse.mask == permuted.unsigned
     assert not any(weights[name][~kept].any() for name, kept in permuted.items())
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     rows = [json.loads(row) for row in (runs / "permuted" / "metrics.jsonl").open()]

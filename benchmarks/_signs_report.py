@@ -133,6 +133,8 @@ def differences_table(rewind: str, accuracies: Accuracies) -> Table:
 
 
 def _interval(found: Estimate) -> str:
+    if found.count < 2:
+        return "–"
     low, high = (f"{value:+.2f}".replace("-", "−") for value in found.interval())
     return f"{low} to {high}"
 

@@ -60,10 +60,11 @@ def run_slurm(folder: Path, state: State, launcher: Launcher, show: Callable[[St
     what sbatch refuses.
     """
     jobs = _recorded(folder)
-    if not _alive(jobs):
-        jobs = _submit(folder, state, launcher.slurm, launcher.threads)
     try:
-        _follow(folder, state, launcher.slurm, jobs, show)
+        with stop_request:  # from here on: a signal that comes while jobs are sent is answered when all are
+            if not _alive(jobs):
+                jobs = _submit(folder, state, launcher.slurm, launcher.threads)
+            _follow(folder, state, launcher.slurm, jobs, show)
     except KeyboardInterrupt:
         say(f"the jobs go on; the same command follows them, scancel {' '.join(jobs)} ends them", file=sys.stderr)
         raise
@@ -124,20 +125,19 @@ def _script(folder: Path, name: str, count: int, slurm: Slurm, threads: int) -> 
 
 
 def _follow(folder: Path, state: State, slurm: Slurm, jobs: list[str], show: Callable[[State], None]) -> None:
-    with stop_request:
-        while True:
-            alive = _alive(jobs)
-            _look(folder, state)
-            if not alive:
-                _give_up(folder, state)
-            show(state)
-            if not alive:
-                return
-            end = time.monotonic() + slurm.poll_seconds
-            while time.monotonic() < end:
-                if stop_request.signal is not None:
-                    raise Preempted(f"stopped by {stop_request.signal}; the jobs go on, the same command follows them")
-                time.sleep(min(0.5, slurm.poll_seconds))
+    while True:
+        alive = _alive(jobs)
+        _look(folder, state)
+        if not alive:
+            _give_up(folder, state)
+        show(state)
+        if not alive:
+            return
+        end = time.monotonic() + slurm.poll_seconds
+        while time.monotonic() < end:
+            if stop_request.signal is not None:
+                raise Preempted(f"stopped by {stop_request.signal}; the jobs go on, the same command follows them")
+            time.sleep(min(0.5, slurm.poll_seconds))
 
 
 def _look(folder: Path, state: State) -> None:

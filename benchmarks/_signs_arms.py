@@ -11,11 +11,13 @@ import torch
 
 from rebasin_lt.experiment import stages
 from rebasin_lt.experiment.file_names import FINAL
+from rebasin_lt.experiment.prices import price_of
 from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.experiment.signed_methods import read_method
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.matching.activation import match_activations
-from rebasin_lt.moment import Moment
+from rebasin_lt.moment import END
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.memory import init_memory
@@ -34,6 +36,7 @@ MASKS = {
     "b_imp": "B's IMP mask",
 }
 
+_IN_STUDIES = {"one_shot": "b_magnitude", "random": "random_permutation"}
 _OF_QUALITY = {"lth": "LTH", "naive": "naive", "permuted": "pruned-weights", "one_shot": "Bs-one-shot-mask"}
 
 
@@ -45,16 +48,17 @@ class Arm:
 
     @property
     def mask(self) -> str:
-        return self.name.partition("+")[0]
+        return read_method(self.name).base
 
     @property
     def signs(self) -> str:
-        return self.name.partition("+")[2].partition("@")[0] or "none"
+        return read_method(self.name).signs
 
     @property
     def moment(self) -> str:
         """Of the network's own signs; "" is the end of dense training."""
-        return self.name.partition("@")[2]
+        moment = read_method(self.name).moment
+        return "" if moment in (None, END) else str(moment)
 
     @property
     def label(self) -> str:
@@ -65,13 +69,9 @@ class Arm:
 
     def dense_epochs(self, recipe: Recipe, rewind: str, early: str) -> float | None:
         """Epochs of dense training that B needs before it trains under the mask; None where there is no B."""
-        if self.mask == "lth":
-            return None
-        whole = float(recipe.dense_epochs)
-        needed = {"early": _epochs(early), "naive": 0.0, "random": 0.0}.get(self.mask, whole)
-        if self.signs == "own":
-            needed = max(needed, _epochs(self.moment) if self.moment else whole)
-        return max(needed, _epochs(rewind))
+        name = self.name.replace(self.mask, _IN_STUDIES.get(self.mask, self.mask))
+        price = price_of(name, rewind, recipe, {"permuted": {}, "early": {"at": early}})
+        return None if price is None or self.mask == "lth" else price.dense
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,3 @@ class Couple:
                 "chance": expected_overlap(mask, own),
             }
         return found
-
-
-def _epochs(moment: str) -> float:
-    parsed = Moment.parse(moment)
-    return float(parsed.count) if parsed.unit == "ep" else 0.0

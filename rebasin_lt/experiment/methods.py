@@ -37,6 +37,12 @@ METHODS: dict[str, Method] = {
 
 MATCHED = "permuted"
 
+ENSEMBLES: dict[str, Method] = {
+    "dense": Method("dense", "ink", "h", "B as it was trained."),
+    "imp": Method("IMP", "b_imp", "p", "B's own tickets."),
+}
+"""Networks that are compared as ensembles beside those of methods."""
+
 
 def fixed_methods() -> dict[str, Method]:
     """The methods of a study under masks that pruning leaves, by name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rebasin_lt.experiment.methods import fixed_methods
+from rebasin_lt.experiment.methods import ENSEMBLES, fixed_methods
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import moments_of_b, read_method
 from rebasin_lt.moment import END, Moment
@@ -60,7 +60,7 @@ def price_of(
     dense = max((count for count in moments if count is not None), default=0)
     if None in moments and dense < recipe.dense_epochs:
         return None
-    if name in {"dense", "imp"}:
+    if name in ENSEMBLES:
         return Price(dense, recipe.prune_epochs if name == "imp" else 0, 0)
     base = fixed_methods().get(read_method(name).base)
     pruning = recipe.prune_epochs if base is not None and base.mask == "b" else 0

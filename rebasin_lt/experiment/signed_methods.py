@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.controls import CONTROLS
-from rebasin_lt.experiment.methods import METHODS, fixed_methods, kind_of_control
+from rebasin_lt.experiment.methods import ENSEMBLES, METHODS, fixed_methods, kind_of_control
 from rebasin_lt.moment import END, Moment
 from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import is_user_code
@@ -133,7 +133,7 @@ def moments_of_b(name: str, rewind: str, matchers: Mapping[str, Mapping[str, Any
     >>> moments_of_b("lth+own", "2ep", {})
     ()
     """
-    if name in {"dense", "imp"}:
+    if name in ENSEMBLES:
         return (END,)
     method = read_method(name)
     if method.weights == "a":

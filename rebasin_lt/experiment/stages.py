@@ -123,7 +123,8 @@ def train_sparse(
     begin: dict[str, Any] = {} if signs == "none" else {"signs": signs}
     begin |= {} if signs_from is None else {"signs_from": str(signs_from)}
     content = Mask.load(mask)
-    hashes = {"mask_sha256": (content if signs == "mask" else content.unsigned).hash, "init_sha256": _hash(init_from)}
+    signed = {**recipe.sparse, **begin}.get("signs") == "mask"  # a recipe may ask for it, too
+    hashes = {"mask_sha256": (content if signed else content.unsigned).hash, "init_sha256": _hash(init_from)}
     hashes |= {} if signs_from is None else {"signs_sha256": _hash(signs_from)}
     return _train(
         folder,

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import control_methods, fixed_methods, kind_of_control
+from rebasin_lt.experiment.methods import ENSEMBLES, control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
 from rebasin_lt.moment import END, Moment
@@ -24,9 +24,6 @@ GROWS = ("seeds", "widths", "methods", "matchers")
 
 MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
-
-ENSEMBLES = ("dense", "imp")
-"""Networks that are compared as ensembles beside those of methods: B as it was trained, and its own tickets."""
 
 _LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",), ("early",))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rebasin_lt.experiment.methods import MATCHED, Method
+from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, Method
 from rebasin_lt.experiment.prices import OF_A
 from rebasin_lt.report.kit.figures import figure_style, spread
 from rebasin_lt.report.kit.methods import COLOURS
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 _EPOCHS = ("dense", "pruning", "sparse")
 _PRICES = ("method", "rewind", *_EPOCHS)
 _NUMBERS = "width sparsity rewind method accuracy accuracy_std disagreement disagreement_std ensemble members"
-_ENSEMBLES = {
-    "dense": Method("dense", "ink", "h", "B as it was trained."),
-    "imp": Method("IMP", "b_imp", "p", "B's own tickets."),
-}
-"""Settings of ensembles that no method of a study is."""
 
 
 @dataclass(frozen=True)
@@ -230,16 +225,16 @@ def _method(name: str, setting: Setting) -> str:
 
 def _order(names: Iterable[str], setting: Setting) -> list[str]:
     known = set(names)
-    return [*(name for name in _ENSEMBLES if name in known), *setting.methods.in_order(known - set(_ENSEMBLES))]
+    return [*(name for name in ENSEMBLES if name in known), *setting.methods.in_order(known - set(ENSEMBLES))]
 
 
 def _drawn(names: Sequence[str], setting: Setting) -> dict[str, Method]:
-    methods = setting.methods.described(name for name in names if name not in _ENSEMBLES)
-    return {name: _ENSEMBLES[name] if name in _ENSEMBLES else methods[name] for name in _order(names, setting)}
+    methods = setting.methods.described(name for name in names if name not in ENSEMBLES)
+    return {name: ENSEMBLES[name] if name in ENSEMBLES else methods[name] for name in _order(names, setting)}
 
 
 def _label(name: str, setting: Setting) -> str:
-    return _ENSEMBLES[name].label if name in _ENSEMBLES else setting.methods.label(name)
+    return ENSEMBLES[name].label if name in ENSEMBLES else setting.methods.label(name)
 
 
 def _caption(prices: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, ticket_name
-from rebasin_lt.study.grid import ENSEMBLES, Study
+from rebasin_lt.experiment.methods import ENSEMBLES
+from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.kinds.sparse import mask_stage, sparse_stage

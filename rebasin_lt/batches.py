@@ -39,25 +39,6 @@ def device_of(state: Mapping[str, Tensor]) -> torch.device:
     return next((tensor.device for tensor in state.values()), torch.device("cpu"))
 
 
-def inputs_of(batch: Any, device: torch.device) -> tuple[Tensor, ...]:
-    """A network's arguments out of a batch: the tensor itself, or the first of (inputs, target, ...).
-
-    Inputs that are themselves a tuple are several arguments. Raises InputError for anything else.
-    """
-    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    if not arguments or not all(isinstance(argument, Tensor) for argument in arguments):
-        raise InputError(f"batches holds a {type(inputs).__name__}, expected input tensors or (input, target) pairs")
-    return tuple(argument.to(device, non_blocking=True) for argument in arguments)
-
-
-def labelled(batch: Any, device: torch.device) -> tuple[tuple[Tensor, ...], Tensor]:
-    """A network's arguments and the integer targets of a batch. Raises InputError for a batch without targets."""
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-        raise InputError(f"batches holds a {type(batch).__name__} without targets, expected (input, target) pairs")
-    return inputs_of(batch, device), batch[1].to(device, non_blocking=True)
-
-
 def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]:
     """Yield the batches. Raises InputError where there is none."""
     empty = True
@@ -70,5 +51,7 @@ def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]
 
 def check_repeatable(batches: Iterable[Any], argument: str = "batches") -> None:
     """Raise InputError for batches that can be read only once, such as a generator."""
+    while (inner := getattr(batches, "batches", batches)) is not batches:  # it says only how others are read
+        batches = inner
     if iter(batches) is batches:
         raise InputError(f"{argument} is a {type(batches).__name__}, which is used up after one pass: give a list")

@@ -27,6 +27,7 @@ ROOMS = [
     "settings",
     "precision",
     "batches",
+    "feeding",
     "models",
     "symmetry",
     "pruning",

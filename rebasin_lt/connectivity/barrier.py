@@ -15,6 +15,7 @@ from rebasin_lt.connectivity.corrections import corrected_line
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.calls import calls_of
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def loss_barriers(
         check_classifies(network, batches, name)
     if correction_batches is not None:
         check_repeatable(correction_batches, "correction_batches")
-        correction_batches = counter.counted(correction_batches)
-    sets = {name: counter.counted(batches) for name, batches in splits.items()}
+        correction_batches = counter.counted(calls_of(correction_batches, network, "correction_batches"))
+    sets = {name: counter.counted(calls_of(batches, network, name)) for name, batches in splits.items()}
     line = corrected_line(network, (state_of(state_a), state_of(state_b)), correction, correction_batches)
     groups = chunks(grid, network)
     counter.total = len(groups) * sum(map(len, [*sets.values(), *[correction_batches or []] * line.num_passes]))

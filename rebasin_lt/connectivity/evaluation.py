@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rebasin_lt.batches import device_of, labelled, nonempty, state_of
+from rebasin_lt.batches import device_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
 
@@ -37,11 +38,12 @@ def evaluate(
     """
     device = device_of(state_of(networks[0]))
     sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
+    for call in nonempty(calls_of(batches, networks[0])):
+        call = call.to(device)
+        targets = call.label
         for row, network, factor in zip(sums, networks, factors or [1.0] * len(networks), strict=True):
             with full_precision(device):
-                logits = _logits(network(*inputs), targets).to(sums.dtype)
+                logits = _logits(call.of(network), targets).to(sums.dtype)
             row[0] += F.cross_entropy(factor * logits, targets.long(), reduction="sum")
             row[1] += (logits.argmax(-1) != targets).sum()
         num_images += len(targets)
@@ -57,9 +59,10 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
     output by name is refused before anything is computed.
     """
     device = device_of(state_of(network))
-    inputs, targets = labelled(next(nonempty(batches, argument)), device)
+    call = next(nonempty(calls_of(batches, network, argument), argument)).to(device)
+    targets = call.label
     with full_precision(device):
-        logits = _logits(clone(network)(*inputs), targets, argument)
+        logits = _logits(call.of(clone(network)), targets, argument)
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise InputError(
             f"{argument} has targets from {int(targets.min())} to {int(targets.max())}, but the network tells "

@@ -17,7 +17,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.batches import check_repeatable, nonempty
+from rebasin_lt.feeding.answer import answer_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
@@ -95,9 +97,10 @@ def taylor_scores(network: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     device, num_images = next(network.parameters()).device, 0
     with evaluation_mode(network), full_precision(device), torch.enable_grad():
-        for batch in nonempty(batches):
-            inputs, targets = labelled(batch, device)
-            loss = cross_entropy(functional_call(network, weights, inputs), targets)
+        for call in nonempty(calls_of(batches, network)):
+            call = call.to(device)
+            targets = call.label
+            loss = cross_entropy(answer_of(functional_call(network, weights, call.args, call.kwargs)), targets)
             gradients = _gradient(loss, list(weights.values()))
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 total[name] += (weight.detach() * gradient).abs() * len(targets)
@@ -131,10 +134,11 @@ def _mean(
     device = next(network.parameters()).device
     total: list[Tensor] = []
     num_images = 0
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
+    for call in nonempty(calls_of(batches, network)):
+        call = call.to(device)
+        targets = call.label
         with full_precision(device):
-            derived = derive(cross_entropy(network(*inputs) / temperature, targets, reduction="sum"))
+            derived = derive(cross_entropy(answer_of(call.of(network)) / temperature, targets, reduction="sum"))
         total = [a + b for a, b in zip(total, derived, strict=True)] if total else list(derived)
         num_images += len(targets)
     return [tensor / num_images for tensor in total]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from rebasin_lt.batches import device_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
@@ -73,11 +74,7 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
 def _logits(output: Any, targets: Tensor, argument: str = "batches") -> Tensor:
     """A network's answer to a batch, if it is that of a classifier. Raises InputError for any other."""
     wanted = "loss and error are those of a classifier"
-    if not isinstance(output, Tensor):
-        raise InputError(
-            f"network returns a {type(output).__name__}, but {wanted}: expected logits of shape (images, classes); "
-            "wrap it in a module that returns them"
-        )
+    output = answer_of(output)
     if output.dim() != 2 or output.shape[1] < 2 or not output.is_floating_point():
         raise InputError(
             f"network returns {_described(output)}, but {wanted}: expected logits of shape (images, classes) for at "

@@ -50,7 +50,7 @@ class ForwardCall:
         """The target, which must be a tensor. Raises InputError where the batch has none."""
         if not isinstance(self.target, Tensor):
             raise InputError(
-                f"batches holds inputs without targets ({described(self.target)}), expected (input, target) pairs or a "
+                "batches holds inputs without targets, expected (input, target) pairs or a "
                 "dict with labels; say where the label is (targets=NAME, or a function of the batch)"
             )
         return self.target

@@ -74,19 +74,19 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
 def _logits(output: Any, targets: Tensor, argument: str = "batches") -> Tensor:
     """A network's answer to a batch, if it is that of a classifier. Raises InputError for any other."""
     wanted = "loss and error are those of a classifier"
-    output = answer_of(output)
-    if output.dim() != 2 or output.shape[1] < 2 or not output.is_floating_point():
+    logits = answer_of(output)
+    if logits.dim() != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
         raise InputError(
-            f"network returns {_described(output)}, but {wanted}: expected logits of shape (images, classes) for at "
+            f"network returns {_described(logits)}, but {wanted}: expected logits of shape (images, classes) for at "
             "least two classes"
         )
     integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
-    if not integer or targets.shape != output.shape[:1]:
+    if not integer or targets.shape != logits.shape[:1]:
         raise InputError(
             f"{argument} has targets {_described(targets)}, but {wanted}: expected integers, the index of each image's "
-            f"class, of shape ({len(output)},)"
+            f"class, of shape ({len(logits)},)"
         )
-    return output
+    return logits
 
 
 def _described(tensor: Tensor) -> str:

@@ -26,6 +26,7 @@ from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.storage.files import hash_tensors
 
 UNSAID = "unsaid"
 """Stands in a checkpoint for a dataset's settings that could not be said."""
@@ -91,6 +92,11 @@ def save_network(path: Path | str, trainer: Trainer, module: LightningModule, ma
 def network_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's own state dict: of our modules without the `net.` in front, of others as it stands."""
     return network_names(content["state_dict"], is_ours(content))
+
+
+def network_hash(path: Path | str) -> str:
+    """sha256 of the network's tensors in a checkpoint: what began from it belongs to them, not to a file's name."""
+    return hash_tensors(network_state(read_checkpoint(path)))
 
 
 def load_network(

@@ -24,7 +24,7 @@ from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.moment import Moment
 from rebasin_lt.precision import sum_dtype
-from rebasin_lt.settings.user_code import import_named
+from rebasin_lt.settings.user_code import import_function
 
 SUMS = "rebasin_lt_epoch_sums"
 """Key in a checkpoint: what every rank had summed up of its epoch, shape (ranks, 4), float64."""
@@ -267,14 +267,11 @@ class MaskedClassifier(Classifier):
 
 def _own_loss(name: str, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The function that the user names. Raises InputError for what is none."""
-    loss = import_named("model.loss", name)
-    if not callable(loss):
-        raise InputError(f"model.loss is {name!r}, which is a {type(loss).__name__}, expected a function")
     if label_smoothing:
         raise InputError(
             f"label_smoothing is {label_smoothing}, which is cross-entropy's, beside model.loss: leave it out"
         )
-    return loss
+    return import_function("model.loss", name, "a function loss(logits, labels)")
 
 
 def _epochs_done(metadata: dict[str, Any]) -> float:

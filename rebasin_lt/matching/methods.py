@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.objectives import OBJECTIVES, PRESETS
 from rebasin_lt.settings.choices import chosen
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.user_code import import_function, is_user_code
 
 if TYPE_CHECKING:
     from rebasin_lt.batches import Network
@@ -103,13 +103,7 @@ def matching_method(name: str, argument: str = "method") -> MatchingMethod:
 
 def import_method(name: str, argument: str = "method") -> Callable[..., Any]:
     """The user's own function. Raises InputError where it cannot be imported, or is none."""
-    function = import_named(argument, name)
-    if not callable(function):
-        kind = type(function).__name__
-        raise InputError(
-            f"{argument} is {name!r}, a {kind}, expected a function match(source, reference, batches, symmetry, masks)"
-        )
-    return function
+    return import_function(argument, name, "a function match(source, reference, batches, symmetry, masks)")
 
 
 def _of_the_users(name: str, pair: Pair, seed: int) -> MatchResult:

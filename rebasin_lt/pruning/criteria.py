@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.choices import chosen
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.user_code import import_function, is_user_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,12 +74,7 @@ def criterion_named(name: str, argument: str = "criterion") -> Criterion:
     """The record of a criterion, or that of the user's own function. Raises InputError for a name that is neither."""
     if not is_user_code(str(name)):
         return chosen(argument, name, CRITERIA, "or package.module:name")
-    function = import_named(argument, name)
-    if not callable(function):
-        raise InputError(
-            f"{argument} is {name!r}, a {type(function).__name__}, expected a function scores(network, batches)"
-        )
-    return Criterion(function, f"By `{name}`.")
+    return Criterion(import_function(argument, name, "a function scores(network, batches)"), f"By `{name}`.")
 
 
 def prune_by(

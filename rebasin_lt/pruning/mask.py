@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
-from rebasin_lt.storage.files import atomic_path, hash_tensors
-from rebasin_lt.storage.paths import expanded
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.safetensors_file import check_format, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from rebasin_lt.symmetry.trace import Symmetry
@@ -202,9 +199,7 @@ class Mask(Mapping[str, Tensor]):
         """
         version = SIGNED_VERSION if self.is_signed else UNSIGNED_VERSION
         about = {"format": "rebasin_lt.mask", "version": version, "sparsity": repr(self.sparsity)}
-        with atomic_path(expanded(path, "mask file")) as temporary:
-            tensors = {name: tensor.contiguous() for name, tensor in self._content.items()}
-            save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
+        write_safetensors(path, "mask file", self._content, {**metadata, **about, "sha256": self.hash})
 
     @classmethod
     def load(cls, path: Path | str) -> Mask:
@@ -214,36 +209,14 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def load_with_metadata(cls, path: Path | str) -> tuple[Mask, dict[str, str]]:
         """The mask and what its file says of itself. Raises as `load`."""
-        path = expanded(path, "mask file")
-        if not Path(path).is_file():
-            raise InputError(f"mask file {path} does not exist")
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            reason = (
-                "it is an archive, as checkpoints are; masks end in .mask.safetensors" if is_zipfile(path) else error
-            )
-            raise BrokenFileError(f"{path} is not a readable safetensors file: {reason}") from error
-        return cls._checked(tensors, about, path), about
-
-    @classmethod
-    def _checked(cls, tensors: dict[str, Tensor], about: Mapping[str, str], path: Path | str) -> Mask:
-        if about.get("format") != "rebasin_lt.mask":
-            raise BrokenFileError(f"{path} is not a mask file of rebasin-lt (format {about.get('format')!r})")
-        version = about.get("version")
-        if version not in (UNSIGNED_VERSION, SIGNED_VERSION):
-            raise BrokenFileError(
-                f"{path} has mask format version {version}, this release reads {UNSIGNED_VERSION} and "
-                f"{SIGNED_VERSION}: update it"
-            )
+        tensors, about = read_safetensors(path, "mask file", ".mask.safetensors")
+        check_format(path, about, "mask", "version", (UNSIGNED_VERSION, SIGNED_VERSION))
         for name, tensor in tensors.items():
-            _check_values(tensor, name, version == SIGNED_VERSION, path)
+            _check_values(tensor, name, about["version"] == SIGNED_VERSION, path)
         mask = cls(tensors)
         if about.get("sha256") != mask.hash:
             raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
-        return mask
+        return mask, about
 
 
 def _check_values(tensor: Tensor, name: str, signed: bool, path: Path | str) -> None:

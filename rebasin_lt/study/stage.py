@@ -48,6 +48,15 @@ class GridPoint:
         """The values of the axes that a stage of this kind depends on."""
         return axes_until(self.axes, kind.training)
 
+    def stage(self, kind: StageKind, a: int | None, *parts: str, b: int | None = None, **made: Any) -> Stage:
+        """A stage in the folder that `path` names, of repetition `a`; `made` are its other fields.
+
+        With B of another repetition `b` it is none's: a member of an ensemble, in a folder that says whose.
+        """
+        if b not in {None, a}:
+            a, parts = None, (f"member={b}", *parts)
+        return Stage(self.path(kind, a, *parts), kind.name, self.width, axes=self.axes_of(kind), **made)
+
     def path(self, kind: StageKind, seed: int | None, *parts: str) -> str:
         """The folder of a stage of one repetition, or of none, below the study's, named by what determines it."""
         repetition = "diversity" if seed is None else f"seed={seed}"

@@ -109,7 +109,7 @@ def test_misspelt_settings_are_refused_before_any_work(recipe, message) -> None:
 
 
 LATER = [
-    ({"dense": {"loss": "tiny:STUDY"}}, "model.loss is 'tiny:STUDY', which is a Study, expected a function"),
+    ({"dense": {"loss": "tiny:STUDY"}}, "model.loss is 'tiny:STUDY', a Study, expected a function"),
     ({"sparse": {"loss": "tiny:own_loss", "label_smoothing": 0.1}}, "label_smoothing is 0.1, which is cross-entropy's"),
 ]
 

@@ -11,10 +11,14 @@ from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
+"""What a mask overlaps, of its own: B's one-shot mask, by the names of results and of tables."""
 
 
 def show_permuted(result: Mapping[str, Any], out: str) -> str:
@@ -33,19 +37,15 @@ def show_permuted(result: Mapping[str, Any], out: str) -> str:
 def groups_table(result: Mapping[str, Any]) -> Table:
     """One row per permutation group: units, and the objective that matching reached."""
     rows: list[list[Cell]] = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
-    columns = [Column("group", align="left"), Column("units"), Column(result["measure"], decimals=4)]
+    columns = [*texts("group"), *numbers("units"), *numbers(result["measure"], decimals=4)]
     images = f" of {result['num_samples']:,} images" if result["num_samples"] else ""
     return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{images}")
 
 
 def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
     """One row per mask: sparsity, and overlap with B's own one-shot magnitude mask of as many weights."""
-    rows: list[list[Cell]] = [
-        [name, found["sparsity"], found["permuted"], found["unpermuted"], found["independent"]]
-        for name, found in masks.items()
-    ]
-    titles = ("sparsity", "π(mask)", "mask as it is", "independent masks")
-    columns = [Column("mask", align="left"), *(Column(title, decimals=4) for title in titles)]
+    rows: list[list[Cell]] = [[name, *map(found.get, ("sparsity", *OVERLAPS))] for name, found in masks.items()]
+    columns = [*texts("mask"), *numbers("sparsity", *OVERLAPS.values(), decimals=4)]
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
 
 
@@ -56,12 +56,8 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Ta
         for correction, curves in barriers.items()
         for name, curve in curves.items()
     ]
-    columns = [
-        Column("statistics", align="left"),
-        Column("A to B", align="left"),
-        Column("loss barrier (nats)", decimals=4),
-        Column("error barrier (%)", decimals=2),
-    ]
+    columns = texts("statistics", "A to B")
+    columns += [*numbers("loss barrier (nats)", decimals=4), *numbers("error barrier (%)")]
     return Table(columns, rows, "Largest excess over the chord, test images")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import MATCHED, METHODS, Method, known_methods, own_method
+from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, METHODS, Method, known_methods, own_method
 from rebasin_lt.experiment.signed_methods import SIGNS, SignedMethod, read_method
 from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import is_user_code
@@ -40,13 +40,10 @@ def spelled(name: str) -> str:
     return name.replace("_", " ")
 
 
-_SETTINGS = {"imp": "IMP"}  # of ensembles, beside methods: B's own tickets
-
-
 def has_label(name: str) -> bool:
     """Whether a name is that of a method, with signs or without, or of a setting of ensembles, that has a label."""
     try:
-        return name in _SETTINGS or read_method(name).base in known_methods()
+        return name in ENSEMBLES or read_method(name).base in known_methods()
     except InputError:  # a name of the user's may hold any sign
         return False
 
@@ -71,8 +68,8 @@ class Methods:
 
     def label(self, name: str) -> str:
         """What tables and figures call a method, or a setting of ensembles."""
-        if name in _SETTINGS:
-            return _SETTINGS[name]
+        if name in ENSEMBLES:
+            return ENSEMBLES[name].label
         method = read_method(name)
         return f"{self._label_of_base(method.base)}{method.label}"
 

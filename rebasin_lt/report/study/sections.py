@@ -12,7 +12,7 @@ from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
-from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.kit.tables import Table, texts
 from rebasin_lt.report.study.accuracy import (
     accuracy_table,
     dense_table,
@@ -32,6 +32,7 @@ from rebasin_lt.report.study.paired import closure_table, difference_table, head
 from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
+from rebasin_lt.storage.run_folder import flat_settings
 from rebasin_lt.study.outcome import StudyOutcome
 
 LONG = 16
@@ -249,17 +250,8 @@ def _ledger(outcome: StudyOutcome) -> list[PagePart]:
 
 
 def _settings(outcome: StudyOutcome) -> list[PagePart]:
-    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in _flat(outcome.settings)]
-    columns = [Column("setting", align="left"), Column("value", align="left")]
-    return [_table(Table(columns, rows, "Settings of the study"))] if rows else []
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat_settings(outcome.settings).items()]
+    return [_table(Table(texts("setting", "value"), rows, "Settings of the study"))] if rows else []
 
 
 def _table(table: Table) -> PagePart:

@@ -110,15 +110,14 @@ def _where(stage: Stage) -> str:
 def _hashes(stage: Stage) -> dict[str, dict[str, str]]:
     """What the sources of a stage hold, as its configuration says it."""
     from rebasin_lt.experiment.takeover import network_files
-    from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint import network_hash
     from rebasin_lt.pruning.mask import Mask
-    from rebasin_lt.storage.files import hash_tensors
 
     sources = stage.settings["sources"]
     if stage.settings["given"] == "mask":
         return {"sha256_masks": {f"{target:g}": Mask.load(path).hash for target, path in sources.items()}}
     files = network_files(_where(stage), Path(sources["network"]), stage.settings["moments"])
-    return {"sha256": {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}}
+    return {"sha256": {name: network_hash(path) for name, path in files.items()}}
 
 
 def _stages(study: Study) -> Iterator[Stage]:

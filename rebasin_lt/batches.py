@@ -14,9 +14,23 @@ Network = nn.Module | Mapping[str, Tensor]
 """A network, or its state dict."""
 
 
+class Wrapper:
+    """A module around one network, `net`, under whose own names masks and checkpoints are written."""
+
+    net: nn.Module
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """The module whose parameter names masks use: that in a `Wrapper`, such as our LightningModules, or else itself."""
+    return module.net if isinstance(module, Wrapper) else module
+
+
 def state_of(network: Network) -> dict[str, Tensor]:
-    """The network's tensors by name, detached and not copied; extra state, which is no tensor, left out."""
-    tensors = network.state_dict() if isinstance(network, nn.Module) else network
+    """The network's tensors by name, detached and not copied; extra state, which is no tensor, left out.
+
+    Names are those of `network_of`.
+    """
+    tensors = network_of(network).state_dict() if isinstance(network, nn.Module) else network
     return {name: tensor.detach() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 

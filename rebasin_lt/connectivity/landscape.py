@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.batches import Network, check_alike, check_repeatable, state_of
+from rebasin_lt.batches import Network, check_alike, check_repeatable, network_of, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import chunks
@@ -30,7 +30,7 @@ class Plane:
         self.states = [state_of(each) for each in (first, second, third)]
         for name, state in zip(("second", "third"), self.states[1:], strict=True):
             check_alike(self.states[0], state, ("first", name))
-        names = [name for name, _ in network.named_parameters()]
+        names = [name for name, _ in network_of(network).named_parameters()]
         across, aside = (_difference(state, self.states[0], names) for state in self.states[1:])
         self.width = math.sqrt(_dot(across, across))
         foot = _dot(across, aside) / self.width if self.width else 0.0

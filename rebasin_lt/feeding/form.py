@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 
 _ANY = inspect.Signature([
@@ -36,6 +37,7 @@ class Form:
         >>> Form.of(nn.Linear(2, 3)).names
         ('input',)
         """
+        network = network_of(network)
         try:
             signature = inspect.signature(network.forward)
         except (TypeError, ValueError):  # a compiled one does not tell

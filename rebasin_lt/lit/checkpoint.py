@@ -12,6 +12,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 import rebasin_lt
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import CHECKPOINT_VERSION as CHECKPOINT_VERSION
@@ -21,7 +22,7 @@ from rebasin_lt.lit.checkpoint_content import check_tensors, is_extra_state, is_
 from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask

@@ -86,9 +86,11 @@ def prune_by(
     so by `seed`. The network is left as it is, and so is torch's generator. Ties as in `remove_lowest`. Raises
     InputError for an unknown criterion, for scores that do not fit or are not finite, and as `removals`.
     """
+    from rebasin_lt.batches import network_of
     from rebasin_lt.pruning.ranking import removals, remove_lowest
     from rebasin_lt.pruning.weight_norm import keep_directions
 
+    network = network_of(network)
     record, count = criterion_named(criterion), removals(mask, sparsity)
     scores = _drawn(record, network, batches, seed)
     _check(criterion, scores, mask)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.axis_type import AxisType
 from rebasin_lt.symmetry.trace import Symmetry
@@ -72,6 +73,7 @@ def find_dead_units(network: nn.Module, symmetry: Symmetry, mask: Mask) -> DeadU
     Weights that the mask does not name are dense. `symmetry` is that of the network. Raises InputError where the mask
     does not fit.
     """
+    network = network_of(network)
     mask.check_fits(dict(network.named_parameters(remove_duplicate=False)))
     links, open_groups = _links(network, symmetry, mask)
     backward = [link.reversed() for link in links]

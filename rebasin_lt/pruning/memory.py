@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
+from rebasin_lt.batches import Network
 from rebasin_lt.pruning.magnitude import one_shot_like
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.overlap import expected_overlap
 
 
-def init_memory(mask: Mask, initial: Mapping[str, Tensor]) -> dict[str, float]:
+def init_memory(mask: Mask, initial: Network) -> dict[str, float]:
     """The overlap of a mask with the one-shot mask of its network's `initial` weights, and that of chance.
 
     `iou` is the intersection over union; `chance` is its expectation for masks drawn at random that keep as many

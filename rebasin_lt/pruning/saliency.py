@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import check_repeatable, nonempty
+from rebasin_lt.batches import check_repeatable, network_of, nonempty
 from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.models.evaluation_mode import evaluation_mode
@@ -93,6 +93,7 @@ def taylor_scores(network: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
     pairs of (inputs, labels). The network is evaluated in evaluation mode, as it is used, on its device, and left as it
     is. Raises InputError where there is no batch, or one without labels.
     """
+    network = network_of(network)
     weights = {name: weight.detach().requires_grad_() for name, weight in network.named_parameters()}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     device, num_images = next(network.parameters()).device, 0
@@ -113,7 +114,7 @@ def _prepared(network: nn.Module, mask: Mask) -> tuple[nn.Module, list[Tensor]]:
 
     Those that a network in training mode keeps frozen stay so: a training step leaves them, too.
     """
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network_of(network))
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     training = [module for module in norms if module.training or not network.training]
     network.eval()

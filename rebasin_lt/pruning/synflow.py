@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest
 
@@ -54,7 +55,7 @@ def synflow_scores(network: nn.Module, mask: Mask, input_shape: Sequence[int]) -
 
 def _positive(network: nn.Module) -> nn.Module:
     """A copy in float64 with absolute weights, without biases and normalisation."""
-    network = copy.deepcopy(network).double().eval()
+    network = copy.deepcopy(network_of(network)).double().eval()
     for name, module in list(network.named_modules()):
         if isinstance(module, _NORMS):
             network.set_submodule(name, nn.Identity())

@@ -13,6 +13,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import check_barrier
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
@@ -23,7 +24,7 @@ from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
-from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.signatures import arguments

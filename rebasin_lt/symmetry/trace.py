@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import Network, network_of
 from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
@@ -87,14 +88,15 @@ class Symmetry:
         """Every group permuted at random, uniformly."""
         return Permutation({group: torch.randperm(size, generator=generator) for group, size in self.groups.items()})
 
-    def permute(self, tensors: Mapping[str, Tensor], permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Permute tensors that have the network's names and shapes: weights, buffers, masks, optimiser moments.
+    def permute(self, tensors: Network, permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Permute a network, or tensors that have its names and shapes: weights, buffers, masks, optimiser moments.
 
         Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices;
         what is no tensor (a module's extra state) is carried along.
         Raises InputError for a name or shape that the network does not have, or groups of other sizes.
         """
         self._check_permutation(permutation)
+        tensors = network_of(tensors).state_dict() if isinstance(tensors, nn.Module) else tensors
         permuted = {}
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
@@ -144,6 +146,7 @@ class Symmetry:
         initialised, layers that start at zero) replaced by random values first, for otherwise they might not show an
         error. Raises SymmetryError if the error is above 1e-9. The model is not modified.
         """
+        model = network_of(model)
         generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
         permutation = self.random(generator)
         permute = partial(self.permute, permutation=permutation)
@@ -206,6 +209,7 @@ def infer_symmetry(
     rules: Mapping[str, Rule] | None = None,
 ) -> Symmetry:
     """`trace_symmetry` without the check, and with other rules if given."""
+    model = network_of(model)
     call = example_call(model, example_inputs, example_kwargs)
     return read_symmetry(export(model, call), model, rules)
 

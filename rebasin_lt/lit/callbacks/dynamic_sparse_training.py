@@ -13,10 +13,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.checkpoint import MASK
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import SHORTCUTS, prunable

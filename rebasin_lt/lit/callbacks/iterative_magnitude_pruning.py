@@ -10,13 +10,13 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError, Unfinished
 from rebasin_lt.lit._compat import AVERAGING
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.lit.optimizers import advance_schedules, renew_optimizers, trainable
 from rebasin_lt.lit.training_length import check_max_steps, epochs_done, last_epoch_is_whole
 from rebasin_lt.moment import Moment

@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import averaged_modules, hides_its_steps
 from rebasin_lt.lit.checkpoint_content import MASK, METADATA, is_ours, network_names
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.signs import SignsSet, set_signs_

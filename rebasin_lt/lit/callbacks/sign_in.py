@@ -12,10 +12,10 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import hides_its_steps
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.factors import balanced_factors
 
 _SETTINGS = ("every", "balance")

@@ -16,7 +16,6 @@ from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import hides_its_steps
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, check_settings_kept
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.pruning.factors import balanced_factors
 
 _SETTINGS = ("every", "balance")

@@ -13,7 +13,7 @@ from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def demo(options: DemoOptions) -> None:
@@ -34,7 +34,7 @@ def demo(options: DemoOptions) -> None:
     folder = Path(options.out)
     check_study_folder(folder, grid)
     complete_study(grid, folder, Launcher())
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     say(accuracies(outcome))
     say(summary(outcome))
     say(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -16,7 +16,7 @@ from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def transplant(options: TransplantOptions, launcher: Launcher) -> None:
@@ -29,7 +29,7 @@ def transplant(options: TransplantOptions, launcher: Launcher) -> None:
     folder = Path(options.out)
     check_study_folder(folder, grid)
     complete_study(grid, folder, launcher)
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     say(worth_text(outcome))
     say(f"report: {write_study_report(outcome, folder / 'report')[0]}")
 

@@ -21,7 +21,12 @@ class Wrapper:
 
 
 def network_of(module: nn.Module) -> nn.Module:
-    """The module whose parameter names masks use: that in a `Wrapper`, such as our LightningModules, or else itself."""
+    """The module whose parameter names masks use: that in a `Wrapper`, such as our LightningModules, or else itself.
+
+    >>> classifier = rb.Classifier("mlp")
+    >>> rb.network_of(classifier) is classifier.net
+    True
+    """
     return module.net if isinstance(module, Wrapper) else module
 
 

@@ -12,7 +12,7 @@ from rebasin_lt.report.study.sections import accuracies, summary, write_study_re
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def demo(options: DemoOptions) -> None:
@@ -31,7 +31,7 @@ def demo(options: DemoOptions) -> None:
     )
     folder = Path(options.out)
     complete_study(grid, folder, Launcher())
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     say(accuracies(outcome))
     say(summary(outcome))
     say(f"report: {write_study_report(outcome, folder / 'report')[0]}")

@@ -15,7 +15,7 @@ from rebasin_lt.report.study.sections import worth_text, write_study_report
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def transplant(options: TransplantOptions, launcher: Launcher) -> None:
@@ -27,7 +27,7 @@ def transplant(options: TransplantOptions, launcher: Launcher) -> None:
     grid = transplant_study(options)
     folder = Path(options.out)
     complete_study(grid, folder, launcher)
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     say(worth_text(outcome))
     say(f"report: {write_study_report(outcome, folder / 'report')[0]}")
 

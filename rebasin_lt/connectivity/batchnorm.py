@@ -30,6 +30,11 @@ def reset_batchnorm(network: nn.Module, batches: Iterable[Any], state: Network |
     called keeps its statistics. `state`: weights to use instead of the network's own. The network is not modified;
     one without batch norm needs no pass, and its state comes back as it was. Raises InputError where there is no
     batch, or one with a single value per channel.
+
+        >>> network = nn.BatchNorm1d(1)
+        >>> state = rb.reset_batchnorm(network, [torch.tensor([[1.0], [3.0]])])
+        >>> state["running_mean"].item(), network.running_mean.item()
+        (2.0, 0.0)
     """
     return reset_batchnorm_of(network, batches, [state_of(network if state is None else state)])[0]
 

@@ -18,7 +18,12 @@ from rebasin_lt.precision import full_precision, sum_dtype
 
 
 class Evaluation(NamedTuple):
-    """The loss and accuracy of a network on labelled images."""
+    """The loss and accuracy of a network on labelled images.
+
+    >>> found = rb.evaluate([nn.Identity()], [(torch.eye(2), torch.tensor([0, 0]))])[0]
+    >>> round(found.loss, 4), found.error, found.num_images
+    (0.8133, 0.5, 2)
+    """
 
     loss: float  # mean cross entropy per image, nats
     error: float  # share of images classified wrongly, in [0, 1]
@@ -36,6 +41,10 @@ def evaluate(
     Each batch is read once, for all networks, which compute in the precision of their weights (`full_precision`). Sums
     are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for batches without targets or
     without images, and for what is no classification, as `check_classifies`.
+
+        >>> batches = [(torch.eye(2), torch.tensor([0, 1])), (torch.eye(2), torch.tensor([0, 0]))]
+        >>> [found.error for found in rb.evaluate([nn.Identity(), nn.Softmax(1)], batches)]
+        [0.25, 0.25]
     """
     device = device_of(state_of(networks[0]))
     sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0

@@ -13,6 +13,9 @@ def interpolate(state_a: Network, state_b: Network, alpha: float) -> dict[str, T
 
     Floating tensors are interpolated, BN statistics too; integer buffers (step counters) are A's. `alpha` may leave
     [0, 1]. Raises InputError where names or shapes differ.
+
+        >>> rb.interpolate({"weight": torch.zeros(2)}, {"weight": torch.ones(2)}, 0.25)["weight"].tolist()
+        [0.25, 0.25]
     """
     first, second = state_of(state_a), state_of(state_b)
     check_alike(first, second, ("state_a", "state_b"))

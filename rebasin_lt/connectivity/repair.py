@@ -40,6 +40,11 @@ def repair(
 
     `network` gives architecture and device and is not modified; `batches` must be repeatable. Raises InputError for
     states that do not fit, and for batches that are empty or can be read only once.
+
+        >>> a, b = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> state = rb.repair(a, (a, b), 0.5, [torch.randn(8, 2)])
+        >>> {name: tuple(tensor.shape) for name, tensor in state.items()}
+        {'weight': (3, 2), 'bias': (3,)}
     """
     check_repeatable(batches)
     states = state_of(endpoints[0]), state_of(endpoints[1])

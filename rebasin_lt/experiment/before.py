@@ -103,9 +103,9 @@ def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> B
 
 def _initial_weights(path: Path, masks: Iterable[Mask]) -> dict[str, Tensor]:
     """The weights in a checkpoint, if they are those before any step of the network of the masks. Raises InputError."""
-    from rebasin_lt.lit.checkpoint import METADATA, network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint
     from rebasin_lt.lit.checkpoint_file import check_finite
-    from rebasin_lt.pruning.foreign import import_state
+    from rebasin_lt.lit.checkpoint_layout import state_in
 
     content = read_checkpoint(path)
     about = content.get(METADATA, {})
@@ -113,14 +113,14 @@ def _initial_weights(path: Path, masks: Iterable[Mask]) -> dict[str, Tensor]:
     moment = about.get("moment", f"{steps}it")
     if moment != "0it":
         raise InputError(f"--init-a {path} holds the weights at {moment}, expected those before any step (0it)")
-    state, masks = network_state(content), list(masks)
-    weights = import_state(state, {name for mask in masks for name in mask})[0]
-    check_finite(weights, path)
-    for mask in masks:
-        try:
+    masks = list(masks)
+    try:
+        weights = state_in(content, list(dict.fromkeys(name for mask in masks for name in mask)), path).state
+        check_finite(weights, path)
+        for mask in masks:
             mask.check_fits(weights)
-        except InputError as error:
-            raise InputError(f"--init-a {path} is of another network than the mask: {error}") from error
+    except InputError as error:
+        raise InputError(f"--init-a {path} is of another network than the mask: {error}") from error
     return weights
 
 

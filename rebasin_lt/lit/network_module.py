@@ -12,7 +12,11 @@ from rebasin_lt.lit._compat import NAME_OF_HOOK
 
 
 class NetworkModule(LightningModule, Wrapper):
-    """A LightningModule around one network, `net`."""
+    """A LightningModule around one network, `net`.
+
+    >>> issubclass(rb.Classifier, rb.NetworkModule)
+    True
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == NAME_OF_HOOK:  # of forty hooks per step: nn.Module would look whether it is a parameter

@@ -37,6 +37,10 @@ def build_network(
 ) -> nn.Module:
     """A new network with random weights, which depend on torch's seed alone.
 
+        >>> network = rb.build_network("resnet20", width=0.5, num_classes=100)
+        >>> network(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 100])
+
     Args:
         name: `mlp`, `conv2`, `conv4`, `conv6`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`,
             `vgg11_bn`, `resnet50`; `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a

@@ -85,6 +85,11 @@ def prune_by(
     Units under weight norm keep their best weight. `batches` are read by criteria that need any; what draws lots does
     so by `seed`. The network is left as it is, and so is torch's generator. Ties as in `remove_lowest`. Raises
     InputError for an unknown criterion, for scores that do not fit or are not finite, and as `removals`.
+
+        >>> network = rb.build_network("mlp")
+        >>> mask = rb.prune_by("layerwise_magnitude", network, (), rb.Mask.ones_of(network), 0.5)
+        >>> [row["sparsity"] for row in mask.report()]
+        [0.5, 0.5, 0.5, 0.5]
     """
     from rebasin_lt.batches import network_of
     from rebasin_lt.pruning.ranking import removals, remove_lowest

@@ -37,6 +37,12 @@ class DeadUnits:
 
     `no_incoming`, `no_outgoing`: no kept weight into, out of the unit. `unreached`, `unread`: none on a path from the
     input, to an output. `effective`: the mask without the weights of dead units.
+
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> mask = rb.Mask({"2.weight": torch.tensor([[True, False], [True, False]])})
+        >>> rb.find_dead_units(network, symmetry, mask).no_outgoing["0.weight"].tolist()
+        [False, True]
     """
 
     no_incoming: Mapping[str, Tensor]
@@ -72,6 +78,12 @@ def find_dead_units(network: nn.Module, symmetry: Symmetry, mask: Mask) -> DeadU
 
     Weights that the mask does not name are dense. `symmetry` is that of the network. Raises InputError where the mask
     does not fit.
+
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> mask = rb.Mask({"2.weight": torch.tensor([[True, False], [True, False]])})
+        >>> rb.find_dead_units(network, symmetry, mask).dead["0.weight"].tolist()
+        [False, True]
     """
     network = network_of(network)
     mask.check_fits(dict(network.named_parameters(remove_duplicate=False)))

@@ -14,6 +14,10 @@ def magnitude_prune(state: Network, mask: Mask, fraction: float) -> Mask:
     Exactly round(fraction · kept) weights go. Among equal magnitudes the earlier goes first: the order of the mask's
     names, then the flat index. The inputs are unchanged. Raises InputError for a fraction outside [0, 1] and for a
     mask that does not fit `state`.
+
+        >>> state = {"weight": torch.tensor([[1.0, -4.0], [3.0, 2.0]])}
+        >>> rb.magnitude_prune(state, rb.Mask.ones_like(state), 0.5)["weight"].tolist()
+        [[False, True], [True, False]]
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"pruning fraction is {fraction}, expected a number from 0 to 1")
@@ -24,6 +28,11 @@ def prune_to_sparsity(state: Network, mask: Mask, sparsity: float) -> Mask:
     """Prune by magnitude until exactly round(sparsity · weights) of the mask's weights are gone.
 
     Raises InputError for a sparsity outside [0, 1) or below the mask's own.
+
+        >>> state = {"weight": torch.tensor([[1.0, -4.0], [3.0, 2.0]])}
+        >>> half = rb.magnitude_prune(state, rb.Mask.ones_like(state), 0.5)
+        >>> rb.prune_to_sparsity(state, half, 0.75)["weight"].tolist()
+        [[False, True], [False, False]]
     """
     return _prune_count(state, mask, removals(mask, sparsity))
 

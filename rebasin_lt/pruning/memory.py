@@ -14,6 +14,10 @@ def init_memory(mask: Mask, initial: Network) -> dict[str, float]:
     `iou` is the intersection over union; `chance` is its expectation for masks drawn at random that keep as many
     weights of every tensor. A mask that follows its initialisation fits nothing that was learnt, so no permutation of
     trained units can move it. Raises InputError where the mask does not fit the weights.
+
+        >>> state = {"weight": torch.tensor([[1.0, -4.0], [3.0, 2.0]])}
+        >>> rb.init_memory(rb.magnitude_prune(state, rb.Mask.ones_like(state), 0.5), state)["iou"]
+        1.0
     """
     own = one_shot_like(initial, mask)
     return {"iou": mask.overlap(own), "chance": expected_overlap(mask, own)}

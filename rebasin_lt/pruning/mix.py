@@ -20,6 +20,11 @@ def mix_with_magnitude(mask: Mask, state: Network, share: float) -> Mask:
     scaled or ranked: these all run through the same masks, and `share` measures the way in weights instead of in units
     of a bonus. A signed mask gives a signed one: what comes in has its sign in `state`. Ties as in `remove_lowest`.
     Raises InputError for a share outside [0, 1] and a mask that does not fit.
+
+        >>> state = {"weight": torch.tensor([[1.0, -4.0], [3.0, 2.0]])}
+        >>> mask = rb.Mask({"weight": torch.tensor([[True, False], [False, True]])})
+        >>> rb.mix_with_magnitude(mask, state, 0.5)["weight"].tolist()
+        [[False, True], [False, True]]
     """
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}, expected a number from 0 (the mask) to 1 (the magnitudes)")

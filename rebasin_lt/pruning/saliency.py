@@ -33,6 +33,11 @@ def snip(network: nn.Module, mask: Mask, batches: Iterable[Any], sparsity: float
     """Keep the weights of largest `snip_scores`, until exactly round(sparsity · weights) of the mask's are gone.
 
     Ties as in `remove_lowest`; raises as it, `removals` and `snip_scores`.
+
+        >>> network, dense = nn.Linear(2, 2), rb.Mask({"weight": torch.ones(2, 2, dtype=torch.bool)})
+        >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> rb.snip(network, dense, batches, 0.5).sparsity
+        0.5
     """
     count = removals(mask, sparsity)
     return remove_lowest(snip_scores(network, mask, batches), mask, count)
@@ -56,6 +61,11 @@ def grasp(
     """Keep the weights of largest `grasp_scores`, until exactly round(sparsity · weights) of the mask's are gone.
 
     Ties as in `remove_lowest`; raises as it, `removals` and `grasp_scores`.
+
+        >>> network, dense = nn.Linear(2, 2), rb.Mask({"weight": torch.ones(2, 2, dtype=torch.bool)})
+        >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> rb.grasp(network, dense, batches, 0.5).sparsity
+        0.5
     """
     count = removals(mask, sparsity)
     return remove_lowest(grasp_scores(network, mask, batches, temperature), mask, count)

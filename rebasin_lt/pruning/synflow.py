@@ -30,6 +30,10 @@ def synflow(
     scores are computed anew each round, so that a thin layer that all paths pass has large ones, and stays; a branch
     beside a dense shortcut, which is not pruned, may still lose all its weights. `input_shape` is that of one input,
     without the batch. Ties as in `remove_lowest`; raises as it, `removals` and `synflow_scores`.
+
+        >>> network = nn.Linear(4, 2)
+        >>> rb.synflow(network, rb.Mask.ones_of(network), (4,), 0.5).sparsity
+        0.5
     """
     last = mask.num_kept - removals(mask, sparsity)
     network, kept = _positive(network), mask

@@ -38,6 +38,10 @@ class Study:
     of `BarrierOptions` and the matchers it is measured for, `diversity` the sparsities and moments at which the seeds'
     networks are compared as ensembles, and the methods that are. Without methods, only ensembles are trained.
 
+        >>> study = rb.Study(seeds=[0, 1, 2], widths=[1, 2], methods=["lth", "permuted", "naive"])
+        >>> study.widths, study.recipe.targets
+        ((1.0, 2.0), (0.9, 0.95, 0.98))
+
     Args:
         title: of the report
         recipe: what is trained, and for how long

@@ -15,7 +15,12 @@ PERMUTATION_VERSION = "1"
 
 
 class Permutation(Mapping[str, Tensor]):
-    """Index vectors by group: `permuted[i] = original[p[i]]`; int64, on the CPU, immutable by convention."""
+    """Index vectors by group: `permuted[i] = original[p[i]]`; int64, on the CPU, immutable by convention.
+
+    >>> permutation = rb.Permutation({"hidden": torch.tensor([2, 0, 1])})
+    >>> permutation.inverse()["hidden"].tolist()
+    [1, 2, 0]
+    """
 
     def __init__(self, indices: Mapping[str, Tensor]) -> None:
         """Check that every vector is a permutation. Raises InputError for one that is not."""

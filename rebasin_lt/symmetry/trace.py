@@ -50,6 +50,11 @@ class Symmetry:
     elements that some group moves. `form`: the arguments that it was traced with. `observations`: group ->
     `Observation`s, as executed. `error`: the relative error that `verify` measured when the network was traced,
     None without.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> dict(symmetry.groups), sorted(symmetry.permute(network, symmetry.random()))
+        ({'0.weight': 4}, ['0.bias', '0.weight', '2.bias', '2.weight'])
     """
 
     def __init__(self, programs: Programs, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
@@ -195,6 +200,11 @@ def trace_symmetry(
     `example_input_array` needs neither. The network is traced in eval mode and left as it is; of its answer, what is
     no tensor is left alone. Raises SymmetryError, naming the line, if it cannot be exported, and if a permutation of
     what was found changes its outputs (`Symmetry.verify`); InputError for arguments that it does not take.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> symmetry
+        Symmetry(1 groups, 4 units, coverage 0.923)
     """
     symmetry = infer_symmetry(model, example_inputs, example_kwargs)
     if verify:

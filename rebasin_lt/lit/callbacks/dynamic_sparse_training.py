@@ -41,6 +41,9 @@ class DynamicSparseTraining(MaskGuard):
     a resumed run goes on with the same bits. Ranks see equal gradients and draw equal lots. When training ends, the
     mask is written to `dirpath`, as `final.mask.safetensors`.
 
+        >>> rb.DynamicSparseTraining(sparsity=0.9, method="set").sparsity
+        0.9
+
     Args:
         mask: a `*.mask.safetensors` file, or a Mask, to begin with
         sparsity: instead of a mask, that of a random one: the same in every weight matrix and kernel

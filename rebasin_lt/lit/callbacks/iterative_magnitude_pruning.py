@@ -37,6 +37,10 @@ class IterativeMagnitudePruning(MaskGuard):
     LightningModule, by parameter name, with one fit and one set of optimisers; its schedule must span
     `epochs_per_round`, not the whole fit.
 
+        >>> pruning = rb.IterativeMagnitudePruning(targets=[0.75], fraction=0.5, epochs_per_round=2, dense_epochs=3)
+        >>> pruning.num_epochs  # 3, then 2 at each of the sparsities 0.5 and 0.75
+        7
+
     Args:
         targets: sparsities of the prunable weights to pass through, increasing
         epochs_per_round: training after each pruning

@@ -17,10 +17,10 @@ from torch.utils.hooks import RemovableHandle
 from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import averaged_modules, hides_its_steps
-from rebasin_lt.lit.checkpoint_content import MASK, METADATA, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import MASK, METADATA
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.pruning.foreign import import_state
+from rebasin_lt.lit.checkpoint_layout import state_in
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import prunable
 from rebasin_lt.pruning.signs import SignsSet, set_signs_
@@ -41,6 +41,11 @@ class MaskGuard(Callback):
     wrapper that is no optimiser, is masked before the next batch, and before anything is written to a file: torch
     counts the writes to a tensor, and reading the count costs nothing. Averages of the weights that Lightning's
     callbacks keep (WeightAveraging and EMA, StochasticWeightAveraging) are masked too.
+
+        >>> network = rb.build_network("mlp")
+        >>> guard = rb.MaskGuard(rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.9))
+        >>> round(guard.mask.sparsity, 3)
+        0.9
 
     Args:
         mask: a `*.mask.safetensors` file, or a Mask; by parameter name of the LightningModule (of its `net` for ours)
@@ -239,9 +244,9 @@ def _signs(mask: Mask, signs: str, signs_from: str | None, where: str) -> Mask |
 def _own_weights(path: str, mask: Mask) -> dict[str, Tensor]:
     """The weights of a checkpoint under the mask's names. Raises InputError where it is of another network."""
     content = read_checkpoint(path)
-    state = import_state(network_names(content["state_dict"], is_ours(content)), mask.keys())[0]
-    check_finite(state, path)
     try:
+        state = state_in(content, mask.keys(), path).state
+        check_finite(state, path)
         mask.check_fits(state)
     except InputError as error:
         raise InputError(f"signs_from is {path}, of another network: {error}") from error

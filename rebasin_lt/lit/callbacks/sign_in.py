@@ -36,6 +36,10 @@ class SignIn(Callback):
 
     Works with one optimiser of torch that looks at gradients once in a step (not LBFGS), and a mask that stays.
 
+        >>> network = rb.build_network("mlp")
+        >>> guard = rb.MaskGuard(rb.Mask.ones_of(network))
+        >>> callbacks = [guard, rb.SignIn(every=5)]
+
     Args:
         every: epochs from one rescaling to the next
         balance: m² − w² after it, above 0; the speed at which a weight of 0 learns, as a factor on the learning rate

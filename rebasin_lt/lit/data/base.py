@@ -49,6 +49,9 @@ class ImageData(LightningDataModule):
     a configuration or a command asks for a dataset's name, its is `package.module:Class`. Checkpoints say how it was
     made if its constructor was given primitives only.
 
+        >>> issubclass(rb.Digits, rb.ImageData)
+        True
+
     Args:
         root: folder of the dataset
         batch_size: images per batch and process

@@ -44,6 +44,10 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
 
     What a study does not have yet is left out or written as –; equal outcomes give equal bytes. Raises InputError for a
     run of a method that the study's settings do not know.
+
+        >>> outcome = rb.StudyOutcome("begun", rb.Study(seeds=[0]).primitives())
+        >>> "report.html" in [path.name for path in rb.write_study_report(outcome, "report")]
+        True
     """
     out = Path(out)
     setting = _setting(outcome)

@@ -167,9 +167,7 @@ class Claim(Callback):
             began = _of_loggers(trainer, Path(self.folder))
             claim_folder(self.folder, self.settings, but=may_differ(self.settings), beside=began)
             remove_temporaries(self.folder)
-        for logger in trainer.loggers:
-            if isinstance(logger, RunTensorBoard):
-                logger.begin()
+        _open_loggers(trainer)
 
 
 def _of_loggers(trainer: Trainer, folder: Path) -> list[str]:
@@ -201,9 +199,13 @@ class OpenLoggers(Callback):
     """Lets the test of a run's own checkpoint add its metrics to the run's TensorBoard events."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, RunTensorBoard):
-                logger.begin()
+        _open_loggers(trainer)
+
+
+def _open_loggers(trainer: Trainer) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, RunTensorBoard):
+            logger.begin()
 
 
 def run(arguments: Sequence[str]) -> RunCLI:

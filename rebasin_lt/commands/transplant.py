@@ -12,7 +12,6 @@ from rebasin_lt.moment import END, Moment
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.study.sections import worth_text, write_study_report
-from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
@@ -27,7 +26,6 @@ def transplant(options: TransplantOptions, launcher: Launcher) -> None:
     """
     grid = transplant_study(options)
     folder = Path(options.out)
-    check_study_folder(folder, grid)
     complete_study(grid, folder, launcher)
     outcome = collect(folder)
     say(worth_text(outcome))

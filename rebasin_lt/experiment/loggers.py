@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.checked import check_settings
-from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.choices import check_names, near
 from rebasin_lt.settings.signatures import arguments, written_class
 from rebasin_lt.settings.user_code import import_named
 
@@ -41,8 +41,7 @@ def _named(setting: object) -> Iterator[tuple[type[Logger], dict[str, Any]]]:
         each = written_class(each)
         if not isinstance(each, Mapping) or not isinstance(each.get("class_path"), str):
             raise InputError(f"{WHERE} is {each!r}, expected {{class_path: CSVLogger, init_args: {{…}}}}, or several")
-        if others := set(each) - {"class_path", "init_args"}:
-            raise InputError(f"{WHERE} has no setting {sorted(others)[0]!r}: expected class_path, init_args")
+        check_names(WHERE, each, ("class_path", "init_args"))
         yield _logger_class(each["class_path"]), dict(each.get("init_args") or {})
 
 

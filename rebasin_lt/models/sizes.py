@@ -27,6 +27,16 @@ def scaled(width: float) -> Callable[[int], int]:
     return scale
 
 
+def check_halvings(name: str, input_shape: ImageShape, count: int) -> None:
+    """Raise InputError for images that a network cannot halve so many times."""
+    least = 2**count
+    if min(input_shape[1:]) < least:
+        raise InputError(
+            f"input_shape is {list(input_shape)}, but {name} halves images {count} times: expected at least "
+            f"{least}×{least} pixels; mlp and resnet20 take smaller ones"
+        )
+
+
 def check_sizes(num_classes: int, input_shape: ImageShape) -> None:
     """Raise InputError unless there is a class and the shape is (channels, height, width), all at least 1."""
     check_least("num_classes", num_classes, 1)

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import ENSEMBLES, control_methods, fixed_methods, kind_of_control
+from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
 from rebasin_lt.moment import END, Moment
 from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.settings.choices import check_known, near
+from rebasin_lt.settings.choices import check_known, check_names
 from rebasin_lt.settings.signatures import written_class
 from rebasin_lt.study.axes import at_point, check_axes, grid_points
 from rebasin_lt.study.given import check_given
@@ -195,16 +195,15 @@ class Study:
     def _check_barrier(self) -> None:
         if self.barrier is None:
             return
-        _check_names("barrier", self.barrier, BARRIER)
+        check_names("barrier", self.barrier, BARRIER)
         _check_lists("barrier", self.barrier, ("matchers",))
         for name in self.barrier.get("matchers", ()):
-            if name not in self.matchers:
-                raise InputError(f"barrier.matchers holds {name!r}, expected some of {', '.join(self.matchers)}")
+            check_known("one of barrier.matchers", name, self.matchers)
 
     def _check_diversity(self) -> None:
         if self.diversity is None:
             return
-        _check_names("diversity", self.diversity, DIVERSITY)
+        check_names("diversity", self.diversity, DIVERSITY)
         _check_lists("diversity", self.diversity, ("sparsities", "rewinds", "methods"))
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
@@ -216,11 +215,8 @@ class Study:
                     )
         if "methods" in self.diversity:
             self._check_compared(self.diversity["methods"])
-        elif self.diversity.get("matcher", "permuted") not in list(self.matchers):
-            raise InputError(
-                f"diversity.matcher is {self.diversity.get('matcher', 'permuted')!r}, expected one of "
-                f"{', '.join(self.matchers)}"
-            )
+        else:
+            check_known("diversity.matcher", self.diversity.get("matcher", MATCHED), self.matchers)
 
     def _check_compared(self, names: Sequence[str]) -> None:
         """What ensembles are made of, where the study says it."""
@@ -266,12 +262,6 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
     for text in texts:
         if texts.count(text) > 1:
             raise InputError(f"{name} is {list(values)}, which holds {text} twice")
-
-
-def _check_names(name: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in settings:
-        if key not in known:
-            raise InputError(f"{name} has no setting {key!r}{near(key, known)}: expected {', '.join(known)}")
 
 
 def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:

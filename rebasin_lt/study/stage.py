@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,6 +122,17 @@ def code_of(recipe: Recipe) -> tuple[str | None, dict[str, Any]]:
     """The user's own network or module, for whoever opens its checkpoints, and the sizes that those do not say."""
     sizes = {name: recipe.network[name] for name in ("width", "num_classes") if name in recipe.network}
     return recipe.own_code, sizes if recipe.module else {}
+
+
+def measured(recipe: Recipe, members: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """What the analysis `diversity` finds of the networks in the checkpoints of each setting, on the test images."""
+    from rebasin_lt.analyses.diversity import measure, open_test
+    from rebasin_lt.lit.checkpoint import load_network
+    from rebasin_lt.lit.data.registry import build_data
+
+    code, sizes = code_of(recipe)
+    networks = {name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()}
+    return measure(networks, open_test(build_data(**recipe.data)))
 
 
 def opening(recipe: Recipe) -> dict[str, Any]:

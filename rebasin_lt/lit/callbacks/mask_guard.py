@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.pruning.foreign import import_state
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.prunable import prunable
 from rebasin_lt.pruning.signs import SignsSet, set_signs_
 from rebasin_lt.pruning.weight_norm import check_directions
 from rebasin_lt.settings.choices import check_known
@@ -252,6 +254,23 @@ def hold_masks(trainer: Trainer) -> list[Mask]:
     for guard in guards:
         guard.hold(trainer, trainer.lightning_module)
     return [guard.mask for guard in guards]
+
+
+def check_settings_kept(callback: Callback, saved: Mapping[str, Any], names: Sequence[str], how: str) -> None:
+    """Raise InputError for a setting that the checkpoint to resume says was another; `how` it says what was done."""
+    for name in names:
+        ours = getattr(callback, name)
+        if saved.get(name, ours) != ours:
+            raise InputError(f"the checkpoint to resume was {how} {name} {saved[name]}, this run has {ours}")
+
+
+def all_prunable(module: LightningModule, exclude: Iterable[str], include: Iterable[str]) -> Mask:
+    """Everything kept of what there is to prune when fit starts; what stays dense is named in the log."""
+    network = network_of(module)
+    found = prunable(network, exclude, include)
+    if found.dense and module.global_rank == 0:
+        _LOG.warning("%s", found.describe())
+    return Mask.ones_like(dict(network.named_parameters()), found.names)
 
 
 def same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import hides_its_steps
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, check_settings_kept
 from rebasin_lt.pruning.factors import balanced_factors
 
 _SETTINGS = ("every", "balance")
@@ -142,12 +142,7 @@ class SignIn(Callback):
         own = checkpoint["callbacks"].get(self.state_key)
         if own is None:
             raise InputError("the checkpoint to resume was trained without SignIn: leave it out, or start a new run")
-        for name in _SETTINGS:
-            if own[name] != getattr(self, name):
-                raise InputError(
-                    f"the checkpoint to resume was trained by SignIn with {name} {own[name]}, this run has "
-                    f"{getattr(self, name)}"
-                )
+        check_settings_kept(self, own, _SETTINGS, "trained by SignIn with")
 
     @torch.no_grad()
     def _rescale(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import save_figures, styled_figure
+from rebasin_lt.report.kit.figures import alpha_axis, plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import times
 from rebasin_lt.report.kit.tables import Column, Table, numbers, texts
@@ -111,11 +111,9 @@ def _draw_panel(axes: Axes, curves: Sequence[Mapping[str, Any]], quantity: str, 
         if curve["split"] == chord_of:
             axes.plot([0, 1], [values[0], values[-1]], color=COLOURS["muted"][0], linestyle=_DASHES["chord"])
     axes.set_title(f"{name}: {title}", loc="left", x=0)
-    axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    axes.tick_params(length=0)
-    axes.spines["left"].set_visible(False)
+    alpha_axis(axes)
+    plain_axes(axes)
 
 
 def _draw_key(figure: Figure, curves: Sequence[Mapping[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def show_permuted(result: Mapping[str, Any], out: str) -> str:
         parts.append(before_text(**result["before_training"]))
     if "barrier" in result:
         parts.append(barrier_table(result["barrier"]).to_text())
-        save_figures(barrier_figures([result]), out)
+        save_figures(barrier_figures(result), out)
     return "\n".join(parts)
 
 
@@ -61,25 +61,20 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Ta
     return Table(columns, rows, "Largest excess over the chord, test images")
 
 
-def barrier_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Loss and error along the line from A to B, over one result per seed: `barrier-loss` and `barrier-error`."""
+def barrier_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Loss and error along the line from A to B: `barrier-loss` and `barrier-error`."""
+    error = _curves(result, "error", 100)
     return {
-        "barrier-loss": barrier_figure(_curves(results, "loss", 1), title="Loss between A and B"),
-        "barrier-error": barrier_figure(
-            _curves(results, "error", 100), title="Error between A and B", quantity="test error (%)"
-        ),
+        "barrier-loss": barrier_figure(_curves(result, "loss", 1), title="Loss between A and B"),
+        "barrier-error": barrier_figure(error, title="Error between A and B", quantity="test error (%)"),
     }
 
 
-def _curves(results: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
-    """The curves of every seed by label, as `barrier_figure` takes them."""
-    curves: dict[str, list[Any]] = {}
-    for result in results:
-        for correction, pair in result["barrier"].items():
-            for name, curve in pair.items():
-                label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
-                curves.setdefault(label, []).append((
-                    curve["alphas"],
-                    factor * np.array(curve[quantity], dtype=float),
-                ))
+def _curves(result: Mapping[str, Any], quantity: str, factor: float) -> dict[str, Any]:
+    """The curves by label, as `barrier_figure` takes them."""
+    curves = {}
+    for correction, pair in result["barrier"].items():
+        for name, curve in pair.items():
+            label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
+            curves[label] = (curve["alphas"], factor * np.array(curve[quantity], dtype=float))
     return curves

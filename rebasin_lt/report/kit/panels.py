@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
-from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.figures import figure_style, plain_axes
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
 
@@ -85,8 +85,8 @@ def panel_grid(
     for index, name in enumerate(titles):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.set_title(name, loc="left", x=0, pad=4, fontsize=_SMALL)
-        axes.tick_params(length=0, labelsize=_SMALL - 1)
-        axes.spines["left"].set_visible(False)
+        axes.tick_params(labelsize=_SMALL - 1)
+        plain_axes(axes)
         if index + columns >= len(titles):
             axes.set_xlabel(x_label, fontsize=_SMALL)
         plots.append(axes)

@@ -13,7 +13,7 @@ from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.kinds.sparse import mask_stage, sparse_stage
-from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, code_of, recipe_for
+from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, measured, recipe_for
 
 
 def _of_width(point: GridPoint) -> Iterator[Stage]:
@@ -72,23 +72,13 @@ def _setting(study: Study, name: str) -> str:
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
-    from rebasin_lt.analyses.diversity import measure, open_test
-    from rebasin_lt.lit.checkpoint import load_network, network_hash
-    from rebasin_lt.lit.data.registry import build_data
+    from rebasin_lt.lit.checkpoint import network_hash
     from rebasin_lt.storage.run_folder import run_once
 
     members = {name: [folder / path for path in paths] for name, paths in stage.settings["members"].items()}
     states = {name: list(map(network_hash, paths)) for name, paths in members.items()}
-
-    def work() -> dict[str, Any]:
-        code, sizes = code_of(recipe_for(study, stage))
-        networks = {
-            name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()
-        }
-        return measure(networks, open_test(build_data(**study.recipe.data)))
-
     said = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}
-    run_once(folder / stage.path, {**said, "sha256": states}, work)
+    run_once(folder / stage.path, {**said, "sha256": states}, lambda: measured(recipe_for(study, stage), members))
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from rebasin_lt.study.stage import (
     Stage,
     StageKind,
     about,
-    code_of,
+    measured,
     points_of,
     recipe_for,
 )
@@ -134,10 +134,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 
 def _run_network(study: Study, stage: Stage, place: Path) -> None:
-    from rebasin_lt.analyses.diversity import measure, open_test
     from rebasin_lt.experiment.takeover import network_files, take_network
-    from rebasin_lt.lit.checkpoint import load_network
-    from rebasin_lt.lit.data.registry import build_data
     from rebasin_lt.storage.run_folder import run_once
 
     where, recipe = _where(stage), recipe_for(study, stage)
@@ -146,9 +143,7 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
 
     def work() -> dict[str, Any]:
         take_network(where, place, files, recipe)
-        code, sizes = code_of(recipe)
-        network = load_network(place / FINAL, code, **sizes).network
-        found = measure({"given": [network]}, open_test(build_data(**recipe.data)))
+        found = measured(recipe, {"given": [place / FINAL]})
         return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
 
     said = {"network": recipe.network, "data": recipe.data, **_hashes(stage)}

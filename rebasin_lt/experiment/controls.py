@@ -222,12 +222,12 @@ as `control(mask, network, batches, sparsity, generator)`, which returns a `Mask
 keeps everything; `network` holds the weights that training starts from; `batches` are training images with labels."""
 
 
-def control_kind(name: str, argument: str = "--kind") -> ControlKind:
+def control_kind(name: str) -> ControlKind:
     """The record of a kind, or that of the user's own function, which is imported when the mask is made.
 
     Raises InputError for a name that is neither.
     """
-    return own_control(name) if is_user_code(str(name)) else chosen(argument, name, CONTROLS, "or package.module:name")
+    return own_control(name) if is_user_code(str(name)) else chosen("--kind", name, CONTROLS, "or package.module:name")
 
 
 def own_control(name: str) -> ControlKind:

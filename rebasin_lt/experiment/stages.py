@@ -37,14 +37,8 @@ from rebasin_lt.storage.files import remove_temporaries, write_json
 from rebasin_lt.storage.run_folder import claim_folder, discard_result, finish, finished
 
 _RESUME_MINUTES = 2.0  # most stages are over by then
-_BY_CONTENT = (
-    "mask",
-    "init_from",
-    "data.root",
-    "signs_from",
-    "imp.mask",
-    "imp.rewind_from",
-)  # paths: the folder may move; hashes say what lay there
+_BY_CONTENT = ("mask", "init_from", "data.root", "signs_from", "imp.mask", "imp.rewind_from")
+"""Paths: the folder may move, and hashes say what lay there."""
 
 
 def train_dense(folder: Path, recipe: Recipe, seed: int, until: str | None = None) -> dict[str, float]:

@@ -103,10 +103,8 @@ def _draw_panel(axes: Axes, curves: Sequence[Mapping[str, Any]], quantity: str, 
     title, factor = _QUANTITIES[quantity]
     chord_of = "test" if any(curve["split"] == "test" for curve in curves) else "train"
     for curve in curves:
-        colour, values = (
-            COLOURS[_COLOUR[curve["alignment"]]][0],
-            factor * np.array(curve[quantity], dtype=float),
-        )
+        colour = COLOURS[_COLOUR[curve["alignment"]]][0]
+        values = factor * np.array(curve[quantity], dtype=float)
         axes.plot(curve["alphas"], values, color=colour, linestyle=_DASHES[curve["split"]], linewidth=1.8)
         if curve["split"] == chord_of:
             axes.plot([0, 1], [values[0], values[-1]], color=COLOURS["muted"][0], linestyle=_DASHES["chord"])

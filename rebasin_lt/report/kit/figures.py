@@ -54,19 +54,16 @@ def barrier_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     title: str = "Loss between the networks",
     quantity: str = "test loss (nats)",
-    ends: tuple[str, str] = ("A", "B"),
 ) -> Figure:
     """A quantity along the line (1 - α) A + α B, in curves with their labels beside them.
 
     `curves` maps a label to (alphas, values). Values are drawn as they are, so give them in the unit that `quantity`
-    states. `ends` name the networks at α = 0 and α = 1.
+    states.
     """
     if not 1 <= len(curves) <= len(_SERIES):
         raise InputError(f"curves: there are {len(curves)} labels, expected 1 to {len(_SERIES)}")
     with figure_style():
-        figure, axes = blank_figure(
-            title, quantity, f"interpolation coefficient α, from {ends[0]} (0) to {ends[1]} (1)", right=0.97
-        )
+        figure, axes = blank_figure(title, quantity, "interpolation coefficient α, from A (0) to B (1)", right=0.97)
         labels = []
         for (label, (alphas, values)), name in zip(curves.items(), _SERIES, strict=False):
             axes.plot(alphas, values, color=COLOURS[name][0], linewidth=2)

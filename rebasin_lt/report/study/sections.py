@@ -32,7 +32,7 @@ from rebasin_lt.report.study.paired import closure_table, difference_table, head
 from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
-from rebasin_lt.storage.run_folder import by_dotted_name
+from rebasin_lt.storage.run_folder import flat
 from rebasin_lt.study.outcome import StudyOutcome
 
 LONG = 16
@@ -250,7 +250,7 @@ def _ledger(outcome: StudyOutcome) -> list[PagePart]:
 
 
 def _settings(outcome: StudyOutcome) -> list[PagePart]:
-    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in by_dotted_name(outcome.settings).items()]
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat(outcome.settings).items()]
     return [_table(Table(texts("setting", "value"), rows, "Settings of the study"))] if rows else []
 
 

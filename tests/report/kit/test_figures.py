@@ -34,12 +34,12 @@ def test_barrier_figure_draws_the_curves() -> None:
 
 
 def test_barrier_figure_labels_curves_where_they_are() -> None:
-    figure = barrier_figure(CURVES, quantity="test error (%)", ends=("π(A)", "B"))
+    figure = barrier_figure(CURVES, quantity="test error (%)")
     before, after = figure.axes[0].texts
     assert (before.get_text(), after.get_text()) == ("before alignment", "after alignment")
     assert before.get_position()[1] > 0.1 + 4.1 / 4 > after.get_position()[1] > 0.1 + 0.6 / 4
     assert figure.axes[0].get_ylabel() == "test error (%)"
-    assert "from π(A) (0) to B (1)" in figure.axes[0].get_xlabel()
+    assert "from A (0) to B (1)" in figure.axes[0].get_xlabel()
 
 
 def test_barrier_figure_lists_labels_above_close_curves() -> None:

@@ -32,7 +32,7 @@ from rebasin_lt.report.study.paired import closure_table, difference_table, head
 from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
-from rebasin_lt.storage.run_folder import flat
+from rebasin_lt.storage.run_folder import dotted
 from rebasin_lt.study.outcome import StudyOutcome
 
 LONG = 16
@@ -108,7 +108,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
-    yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
+    yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
 
 
 def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
@@ -245,12 +245,8 @@ def _methods(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
     return [f"{method.label}: {method.meaning}" for method in setting.methods.described(named).values()]
 
 
-def _ledger(outcome: StudyOutcome) -> list[PagePart]:
-    return [ledger_table(outcome.stages)] if outcome.stages else []
-
-
 def _settings(outcome: StudyOutcome) -> list[PagePart]:
-    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat(outcome.settings).items()]
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in dotted(outcome.settings).items()]
     return [_table(Table(texts("setting", "value"), rows, "Settings of the study"))] if rows else []
 
 

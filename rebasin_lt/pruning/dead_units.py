@@ -28,6 +28,7 @@ from rebasin_lt.symmetry.axis_type import AxisType
 from rebasin_lt.symmetry.trace import Symmetry
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_COUNTED = ("no_incoming", "no_outgoing", "unreached", "unread", "dead")
 Alive = dict[str, Tensor]  # group -> bool, shape (units,)
 
 
@@ -62,11 +63,7 @@ class DeadUnits:
             {
                 "group": group,
                 "units": len(dead),
-                "no_incoming": int(self.no_incoming[group].sum()),
-                "no_outgoing": int(self.no_outgoing[group].sum()),
-                "unreached": int(self.unreached[group].sum()),
-                "unread": int(self.unread[group].sum()),
-                "dead": int(dead.sum()),
+                **{name: int(getattr(self, name)[group].sum()) for name in _COUNTED},
                 "through_others": int((dead & ~self.no_incoming[group] & ~self.no_outgoing[group]).sum()),
             }
             for group, dead in self.dead.items()

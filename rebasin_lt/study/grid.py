@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
@@ -74,10 +74,11 @@ class Study:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
         check_axes(self.axes)
-        named = {"seeds": self.seeds, "widths": self.widths, **{f"axes.{name}": own for name, own in self.axes.items()}}
-        for name, values in (
-            named if self.diversity and not self.methods else {**named, "methods": self.methods}
-        ).items():
+        named: dict[str, Any] = {"seeds": self.seeds, "widths": self.widths}
+        named |= {f"axes.{name}": own for name, own in self.axes.items()}
+        if self.methods or not self.diversity:
+            named["methods"] = self.methods
+        for name, values in named.items():
             _check_axis(name, values)
         if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 to {MAX_SEED}")
@@ -161,9 +162,7 @@ class Study:
         for name in ("targets", "rewinds"):
             _check_axis(f"recipe.{name}", getattr(recipe, name))
         for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
-            count = getattr(recipe, name)
-            if count is not None and count < 1:
-                raise InputError(f"recipe.{name} is {count}, expected at least 1")
+            check_least(f"recipe.{name}", getattr(recipe, name), 1)
         if recipe.network.get("width", 1) != 1:
             raise InputError("recipe.network.width is set: a study takes it from `widths`, leave it out")
 

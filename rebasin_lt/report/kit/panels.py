@@ -45,20 +45,18 @@ def panel_figure(
     title: str,
     quantity: str,
     x_label: str,
-    marks: str = "published",
-    level: str = "dense",
     from_zero: bool = False,
 ) -> Figure:
     """Two panels to a row, each with its own scale; bands are ± the errors of the estimates.
 
-    `methods` say how each series is drawn and called; `marks` and `level` what those of the panels are. Raises
+    `methods` say how each series is drawn and called; the key calls marks published, and the level dense. Raises
     InputError if there is no panel.
     """
     if not panels:
         raise InputError("panels: there are 0, expected at least one")
     drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
     with figure_style():
-        handles = _handles(drawn, panels, marks, level)
+        handles = _handles(drawn, panels)
         figure, plots = panel_grid([panel.title for panel in panels], handles, title, quantity, x_label)
         for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, drawn, from_zero)
@@ -130,7 +128,7 @@ def _shape(method: Method) -> Any:
     return {"marker": method.marker, "linestyle": method.line, **inside(method)}
 
 
-def _handles(methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> list[Line2D]:
+def _handles(methods: Mapping[str, Method], panels: Sequence[Panel]) -> list[Line2D]:
     """What the lines and marks are."""
     from matplotlib.lines import Line2D
 
@@ -142,9 +140,9 @@ def _handles(methods: Mapping[str, Method], panels: Sequence[Panel], marks: str,
         for method in methods.values()
     ]
     if any(panel.level is not None for panel in panels):
-        handles.append(Line2D([], [], **_DENSE, label=level))
+        handles.append(Line2D([], [], **_DENSE, label="dense"))
     if any(panel.marks.get(name) for panel in panels for name in methods):
-        handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
+        handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label="published"))
     return handles
 
 

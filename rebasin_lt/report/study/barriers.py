@@ -10,6 +10,7 @@ import numpy as np
 from rebasin_lt.connectivity.corrections import CORRECTIONS, correction_label
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
+from rebasin_lt.report.analyses.barrier import points_of_curves
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
@@ -57,12 +58,7 @@ def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:
 
 def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """One row per point of every line, for spreadsheets."""
-    points = [
-        {**record, "alpha": alpha, "loss": loss, "error": error}
-        for record in records
-        for alpha, loss, error in zip(record["alphas"], record["loss"], record["error"], strict=True)
-    ]
-    return rows_table(_LINE, points, ("alpha", "loss", "error"))
+    return rows_table(_LINE, points_of_curves(records), ("alpha", "loss", "error"))
 
 
 def study_barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:

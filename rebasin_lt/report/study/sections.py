@@ -112,7 +112,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
-    yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
+    yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
 
 
 def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
@@ -247,10 +247,6 @@ def _at(table: Table, axes: str) -> Table:
 def _methods(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
     named = [run["method"] for run in outcome.sparse]
     return [f"{method.label}: {method.meaning}" for method in setting.methods.described(named).values()]
-
-
-def _ledger(outcome: StudyOutcome) -> list[PagePart]:
-    return [ledger_table(outcome.stages)] if outcome.stages else []
 
 
 def _settings(outcome: StudyOutcome) -> list[PagePart]:

@@ -137,7 +137,7 @@ class ByFunction(ByCalls):
     def __init__(self, function: Callable[[Any, Any], Any], name: str) -> None:
         self.function, self.name = function, name
         label = name.rpartition(":")[2]
-        self.judged = Judged(name, label, "", "what it returns", None)
+        self.judged = Judged(name, label, "", "losses", None)
 
     def sums(self, network: nn.Module, call: ForwardCall, factor: float = 1.0) -> Sums:
         """The sums over one batch. Raises InputError where the function fails, or returns no floating tensor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -128,9 +128,13 @@ def judged_of_result(result: Mapping[str, Any]) -> Judged:
     return Judged(**{name: said[name] for name in asdict(BY_CROSS_ENTROPY) if name in said})
 
 
-def quantities(judged: Judged) -> Iterator[tuple[str, str, int]]:
-    """The curves that there are: the name of each in a result, its title with its unit, and the factor to that."""
-    unit = f" ({judged.unit})" if judged.unit else ""
-    yield "loss", f"loss{unit}", 1
-    if judged.error is not None:
-        yield "error", "error (%)", 100
+def quantities(judged: Judged) -> dict[str, tuple[str, int]]:
+    """The curves that there are, by their names in a result: the title of each, and the factor to its unit."""
+    name = "loss" if judged.loss == CROSS_ENTROPY else judged.label
+    curves = {"loss": (f"{name} ({judged.unit})" if judged.unit else name, 1)}
+    return curves if judged.error is None else {**curves, "error": ("error (%)", 100)}
+
+
+def measured_on(judged: Judged, count: int, split: str) -> str:
+    """What was measured on, such as `500 test images`."""
+    return f"{count:,} {split} {judged.mean_over}"

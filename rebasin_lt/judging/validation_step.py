@@ -54,7 +54,7 @@ class ByStep:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.judged = Judged(f"{STEP}:{name}", name, "", "batches by their size", None)
+        self.judged = Judged(f"{STEP}:{name}", name, "", "samples", None)
 
     def read(self, batches: Iterable[Any], network: nn.Module, argument: str = "batches") -> Steps:
         """The batches as they come. Raises InputError for a module without a step, and for calls of it."""

@@ -107,7 +107,7 @@ def test_two_processes_begin_with_the_same_signs(fits, signs):
     torch.manual_seed(0)
     network, other = (build_network("mlp", num_classes=7, input_shape=(3, 6, 6)).state_dict() for _ in range(2))
     for name, state in (("init", network), ("other", other)):
-        torch.save({f"net.{key}": tensor for key, tensor in state.items()}, fits.root / f"{name}.ckpt")
+        torch.save(state, fits.root / f"{name}.ckpt")
     kept = Mask({name: torch.rand(tensor.shape) < 0.4 for name, tensor in network.items() if tensor.dim() == 2})
     signed = kept.signed_by(other)
     (signed if signs == "mask" else kept).save(fits.root / f"{signs}.mask.safetensors")

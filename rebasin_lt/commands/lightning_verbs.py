@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,15 @@ import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.callbacks.sign_in  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
-import rebasin_lt.lit.data
+from rebasin_lt.commands.run_settings import (
+    check_seed,
+    check_values,
+    evaluated_folder,
+    hyperparameters,
+    loggers_of,
+    may_differ,
+)
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
-from rebasin_lt.experiment.loggers import named_loggers
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
@@ -34,8 +40,7 @@ from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.lit.data.torchvision_data import TorchvisionData
-from rebasin_lt.lit.loggers import NamedLogger, NotYet, close_loggers, default_logger
+from rebasin_lt.lit.loggers import NotYet, close_loggers
 from rebasin_lt.lit.metrics_file import METRICS_FILE, MetricsFile, read_rows
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
@@ -67,14 +72,23 @@ class RunCLI(ConfigWinsCLI):
             "trainer.enable_model_summary": False,
         })
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        check_seed(self.config[self.config.subcommand].seed_everything)  # it is taken before all else
+
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand] = with_paths_expanded(self.config[self.subcommand])
-        folder = Path(settings.trainer.default_root_dir)
+        folder = written = Path(settings.trainer.default_root_dir)
+        if self.subcommand != "fit":
+            folder = evaluated_folder(folder, settings.config)
+            settings.trainer.default_root_dir = str(folder)
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
         self._settings = self._run_settings()
-        self._loggers = self._named_loggers(settings.trainer)
+        check_values(settings.as_dict())
+        self._loggers = loggers_of(settings.trainer, written)
+        settings.trainer.logger = False  # none is made before training begins
         check_links(folder)
         if self.subcommand == "fit":
             check_folder(folder, self._settings, but=may_differ(self._settings))
@@ -135,18 +149,11 @@ class RunCLI(ConfigWinsCLI):
         run_settings = self._settings
         files: list[Callback] = [
             Claim(folder, run_settings),
-            RunLoggers(folder, self._loggers, _hyperparameters(run_settings), profile_figure),
+            RunLoggers(folder, self._loggers, hyperparameters(run_settings), profile_figure),
             MetricsFile(folder),
             Divergence(),
         ]
         return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point), NamedCheckpoint()]
-
-    def _named_loggers(self, settings: Any) -> list[NamedLogger]:
-        """The loggers that the settings name, which make none of them: that is for when training begins."""
-        given, settings.logger = settings.logger, False
-        if given is None or given is True:
-            return [default_logger(settings.default_root_dir)]
-        return named_loggers(given, "trainer.logger")
 
     def _run_settings(self) -> dict[str, Any]:
         """The configuration without what may differ between a run and its resume."""
@@ -243,31 +250,7 @@ def _write_predictions(trainer: Trainer) -> None:
     say(path)
 
 
-_MAY_DIFFER = (
-    "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
-    "trainer.max_time",  # of each job
-    "resume.every_steps",
-    "resume.every_minutes",
-    "resume.every_epoch",
-)
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
-
-
-def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings that may differ between a run and its resume, since the run's numbers do not depend on them."""
-    class_path = settings["data"]["class_path"] if settings.get("data") else ""
-    kind = vars(rebasin_lt.lit.data).get(class_path.removeprefix("rebasin_lt.lit.data."))
-    in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
-    return (*_MAY_DIFFER, "data.init_args.resident") if in_memory else _MAY_DIFFER
-
-
-def _hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that one compares runs by."""
-    trainer = {name: settings["trainer"].get(name) for name in ("max_epochs", "precision", "callbacks")}
-    data = dict(settings.get("data") or {})
-    free = may_differ(settings)
-    data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if f"data.init_args.{k}" not in free}
-    return {**{name: settings.get(name) for name in ("seed_everything", "model")}, "data": data, **trainer}
 
 
 def _plugins(given: Any) -> list[Any]:

@@ -53,10 +53,8 @@ def torchvision_network(name: str, width: float, num_classes: int, input_shape: 
     known = models.list_models(module=models)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        raise InputError(
-            f"model is {TORCHVISION}{name}, which torchvision does not have"
-            + (f": did you mean {TORCHVISION}{close[0]}?" if close else f": it has {', '.join(known)}")
-        )
+        hint = f"did you mean {TORCHVISION}{close[0]}?" if close else "see torchvision.models.list_models()"
+        raise InputError(f"model is {TORCHVISION}{name}, which torchvision does not have: {hint}")
     if width != 1:
         raise InputError(f"width is {width:g}, but {TORCHVISION}{name} has one width only: leave it at 1")
     if input_shape[0] != 3:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._straight_through import match_by_loss
-from rebasin_lt.batches import inputs_of, state_of
+from rebasin_lt.batches import state_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.joint import match_jointly
@@ -169,8 +170,8 @@ def _similarities(pair: Pair, source: nn.Module, reference: nn.Module) -> dict[s
         moments.setdefault((group, k), CrossMoments(pair.symmetry.groups[group])).update(*units)
 
     states = [state_of(network) for network in (source, reference)]
-    for batch in pair.batches:
-        pair.symmetry.observe(states, inputs_of(batch, torch.device("cpu")), visit)
+    for call in calls_of(pair.batches, pair.symmetry.form):
+        pair.symmetry.observe(states, call, visit)
     return {
         group: group_similarity(size, [m for (g, _), m in moments.items() if g == group], "correlation")
         for group, size in pair.symmetry.groups.items()

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import labelled, state_of
+from rebasin_lt.batches import state_of
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.soft import gradients, matrix_of
 from rebasin_lt.matching.weight import weight_similarity
@@ -146,10 +146,10 @@ def _pieces(batches: Iterable[Any], device: torch.device, held_out: bool = True)
     """Every piece, and whether it is held out; or without those that are."""
     index = 0
     for batch in batches:
-        inputs, labels = labelled(batch, device)
+        (inputs, labels) = (each.to(device) for each in batch)
         for first in range(0, len(labels) - 1, PIECE):  # one image alone has no batch statistics
             part = slice(first, first + PIECE)
             out = index % HELD_OUT == 0
             index += 1
             if held_out or not out:
-                yield out, _Piece(tuple(tensor[part] for tensor in inputs), labels[part])
+                yield out, _Piece((inputs[part],), labels[part])

@@ -40,6 +40,7 @@ from benchmarks._figures import Figure, multiplies_in_bf16, now, options, ratios
 from benchmarks._paper_training import accuracy, prune_, train_as_published
 from benchmarks._processes import processes
 from benchmarks.data_path import pil_loader, synthetic
+from rebasin_lt.batches import network_of
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
@@ -49,7 +50,6 @@ from rebasin_lt.lit.data import CIFAR10, ImageData
 from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.resident import ResidentImages
 from rebasin_lt.lit.metrics_file import MetricsFile
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask

@@ -73,6 +73,7 @@ def settings(work: Path) -> dict[str, Setting]:
         ),
         "digits99": Setting(
             *("MLP, digits, sparsity .99", "signs-digits", digits, 0.99, 20, {"0it": (*_SIGNED, *_OTHERS)}, "1ep"),
+            ensembles=True,
             own_mask=True,
         ),
         "conv4": Setting(

@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks._symmetry_report import write_report
 from rebasin_lt.errors import SymmetryError
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.process.progress_line import ProgressLine
 from rebasin_lt.storage.files import write_json
 
@@ -94,7 +95,7 @@ def measure(name: str) -> Record:
     images = torch.randn(2, *shape)
     record: Record = {"parameters": sum(p.numel() for p in model.parameters()), "input": list(shape)}
     try:
-        program, record["export_seconds"] = timed(lambda: export(model, (images,)))
+        program, record["export_seconds"] = timed(lambda: export(model, ForwardCall((images,))))
         inferred = [timed(lambda: read_symmetry(program, model)) for _ in range(REPEATS)]
         record["inference_seconds"] = min(seconds for _, seconds in inferred)
         symmetry = inferred[0][0]

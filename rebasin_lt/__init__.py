@@ -1,53 +1,106 @@
 """Align sparse masks with weight symmetry: prune one network, permute the mask, train another.
 
-Names load on first use, so that `import rebasin_lt` and `rebasin-lt --help` need neither torch nor lightning.
+Names load on first use, so that `import rebasin_lt` and `rebasin-lt --help` need neither torch nor lightning. Where
+each comes from is said once, in `__init__.pyi`, which type checkers and editors read instead of this file.
 """
-
-from __future__ import annotations
-
-import importlib
-from typing import Any
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "build_network": "models.registry",
-    "Symmetry": "symmetry.trace",
-    "trace_symmetry": "symmetry.trace",
-    "Permutation": "symmetry.permutation",
-    "MatchResult": "matching.activation",
-    "match_activations": "matching.activation",
-    "match_weights": "matching.weight_matching",
-    "Mask": "pruning.mask",
-    "magnitude_prune": "pruning.magnitude",
-    "loss_barrier": "connectivity.barrier",
-    "reset_batchnorm": "connectivity.batchnorm",
-    "repair": "connectivity.repair",
-    "EnsembleDiversity": "diversity",
-    "load_network": "lit.checkpoint",
-    "Classifier": "lit.classifier",
-    "MaskedClassifier": "lit.classifier",
-    "DynamicSparseTraining": "lit.callbacks.dynamic_sparse_training",
-    "InitFrom": "lit.callbacks.init_from",
-    "IterativeMagnitudePruning": "lit.callbacks.iterative_magnitude_pruning",
-    "MaskGuard": "lit.callbacks.mask_guard",
-    "RewindCheckpoint": "lit.callbacks.rewind_checkpoint",
-    "SignIn": "lit.callbacks.sign_in",
-    "InputError": "errors",
-    "BrokenFileError": "errors",
-    "SymmetryError": "errors",
-}
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "SVHN",
+    "BarrierResult",
+    "BrokenFileError",
+    "Classifier",
+    "DeadUnits",
+    "Digits",
+    "DivergedError",
+    "DynamicSparseTraining",
+    "EnsembleDiversity",
+    "Evaluation",
+    "FashionMNIST",
+    "ImageData",
+    "ImageFolder",
+    "ImageNet",
+    "InitFrom",
+    "InputError",
+    "IterativeMagnitudePruning",
+    "LoadedNetwork",
+    "Mask",
+    "MaskGuard",
+    "MaskLeakError",
+    "MaskedClassifier",
+    "MatchResult",
+    "NetworkModule",
+    "Permutation",
+    "Plane",
+    "Preemption",
+    "Recipe",
+    "ResidentImages",
+    "ResumePoint",
+    "RewindCheckpoint",
+    "SignIn",
+    "Study",
+    "StudyOutcome",
+    "Symmetry",
+    "SymmetryError",
+    "__version__",
+    "build_network",
+    "evaluate",
+    "expected_overlap",
+    "find_dead_units",
+    "grasp",
+    "init_memory",
+    "interpolate",
+    "load_network",
+    "loss_barrier",
+    "magnitude_prune",
+    "match_activations",
+    "match_signs",
+    "match_weights",
+    "mix_with_magnitude",
+    "network_of",
+    "overlap_report",
+    "permute_randomly",
+    "plane_losses",
+    "prune_by",
+    "prune_to_sparsity",
+    "published",
+    "random_erk",
+    "random_uniform",
+    "read_outcome",
+    "repair",
+    "reset_batchnorm",
+    "set_signs_",
+    "shuffle_degrees",
+    "shuffle_layerwise",
+    "sign_agreement",
+    "snip",
+    "synflow",
+    "trace_symmetry",
+    "write_study_report",
+]
 
-__all__ = ["__version__", *_EXPORTS]
+
+def _places():
+    """The module, without the package in front, that each public name comes from."""
+    import re
+    from pathlib import Path
+
+    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    return {name: module for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", stub, re.MULTILINE)}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+def __getattr__(name):
+    from importlib import import_module
+
+    module = _places().get(name) if name in __all__ else None
+    if module is None:
         raise AttributeError(f"module 'rebasin_lt' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"rebasin_lt.{_EXPORTS[name]}"), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(f"rebasin_lt.{module}"), name)
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__():
     return sorted(__all__)

@@ -14,9 +14,28 @@ Network = nn.Module | Mapping[str, Tensor]
 """A network, or its state dict."""
 
 
+class Wrapper:
+    """A module around one network, `net`, under whose own names masks and checkpoints are written."""
+
+    net: nn.Module
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """The module whose parameter names masks use: that in a `Wrapper`, such as our LightningModules, or else itself.
+
+    >>> classifier = rb.Classifier("mlp")
+    >>> rb.network_of(classifier) is classifier.net
+    True
+    """
+    return module.net if isinstance(module, Wrapper) else module
+
+
 def state_of(network: Network) -> dict[str, Tensor]:
-    """The network's tensors by name, detached and not copied; extra state, which is no tensor, left out."""
-    tensors = network.state_dict() if isinstance(network, nn.Module) else network
+    """The network's tensors by name, detached and not copied; extra state, which is no tensor, left out.
+
+    Names are those of `network_of`.
+    """
+    tensors = network_of(network).state_dict() if isinstance(network, nn.Module) else network
     return {name: tensor.detach() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
@@ -39,25 +58,6 @@ def device_of(state: Mapping[str, Tensor]) -> torch.device:
     return next((tensor.device for tensor in state.values()), torch.device("cpu"))
 
 
-def inputs_of(batch: Any, device: torch.device) -> tuple[Tensor, ...]:
-    """A network's arguments out of a batch: the tensor itself, or the first of (inputs, target, ...).
-
-    Inputs that are themselves a tuple are several arguments. Raises InputError for anything else.
-    """
-    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    if not arguments or not all(isinstance(argument, Tensor) for argument in arguments):
-        raise InputError(f"batches holds a {type(inputs).__name__}, expected input tensors or (input, target) pairs")
-    return tuple(argument.to(device, non_blocking=True) for argument in arguments)
-
-
-def labelled(batch: Any, device: torch.device) -> tuple[tuple[Tensor, ...], Tensor]:
-    """A network's arguments and the integer targets of a batch. Raises InputError for a batch without targets."""
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-        raise InputError(f"batches holds a {type(batch).__name__} without targets, expected (input, target) pairs")
-    return inputs_of(batch, device), batch[1].to(device, non_blocking=True)
-
-
 def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]:
     """Yield the batches. Raises InputError where there is none."""
     empty = True
@@ -70,5 +70,7 @@ def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]
 
 def check_repeatable(batches: Iterable[Any], argument: str = "batches") -> None:
     """Raise InputError for batches that can be read only once, such as a generator."""
+    while (inner := getattr(batches, "batches", batches)) is not batches:  # it says only how others are read
+        batches = inner
     if iter(batches) is batches:
         raise InputError(f"{argument} is a {type(batches).__name__}, which is used up after one pass: give a list")

@@ -35,6 +35,12 @@ class EnsembleDiversity(Metric):
     All are fp64. A single member has no pairs: its disagreement, KL and JS are nan, and torchmetrics makes scalars of
     its vectors and matrices.
 
+        >>> diversity = rb.EnsembleDiversity(num_members=2)
+        >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [2.0, 0.0]]])
+        >>> diversity.update(logits, torch.tensor([0, 1]))
+        >>> diversity.compute()["disagreement"].item()
+        0.5
+
     Args:
         num_members: networks that are compared
         num_bins: of the calibration error

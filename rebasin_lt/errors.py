@@ -10,25 +10,59 @@ class RebasinError(Exception):
 
 
 class InputError(RebasinError, ValueError):
-    """An argument that cannot be right: an unknown name, a value out of range, two files that do not fit."""
+    """An argument that cannot be right: an unknown name, a value out of range, two files that do not fit.
+
+    >>> try:
+    ...     rb.build_network("mpl")
+    ... except rb.InputError as error:
+    ...     print(str(error).partition(":")[0])
+    model is 'mpl', which is not known (did you mean mlp?)
+    """
 
     exit_code = 2
 
 
 class BrokenFileError(RebasinError, ValueError):
-    """A file that is truncated, of another format, or that would have to be unpickled."""
+    """A file that is truncated, of another format, or that would have to be unpickled.
+
+    >>> from pathlib import Path
+    >>> _ = Path("cut.mask.safetensors").write_bytes(b"cut")
+    >>> try:
+    ...     rb.Mask.load("cut.mask.safetensors")
+    ... except rb.BrokenFileError as error:
+    ...     print("not a readable safetensors file" in str(error))
+    True
+    """
 
 
 class SymmetryError(RebasinError):
-    """A network whose symmetry cannot be traced, or a permutation that changes the network's function."""
+    """A network whose symmetry cannot be traced, or a permutation that changes the network's function.
+
+    >>> class Undecided(nn.Module):
+    ...     def forward(self, x):
+    ...         return x if x.sum() > 0 else -x
+    >>> try:
+    ...     rb.trace_symmetry(Undecided(), torch.zeros(2, 3))
+    ... except rb.SymmetryError as error:
+    ...     print("Undecided" in str(error))
+    True
+    """
 
 
 class DivergedError(RebasinError):
-    """A run whose loss or weights are no finite numbers any more; its last good checkpoint is kept."""
+    """A run whose loss or weights are no finite numbers any more; its last good checkpoint is kept.
+
+    >>> issubclass(rb.DivergedError, rb.InputError)  # nothing that was given is wrong
+    False
+    """
 
 
 class MaskLeakError(RebasinError):
-    """Weights that a mask prunes and that are not zero where they are about to be written."""
+    """Weights that a mask prunes and that are not zero where they are about to be written.
+
+    >>> issubclass(rb.MaskLeakError, rb.InputError)  # something set weights behind the guard's back
+    False
+    """
 
 
 class Unfinished(RebasinError):

@@ -27,6 +27,7 @@ ROOMS = [
     "settings",
     "precision",
     "batches",
+    "feeding",
     "models",
     "symmetry",
     "pruning",
@@ -43,6 +44,7 @@ ROOMS = [
     "__main__",
 ]
 """From the ground up: each imports from those before it alone."""
+PLACES = rb._places()
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 
 
@@ -65,7 +67,7 @@ def imports(source: str, module: str) -> Iterator[tuple[int, str]]:
 def room(name: str) -> str:
     """`rebasin_lt.<room>...`; a lazily exported name has that of the module it comes from."""
     part = name.split(".")[1] if "." in name else "__init__"
-    part = rb._EXPORTS.get(part, part).split(".")[0]
+    part = PLACES.get(part, part).split(".")[0]
     return "__init__" if part.startswith("__version") else part
 
 
@@ -199,7 +201,7 @@ def test_importing_the_tables_of_names_loads_no_torch() -> None:
 def test_public_name_resolves_where_it_is_defined(name: str) -> None:
     value = getattr(rb, name)
     assert value.__name__ == name
-    assert value.__module__ == f"rebasin_lt.{rb._EXPORTS[name]}"
+    assert value.__module__ == f"rebasin_lt.{PLACES[name]}"
     assert value.__doc__
 
 

@@ -21,7 +21,7 @@ from rebasin_lt.lit.data import Digits
 from rebasin_lt.lit.data.loader import Normalisation
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 STUDY = Study(
     title="tiny",
@@ -123,5 +123,5 @@ def _listen() -> None:
 
 def report_bytes(folder: Path, place: Path) -> dict[str, str]:
     """What the report of a study's folder holds, by file."""
-    write_study_report(collect(folder), place)
+    write_study_report(read_outcome(folder), place)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(place.iterdir())}

@@ -16,7 +16,7 @@ from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.strict_yaml import read_yaml
 from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 
 _NO_PART = ("out", "launcher", "slurm")  # of the grid
@@ -37,7 +37,7 @@ def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
     for name in results_studies():
         if not (runs / name).is_dir():
             continue
-        outcome = collect(runs / name)
+        outcome = read_outcome(runs / name)
         missing = [stage["path"] for stage in outcome.stages if not stage["done"]]
         if missing:
             raise InputError(f"{runs / name} lacks {len(missing)} stages, the first {missing[0]}: finish it first")

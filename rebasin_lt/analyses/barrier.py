@@ -17,7 +17,7 @@ from rebasin_lt.experiment.subjects import Subjects, open_pair
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import SPLITS, BarrierOptions
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.run_folder import run_once
@@ -61,13 +61,6 @@ def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progres
     return run_once(out, {**asdict(options), **contents}, work, but=paths)
 
 
-def check_choice(argument: str, chosen: tuple[str, ...], known: tuple[str, ...] | list[str]) -> None:
-    """Raise InputError for a name that is not known, or none at all."""
-    for name in chosen or ("",):
-        if name not in known:
-            raise InputError(f"--{argument} holds {name!r}{near(name, known)}, expected some of {', '.join(known)}")
-
-
 class _Masks(NamedTuple):
     """Of A, in A's order of units; of B; of the whole line, in B's order."""
 
@@ -95,13 +88,14 @@ def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
 
     Raises InputError for a split or correction that is not known or does not apply, and for too few points.
     """
-    check_choice("splits", options.splits, SPLITS)
+    for split in options.splits or ("",):
+        check_known("one of --splits", split, SPLITS)
     check_least("--num-alphas", options.num_alphas, 3)
     possible = applicable(network)
     if options.corrections is None:
         return [name for name in possible if CORRECTIONS[name].by_default]
-    check_choice("corrections", options.corrections, list(CORRECTIONS))
-    for name in options.corrections:
+    for name in options.corrections or ("",):
+        check_known("one of --corrections", name, CORRECTIONS)
         if name not in possible:
             norm = "with" if "bn_reset" in possible else "without"
             raise InputError(

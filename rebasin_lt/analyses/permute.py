@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
+from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory_of, reading, settings_with
 from rebasin_lt.experiment.file_names import PERMUTATION
@@ -214,12 +214,11 @@ def _write(
             out / permutation_file(name), method=options.method, mask_sha256=given.masks[name].hash, **hashes
         )
     origin = {"stage": "permute", "source": options.ckpt_a, "reference": options.ckpt_b}
+    prefix = "net." if "arch" in source.metadata else ""
     content: dict[str, Any] = {
-        "state_dict": {f"net.{name}": tensor.cpu() for name, tensor in permuted.items()},
+        "state_dict": {f"{prefix}{name}": tensor.cpu() for name, tensor in permuted.items()},
         METADATA: {**source.metadata, **origin, "format_version": CHECKPOINT_VERSION},
     }
-    if "arch" not in source.metadata:
-        content["state_dict"] = {name: tensor.cpu() for name, tensor in permuted.items()}
     if source.mask is not None:
         content[MASK] = symmetry.permute(source.mask, match.permutation)
         content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
@@ -237,23 +236,12 @@ def _barriers(
     progress: Progress,
 ) -> dict[str, Any]:
     """Curves on the test images, by correction, before (A to B) and after A is permuted (π(A) to B)."""
-    normalised = any(isinstance(module, _BatchNorm) for module in network_b.modules())
-    corrections = ("none", "bn_reset" if normalised else "repair")
-    curves: dict[str, Any] = {}
-    for correction in corrections:
+    settings: Any = {"alphas": options.num_alphas, "correction_batches": images.train}
+    curves: dict[str, Any] = {"none": {}, "bn_reset" if batchnorm_layers(network_b) else "repair": {}}
+    for correction, measured in curves.items():
         for name, state in (("before", network_a), ("after", permuted)):
-            curves.setdefault(correction, {})[name] = _curve(
-                loss_barrier(
-                    network_b,
-                    state,
-                    network_b,
-                    images.test,
-                    alphas=options.num_alphas,
-                    correction=correction,
-                    correction_batches=images.train,
-                    progress=partial(progress, f"barrier {name}, {correction}"),
-                )
-            )
+            settings |= {"correction": correction, "progress": partial(progress, f"barrier {name}, {correction}")}
+            measured[name] = _curve(loss_barrier(network_b, state, network_b, images.test, **settings))
     return curves
 
 

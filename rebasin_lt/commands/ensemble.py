@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rebasin_lt.commands.options import EnsembleOptions
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.report.analyses.diversity import show_diversity
 from rebasin_lt.storage.run_folder import finished
-from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
@@ -25,8 +24,7 @@ def train_ensembles(options: EnsembleOptions) -> None:
     if dense and members not in {None, len(dense)}:
         raise InputError(f"--members is {members}, but --dense names {len(dense)} runs: leave out one of them")
     count = len(dense) if dense else 4 if members is None else members
-    if count < 2:
-        raise InputError(f"--members is {count}, expected at least 2")
+    check_least("--members", count, 2)
     if mask and not options.dense_a:
         raise InputError(f"--mask {mask} needs --dense-a: the run of the dense network that it was pruned from")
     network = dict(recipe.network)
@@ -43,7 +41,6 @@ def train_ensembles(options: EnsembleOptions) -> None:
         given=given or None,
     )
     folder = Path(options.out)
-    check_study_folder(folder, grid)
     state = complete_study(grid, folder, Launcher())
     *_, last = state.plan.values()  # what everything else is for
     result = finished(folder / last.path) or {}

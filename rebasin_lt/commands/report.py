@@ -11,7 +11,7 @@ from rebasin_lt.report.study.numbers import STUDY, read_numbers
 from rebasin_lt.report.study.sections import summary, write_study_report
 from rebasin_lt.storage.links import check_links
 from rebasin_lt.storage.run_folder import CONFIG
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def print_report(options: ReportOptions) -> None:
@@ -23,7 +23,7 @@ def print_report(options: ReportOptions) -> None:
     if options.out is None:  # else the user's choice: every file lies in it itself, and replaces a link in its place
         check_links(source, ("report",))
     left = (source / STUDY).exists() and not (source / CONFIG).exists()  # a study may have its report inside it
-    outcome = read_numbers(source) if left else collect(source)
+    outcome = read_numbers(source) if left else read_outcome(source)
     page, markdown, *others = write_study_report(outcome, folder)
     say(summary(outcome))
     say(f"report: {page}, {markdown} and {len(others)} files beside them")

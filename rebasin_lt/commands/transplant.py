@@ -12,11 +12,10 @@ from rebasin_lt.moment import END, Moment
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.study.sections import worth_text, write_study_report
-from rebasin_lt.study.folder import check_study_folder
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launch import complete_study
 from rebasin_lt.study.launchers.launcher import Launcher
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def transplant(options: TransplantOptions, launcher: Launcher) -> None:
@@ -27,9 +26,8 @@ def transplant(options: TransplantOptions, launcher: Launcher) -> None:
     """
     grid = transplant_study(options)
     folder = Path(options.out)
-    check_study_folder(folder, grid)
     complete_study(grid, folder, launcher)
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     say(worth_text(outcome))
     say(f"report: {write_study_report(outcome, folder / 'report')[0]}")
 

@@ -15,11 +15,19 @@ from rebasin_lt.connectivity.corrections import corrected_line
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import BatchCounter, chunks
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.calls import calls_of
 
 
 @dataclass(frozen=True)
 class BarrierResult:
-    """Loss and error at each alpha, from network A (0) to network B (1)."""
+    """Loss and error at each alpha, from network A (0) to network B (1).
+
+    >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+    >>> line = rb.loss_barrier(a, a, b, batches, alphas=3)
+    >>> len(line.loss), line.num_images, line.loss_barrier >= 0
+    (3, 8, True)
+    """
 
     alphas: list[float]
     loss: list[float]  # mean cross entropy per image, nats
@@ -89,6 +97,12 @@ def loss_barrier(
     fit in memory share each pass. `progress(done, total)` counts batches, where their number is known. Raises
     InputError for arguments that cannot be right, and, before anything is computed, for what is no classification
     (`check_classifies`).
+
+        >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> line = rb.loss_barrier(a, a, b, batches, alphas=5)
+        >>> line.alphas, line.loss_barrier  # the loss of one layer is convex
+        ([0.0, 0.25, 0.5, 0.75, 1.0], 0.0)
     """
     options: dict[str, Any] = {"alphas": alphas, "correction": correction, "correction_batches": correction_batches}
     return loss_barriers(network, state_a, state_b, {"batches": batches}, **options, progress=progress)["batches"]
@@ -112,8 +126,8 @@ def loss_barriers(
         check_classifies(network, batches, name)
     if correction_batches is not None:
         check_repeatable(correction_batches, "correction_batches")
-        correction_batches = counter.counted(correction_batches)
-    sets = {name: counter.counted(batches) for name, batches in splits.items()}
+        correction_batches = counter.counted(calls_of(correction_batches, network, "correction_batches"))
+    sets = {name: counter.counted(calls_of(batches, network, name)) for name, batches in splits.items()}
     line = corrected_line(network, (state_of(state_a), state_of(state_b)), correction, correction_batches)
     groups = chunks(grid, network)
     counter.total = len(groups) * sum(map(len, [*sets.values(), *[correction_batches or []] * line.num_passes]))

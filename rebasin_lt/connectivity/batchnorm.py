@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import state_of
+from rebasin_lt.batches import Network, network_of, state_of
 from rebasin_lt.connectivity.passes import run_all
 from rebasin_lt.errors import InputError
 
@@ -21,9 +21,7 @@ def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in layers if layer.running_mean is not None]
 
 
-def reset_batchnorm(
-    network: nn.Module, batches: Iterable[Any], state: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
+def reset_batchnorm(network: nn.Module, batches: Iterable[Any], state: Network | None = None) -> dict[str, Tensor]:
     """The state dict of `network` with its batch norm statistics re-estimated in one pass over `batches`.
 
     As in REPAIR (arXiv 2211.08403): each statistic is the average of its values per batch. Batches count by their
@@ -32,8 +30,13 @@ def reset_batchnorm(
     called keeps its statistics. `state`: weights to use instead of the network's own. The network is not modified;
     one without batch norm needs no pass, and its state comes back as it was. Raises InputError where there is no
     batch, or one with a single value per channel.
+
+        >>> network = nn.BatchNorm1d(1)
+        >>> state = rb.reset_batchnorm(network, [torch.tensor([[1.0], [3.0]])])
+        >>> state["running_mean"].item(), network.running_mean.item()
+        (2.0, 0.0)
     """
-    return reset_batchnorm_of(network, batches, [state_of(network) if state is None else state])[0]
+    return reset_batchnorm_of(network, batches, [state_of(network if state is None else state)])[0]
 
 
 @torch.no_grad()
@@ -70,7 +73,7 @@ def _weigh_(layer: nn.Module, inputs: Tensor, values_seen: dict[nn.Module, int])
 
 def clone(network: nn.Module, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """A copy of `network` in eval mode, on its device, holding `state`. Raises as `load`."""
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(network_of(network)).eval()
     if state is not None:
         load(network, state)
     return network
@@ -79,7 +82,7 @@ def clone(network: nn.Module, state: Mapping[str, Tensor] | None = None) -> nn.M
 def load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy `state` into `network`. Raises InputError for a state that does not fit."""
     try:
-        network.load_state_dict(state)
+        network_of(network).load_state_dict(state)
     except RuntimeError as error:
         detail = " ".join(str(error).split())
         raise InputError(f"state does not fit the network {type(network).__name__}: {detail}") from error

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
+from rebasin_lt.batches import device_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.connectivity.repair import Weights, observed, rescale_
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.matching.moments import UnitMoments
 from rebasin_lt.precision import full_precision, sum_device
 
@@ -81,12 +82,12 @@ def pair_moments(
         moments.setdefault(name, PairMoments(units.shape[-1])).update(outputs[name].pop(0), units)
 
     device = device_of(state_of(network))
-    for batch in nonempty(batches):
-        inputs = inputs_of(batch, device)
+    for call in nonempty(calls_of(batches, network)):
+        call = call.to(device)
         with full_precision(device), observed(first, lambda name, units: outputs.setdefault(name, []).append(units)):
-            first(*inputs)
+            call.of(first)
         with full_precision(device), observed(second, compare):
-            second(*inputs)
+            call.of(second)
     return moments
 
 

@@ -9,14 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rebasin_lt.batches import device_of, labelled, nonempty, state_of
+from rebasin_lt.batches import device_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.answer import answer_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
 
 class Evaluation(NamedTuple):
-    """The loss and accuracy of a network on labelled images."""
+    """The loss and accuracy of a network on labelled images.
+
+    >>> found = rb.evaluate([nn.Identity()], [(torch.eye(2), torch.tensor([0, 0]))])[0]
+    >>> round(found.loss, 4), found.error, found.num_images
+    (0.8133, 0.5, 2)
+    """
 
     loss: float  # mean cross entropy per image, nats
     error: float  # share of images classified wrongly, in [0, 1]
@@ -34,14 +41,19 @@ def evaluate(
     Each batch is read once, for all networks, which compute in the precision of their weights (`full_precision`). Sums
     are fp64 (`sum_dtype`) and stay on the device until the end. Raises InputError for batches without targets or
     without images, and for what is no classification, as `check_classifies`.
+
+        >>> batches = [(torch.eye(2), torch.tensor([0, 1])), (torch.eye(2), torch.tensor([0, 0]))]
+        >>> [found.error for found in rb.evaluate([nn.Identity(), nn.Softmax(1)], batches)]
+        [0.25, 0.25]
     """
     device = device_of(state_of(networks[0]))
     sums, num_images = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device), 0
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
+    for call in nonempty(calls_of(batches, networks[0])):
+        call = call.to(device)
+        targets = call.label
         for row, network, factor in zip(sums, networks, factors or [1.0] * len(networks), strict=True):
             with full_precision(device):
-                logits = _logits(network(*inputs), targets).to(sums.dtype)
+                logits = _logits(call.of(network), targets).to(sums.dtype)
             row[0] += F.cross_entropy(factor * logits, targets.long(), reduction="sum")
             row[1] += (logits.argmax(-1) != targets).sum()
         num_images += len(targets)
@@ -57,9 +69,10 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
     output by name is refused before anything is computed.
     """
     device = device_of(state_of(network))
-    inputs, targets = labelled(next(nonempty(batches, argument)), device)
+    call = next(nonempty(calls_of(batches, network, argument), argument)).to(device)
+    targets = call.label
     with full_precision(device):
-        logits = _logits(clone(network)(*inputs), targets, argument)
+        logits = _logits(call.of(clone(network)), targets, argument)
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise InputError(
             f"{argument} has targets from {int(targets.min())} to {int(targets.max())}, but the network tells "
@@ -70,23 +83,19 @@ def check_classifies(network: nn.Module, batches: Iterable[Any], argument: str =
 def _logits(output: Any, targets: Tensor, argument: str = "batches") -> Tensor:
     """A network's answer to a batch, if it is that of a classifier. Raises InputError for any other."""
     wanted = "loss and error are those of a classifier"
-    if not isinstance(output, Tensor):
+    logits = answer_of(output)
+    if logits.dim() != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
         raise InputError(
-            f"network returns a {type(output).__name__}, but {wanted}: expected logits of shape (images, classes); "
-            "wrap it in a module that returns them"
-        )
-    if output.dim() != 2 or output.shape[1] < 2 or not output.is_floating_point():
-        raise InputError(
-            f"network returns {_described(output)}, but {wanted}: expected logits of shape (images, classes) for at "
+            f"network returns {_described(logits)}, but {wanted}: expected logits of shape (images, classes) for at "
             "least two classes"
         )
     integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
-    if not integer or targets.shape != output.shape[:1]:
+    if not integer or targets.shape != logits.shape[:1]:
         raise InputError(
             f"{argument} has targets {_described(targets)}, but {wanted}: expected integers, the index of each image's "
-            f"class, of shape ({len(output)},)"
+            f"class, of shape ({len(logits)},)"
         )
-    return output
+    return logits
 
 
 def _described(tensor: Tensor) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.batches import Network, check_alike, check_repeatable, state_of
+from rebasin_lt.batches import Network, check_alike, check_repeatable, network_of, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
 from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
 from rebasin_lt.connectivity.passes import chunks
@@ -24,13 +24,19 @@ class Plane:
     The first network is the origin, the second lies on the x axis at its distance, the third above (y > 0). Distances
     are Euclidean over the parameters of `network`; buffers such as batch norm statistics have no part in them. Raises
     InputError for states of different shapes and for networks on one line.
+
+        >>> network = nn.Linear(1, 1)
+        >>> at = [(0.0, 0.0), (3.0, 0.0), (1.0, 2.0)]
+        >>> corners = [{"weight": torch.tensor([[x]]), "bias": torch.tensor([y])} for x, y in at]
+        >>> rb.Plane(network, *corners).corners
+        [(0.0, 0.0), (3.0, 0.0), (1.0, 2.0)]
     """
 
     def __init__(self, network: nn.Module, first: Network, second: Network, third: Network) -> None:
         self.states = [state_of(each) for each in (first, second, third)]
         for name, state in zip(("second", "third"), self.states[1:], strict=True):
             check_alike(self.states[0], state, ("first", name))
-        names = [name for name, _ in network.named_parameters()]
+        names = [name for name, _ in network_of(network).named_parameters()]
         across, aside = (_difference(state, self.states[0], names) for state in self.states[1:])
         self.width = math.sqrt(_dot(across, across))
         foot = _dot(across, aside) / self.width if self.width else 0.0
@@ -84,6 +90,12 @@ def plane_losses(
     With `reset_batches` batch norm statistics are re-estimated on them at each point. As many points as fit in memory
     share each pass. `network` gives architecture and device and is not modified. Raises InputError for batches that can
     be read only once, and for what is no classification (`check_classifies`).
+
+        >>> networks, batches = [nn.Linear(2, 2) for _ in "abc"], [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> plane = rb.Plane(networks[0], *networks)
+        >>> corners = rb.plane_losses(networks[0], plane, plane.corners, batches)
+        >>> [one.error == rb.evaluate([other], batches)[0].error for one, other in zip(corners, networks)]
+        [True, True, True]
     """
     sets = [each for each in (batches, reset_batches) if each is not None]
     for each in sets:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from rebasin_lt.batches import device_of, inputs_of, nonempty, state_of
+from rebasin_lt.batches import device_of, nonempty, state_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.precision import full_precision
 
 MEMORY = 2**30
@@ -28,11 +29,11 @@ def run_all(networks: Sequence[nn.Module], batches: Iterable[Any]) -> None:
     """Run the networks, which lie on one device, on all batches in one pass, in the precision of their weights
     (`full_precision`). Raises InputError if there is no batch."""
     device = device_of(state_of(networks[0]))
-    for batch in nonempty(batches):
-        inputs = inputs_of(batch, device)
+    for call in nonempty(calls_of(batches, networks[0])):
+        call = call.to(device)
         with full_precision(device):
             for network in networks:
-                network(*inputs)
+                call.of(network)
 
 
 class BatchCounter:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from rebasin_lt.batches import Network, check_repeatable, state_of
+from rebasin_lt.batches import Network, check_repeatable, network_of, state_of
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers, clone, reset_batchnorm
 from rebasin_lt.connectivity.interpolation import interpolate
 from rebasin_lt.connectivity.passes import run_all
@@ -40,6 +40,11 @@ def repair(
 
     `network` gives architecture and device and is not modified; `batches` must be repeatable. Raises InputError for
     states that do not fit, and for batches that are empty or can be read only once.
+
+        >>> a, b = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> state = rb.repair(a, (a, b), 0.5, [torch.randn(8, 2)])
+        >>> {name: tuple(tensor.shape) for name, tensor in state.items()}
+        {'weight': (3, 2), 'bias': (3,)}
     """
     check_repeatable(batches)
     states = state_of(endpoints[0]), state_of(endpoints[1])
@@ -101,7 +106,7 @@ def observed(
     network: nn.Module, observe: Callable[[str, Tensor], None], names: Iterable[str] | None = None
 ) -> Iterator[None]:
     """Call `observe(name, units)` with what each convolution and linear layer puts out, as rows of shape (rows, n)."""
-    layers = {name: module for name, module in network.named_modules() if _channel_dim(module)}
+    layers = {name: module for name, module in network_of(network).named_modules() if _channel_dim(module)}
 
     def hook(name: str, output: Tensor) -> None:
         observe(name, output.movedim(_channel_dim(layers[name]), -1).flatten(0, -2))

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.batches import device_of, labelled, nonempty, state_of
+from rebasin_lt.batches import device_of, nonempty, state_of
+from rebasin_lt.feeding.answer import answer_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.precision import full_precision, sum_dtype
 
 _HALVINGS = 60
@@ -26,12 +28,12 @@ def inverse_temperatures(networks: Sequence[nn.Module], batches: Iterable[Any]) 
     device = device_of(state_of(networks[0]))
     answers: list[list[Tensor]] = [[] for _ in networks]
     labels = []
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
-        labels.append(targets.long())
+    for call in nonempty(calls_of(batches, networks[0])):
+        call = call.to(device)
+        labels.append(call.label.long())
         with full_precision(device):
             for kept, network in zip(answers, networks, strict=True):
-                kept.append(network(*inputs))
+                kept.append(answer_of(call.of(network)))
     return [inverse_temperature(torch.cat(kept), torch.cat(labels)) for kept in answers]
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.experiment.file_names import rewind_name
 from rebasin_lt.settings.options import MaskOptions, PermuteOptions
 
@@ -74,10 +74,10 @@ def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> B
     """The beginning of the training of `ckpt`: the weights in `init`, else in `rewind/0it.ckpt` beside it, if there.
 
     Of the two, one at least is given. The weights have the names of the `masks`, wrappers' prefixes removed; those
-    beside `ckpt` that are of another network are not known.
+    beside `ckpt` that are damaged or of another network are not known: nobody named them.
 
     Raises InputError for an `init` that holds weights of a later moment, or of another network than the masks; and
-    BrokenFileError for weights that are not finite.
+    BrokenFileError for one that is damaged, or whose weights are not finite.
     """
     from rebasin_lt.lit.weight_decay import NotRecorded, share_left
     from rebasin_lt.storage.paths import expanded
@@ -87,7 +87,7 @@ def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> B
     if init is not None or path.is_file():
         try:
             weights = _initial_weights(path, masks)
-        except InputError as error:
+        except (InputError, BrokenFileError) as error:
             if init is not None:
                 raise
             missing.append(f"init memory is not known: {str(error).removeprefix('--init-a ')}; name it by --init-a")
@@ -103,9 +103,9 @@ def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> B
 
 def _initial_weights(path: Path, masks: Iterable[Mask]) -> dict[str, Tensor]:
     """The weights in a checkpoint, if they are those before any step of the network of the masks. Raises InputError."""
-    from rebasin_lt.lit.checkpoint import METADATA, network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint
     from rebasin_lt.lit.checkpoint_file import check_finite
-    from rebasin_lt.pruning.foreign import import_state
+    from rebasin_lt.lit.checkpoint_layout import state_in
 
     content = read_checkpoint(path)
     about = content.get(METADATA, {})
@@ -113,14 +113,14 @@ def _initial_weights(path: Path, masks: Iterable[Mask]) -> dict[str, Tensor]:
     moment = about.get("moment", f"{steps}it")
     if moment != "0it":
         raise InputError(f"--init-a {path} holds the weights at {moment}, expected those before any step (0it)")
-    state, masks = network_state(content), list(masks)
-    weights = import_state(state, {name for mask in masks for name in mask})[0]
-    check_finite(weights, path)
-    for mask in masks:
-        try:
+    masks = list(masks)
+    try:
+        weights = state_in(content, list(dict.fromkeys(name for mask in masks for name in mask)), path).state
+        check_finite(weights, path)
+        for mask in masks:
             mask.check_fits(weights)
-        except InputError as error:
-            raise InputError(f"--init-a {path} is of another network than the mask: {error}") from error
+    except InputError as error:
+        raise InputError(f"--init-a {path} is of another network than the mask: {error}") from error
     return weights
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.process.progress import Progress
-from rebasin_lt.settings.choices import chosen
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.choices import chosen, imported
+from rebasin_lt.settings.user_code import import_function, is_user_code
 
 if TYPE_CHECKING:
     import torch
@@ -95,34 +95,15 @@ class ControlKind(NamedTuple):
     carries_signs: bool = False  # of the ticket in the mask that it imitates, or of the weights that it looks at
 
 
+def _by(function: str, *parts: str) -> Callable[[Sources, Progress], Mask]:
+    """What a function, named as `imported` takes it, makes of these parts of the sources."""
+    return lambda sources, _: imported(function)(*(getattr(sources, part) for part in parts))
+
+
 def _random_permutation(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.shuffles import permute_randomly
 
     return permute_randomly([s.mask], s.symmetry, s.generator)[0]
-
-
-def _shuffled(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.shuffles import shuffle_layerwise
-
-    return shuffle_layerwise(s.mask, s.generator)
-
-
-def _degree_preserving(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.shuffles import shuffle_degrees
-
-    return shuffle_degrees(s.mask, s.generator)
-
-
-def _uniform(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.allocation import random_uniform
-
-    return random_uniform(s.dense, s.sparsity, s.generator)
-
-
-def _erk(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.allocation import random_erk
-
-    return random_erk(s.dense, s.sparsity, s.generator)
 
 
 def _magnitude(s: Sources, _: Progress) -> Mask:
@@ -136,18 +117,6 @@ def _mix(s: Sources, _: Progress) -> Mask:
     from rebasin_lt.pruning.mix import mix_with_magnitude
 
     return mix_with_magnitude(s.mask, s.network.state_dict(), s.share)
-
-
-def _snip(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.saliency import snip
-
-    return snip(s.network, s.dense, s.batches, s.sparsity)
-
-
-def _grasp(s: Sources, _: Progress) -> Mask:
-    from rebasin_lt.pruning.saliency import grasp
-
-    return grasp(s.network, s.dense, s.batches, s.sparsity)
 
 
 def _synflow(s: Sources, progress: Progress) -> Mask:
@@ -179,7 +148,7 @@ CONTROLS: dict[str, ControlKind] = {
         carries_signs=True,
     ),
     "shuffled": ControlKind(
-        _shuffled,
+        _by("pruning.shuffles:shuffle_layerwise", "mask", "generator"),
         ("mask", "seed"),
         "shuffled",
         "A's mask shuffled within each layer: layer sparsities only.",
@@ -188,7 +157,7 @@ CONTROLS: dict[str, ControlKind] = {
         carries_signs=True,
     ),
     "degree_preserving": ControlKind(
-        _degree_preserving,
+        _by("pruning.shuffles:shuffle_degrees", "mask", "generator"),
         ("mask", "seed"),
         "degree preserving",
         "A's mask shuffled so that every unit keeps its in- and out-degree.",
@@ -196,14 +165,18 @@ CONTROLS: dict[str, ControlKind] = {
         needs=("mask",),
     ),
     "uniform": ControlKind(
-        _uniform,
+        _by("pruning.allocation:random_uniform", "dense", "sparsity", "generator"),
         (*_AMOUNT, "seed", *NETWORK),
         "uniform",
         "A random mask of one sparsity in all layers.",
         *("other_5", "<"),
     ),
     "erk": ControlKind(
-        _erk, (*_AMOUNT, "seed", *NETWORK), "ERK", "A random mask of Erdős–Rényi-kernel densities.", *("other_4", ">")
+        _by("pruning.allocation:random_erk", "dense", "sparsity", "generator"),
+        (*_AMOUNT, "seed", *NETWORK),
+        "ERK",
+        "A random mask of Erdős–Rényi-kernel densities.",
+        *("other_4", ">"),
     ),
     "mix": ControlKind(
         _mix,
@@ -217,7 +190,7 @@ CONTROLS: dict[str, ControlKind] = {
         carries_signs=True,
     ),
     "snip": ControlKind(
-        _snip,
+        _by("pruning.saliency:snip", "network", "dense", "batches", "sparsity"),
         (*_AMOUNT, *NETWORK, *_IMAGES),
         "SNIP",
         "B pruned at once by SNIP, which looks at the loss.",
@@ -226,7 +199,7 @@ CONTROLS: dict[str, ControlKind] = {
         weights="rewound",
     ),
     "grasp": ControlKind(
-        _grasp,
+        _by("pruning.saliency:grasp", "network", "dense", "batches", "sparsity"),
         (*_AMOUNT, *NETWORK, *_IMAGES),
         "GraSP",
         "B pruned at once by GraSP, which looks at the flow of gradients.",
@@ -249,12 +222,12 @@ as `control(mask, network, batches, sparsity, generator)`, which returns a `Mask
 keeps everything; `network` holds the weights that training starts from; `batches` are training images with labels."""
 
 
-def control_kind(name: str, argument: str = "--kind") -> ControlKind:
+def control_kind(name: str) -> ControlKind:
     """The record of a kind, or that of the user's own function, which is imported when the mask is made.
 
     Raises InputError for a name that is neither.
     """
-    return own_control(name) if is_user_code(str(name)) else chosen(argument, name, CONTROLS, "or package.module:name")
+    return own_control(name) if is_user_code(str(name)) else chosen("--kind", name, CONTROLS, "or package.module:name")
 
 
 def own_control(name: str) -> ControlKind:
@@ -268,13 +241,7 @@ def own_control(name: str) -> ControlKind:
 
 def import_control(name: str, argument: str = "--kind") -> Callable[..., Any]:
     """The user's own function. Raises InputError where it cannot be imported, or is none."""
-    function = import_named(argument, name)
-    if not callable(function):
-        raise InputError(
-            f"{argument} is {name!r}, a {type(function).__name__}, expected a function "
-            "control(mask, network, batches, sparsity, generator)"
-        )
-    return function
+    return import_function(argument, name, "a function control(mask, network, batches, sparsity, generator)")
 
 
 def _own(name: str, s: Sources, _: Progress) -> Mask:

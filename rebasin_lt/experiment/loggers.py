@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.loggers import NamedLogger
 from rebasin_lt.settings.checked import check_settings
-from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.choices import check_names, near
 from rebasin_lt.settings.signatures import written_class
 from rebasin_lt.settings.user_code import import_named
 
@@ -41,8 +41,7 @@ def _named(setting: object, where: str) -> NamedLogger:
     each = written_class(setting)
     if not isinstance(each, Mapping) or not isinstance(each.get("class_path"), str):
         raise InputError(f"{where} is {each!r}, expected {{class_path: CSVLogger, init_args: {{…}}}}, or several")
-    if others := set(each) - set(_PARTS):
-        raise InputError(f"{where} has no setting {sorted(others)[0]!r}: expected {', '.join(_PARTS)}")
+    check_names(where, each, _PARTS)
     settings: dict[str, Any] = {**(each.get("init_args") or {}), **(each.get("dict_kwargs") or {})}
     return _logger_class(each["class_path"], where), settings
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.matching.methods import MatchingMethod, Pair, import_method, matching_method
 from rebasin_lt.matching.objectives import check_activation_settings
+from rebasin_lt.settings.choices import check_names
 from rebasin_lt.settings.options import MatchOptions
 from rebasin_lt.settings.user_code import is_user_code
 
@@ -31,8 +32,7 @@ class Matcher(MatchOptions):
 
     def __post_init__(self) -> None:
         method = self._method
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}, expected at least 0")
+        check_least("--seed", self.seed, 0)
         check_activation_settings(self.objective, self.stream, self.weight_mix, self.mask_weight_mix, self.preset)
         used = {"method", "seed", *method.uses} | ({"augment"} if method.needs_images else set())
         for field in fields(self):
@@ -97,7 +97,5 @@ def matcher_of(settings: Mapping[str, Any], seed: int = 0) -> Matcher:
     """
     own = {"seed": seed, **{key: value for key, value in settings.items() if key not in OF_IMAGES}}
     known = [field.name for field in fields(Matcher)]
-    for key in own:
-        if key not in known:
-            raise InputError(f"a matcher has no setting {key!r}: expected some of {', '.join([*known, *OF_IMAGES])}")
+    check_names("a matcher", own, [*known, *OF_IMAGES])
     return Matcher(**own)

@@ -26,6 +26,10 @@ class Recipe:
     such as `after_prune`; its `rewind_from` may be a moment of the dense training. `module` is a LightningModule of
     the user's own to train instead of `Classifier`, `package.module:Class`. `sign_in` are settings of `SignIn`, under
     which sparse networks then train.
+
+        >>> recipe = rb.Recipe(targets=(0.5,), fraction=0.5, epochs_per_round=2)
+        >>> recipe.prune_epochs, recipe.data["name"]
+        (2, 'digits')
     """
 
     data: Mapping[str, Any] = field(default_factory=lambda: {"name": "digits", "batch_size": 50})

@@ -27,7 +27,7 @@ from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
-from rebasin_lt.lit.checkpoint import network_state, read_checkpoint, save_network
+from rebasin_lt.lit.checkpoint import network_hash, save_network
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.loggers import close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
@@ -35,18 +35,12 @@ from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.moment import Moment
 from rebasin_lt.process.ranks import broadcast_buffers_, decided
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.storage.files import hash_tensors, remove_temporaries, write_json
+from rebasin_lt.storage.files import remove_temporaries, write_json
 from rebasin_lt.storage.run_folder import claim_folder, discard_result, finish, finished
 
 _RESUME_MINUTES = 2.0  # most stages are over by then
-_BY_CONTENT = (
-    "mask",
-    "init_from",
-    "data.root",
-    "signs_from",
-    "imp.mask",
-    "imp.rewind_from",
-)  # paths: the folder may move; hashes say what lay there
+_BY_CONTENT = ("mask", "init_from", "data.root", "signs_from", "imp.mask", "imp.rewind_from")
+"""Paths: the folder may move, and hashes say what lay there."""
 
 
 def train_dense(folder: Path, recipe: Recipe, seed: int, until: str | None = None) -> dict[str, float]:
@@ -86,7 +80,7 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
         [imp, *module_callbacks(recipe, init_from=trained)],
         {
             **{"stage": "prune", "targets": list(recipe.targets), "fraction": recipe.fraction, **recipe.prune},
-            **{"init_sha256": _hash(trained), **_about_imp(recipe, settings)},
+            **{"init_sha256": network_hash(trained), **_about_imp(recipe, settings)},
         },
         [file(folder, target) for target in recipe.targets for file in (mask_file, ticket_file)],
     )
@@ -102,7 +96,7 @@ def _about_imp(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies settings of pruning: as they were given, and files by what is in them."""
     about: dict[str, Any] = {"imp": dict(recipe.imp)} if recipe.imp else {}
     if settings.get("rewind_from"):
-        about["rewind_sha256"] = _hash(Path(settings["rewind_from"]))
+        about["rewind_sha256"] = network_hash(settings["rewind_from"])
     if settings.get("mask"):
         about["mask_sha256"] = Mask.load(settings["mask"]).hash
     return about
@@ -126,8 +120,8 @@ def train_sparse(
     begin |= {} if signs_from is None else {"signs_from": str(signs_from)}
     content = Mask.load(mask)
     signed = {**recipe.sparse, **begin}.get("signs") == "mask"  # a recipe may ask for it, too
-    hashes = {"mask_sha256": (content if signed else content.unsigned).hash, "init_sha256": _hash(init_from)}
-    hashes |= {} if signs_from is None else {"signs_sha256": _hash(signs_from)}
+    hashes = {"mask_sha256": (content if signed else content.unsigned).hash, "init_sha256": network_hash(init_from)}
+    hashes |= {} if signs_from is None else {"signs_sha256": network_hash(signs_from)}
     return _train(
         folder,
         recipe,
@@ -161,11 +155,6 @@ def ticket_file(pruned: Path, target: float) -> Path:
 def rewind_file(dense: Path, moment: str) -> Path:
     """Where `train_dense` leaves the weights of a moment to rewind to."""
     return dense / rewind_name(moment)
-
-
-def _hash(checkpoint: Path) -> str:
-    """Of the network's tensors: a stage belongs to what it began from, not to the name of a file."""
-    return hash_tensors(network_state(read_checkpoint(checkpoint)))
 
 
 def _train(

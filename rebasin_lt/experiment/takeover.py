@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import FINAL, rewind_name
 from rebasin_lt.experiment.modules import build_module
@@ -17,7 +18,7 @@ from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, load_weights_, read_checkpoint
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.registry import build_data
-from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.pruning.mask import Mask
 
 SAME_SPARSITY = 0.005  # how far a given mask may be from the sparsity of the others

@@ -12,27 +12,36 @@ from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 import rebasin_lt
-from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.batches import network_of
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import CHECKPOINT_VERSION as CHECKPOINT_VERSION
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
-from rebasin_lt.lit.checkpoint_content import check_tensors, is_extra_state, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import is_extra_state, is_ours, network_names
 from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
+from rebasin_lt.lit.checkpoint_layout import state_in
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.models.registry import build_network, default_input_shape
-from rebasin_lt.pruning.foreign import import_state
+from rebasin_lt.models.sizes import image_shape
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.user_code import is_user_code
+from rebasin_lt.storage.files import hash_tensors
 
 UNSAID = "unsaid"
 """Stands in a checkpoint for a dataset's settings that could not be said."""
 
 
 class LoadedNetwork(NamedTuple):
-    """A network in evaluation mode, what its file says of it (empty for a foreign file), and its mask if it has one."""
+    """A network in evaluation mode, what its file says of it (empty for a foreign file), and its mask if it has one.
+
+    >>> torch.save({"model": rb.build_network("mlp").state_dict(), "epoch": 3}, "theirs.pt")
+    >>> loaded = rb.load_network("theirs.pt", "mlp")
+    >>> loaded.image_shape("mlp"), loaded.metadata, loaded.mask
+    ((1, 8, 8), {}, None)
+    """
 
     network: nn.Module
     metadata: dict[str, Any]
@@ -93,6 +102,11 @@ def network_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return network_names(content["state_dict"], is_ours(content))
 
 
+def network_hash(path: Path | str) -> str:
+    """sha256 of the network's tensors in a checkpoint: what began from it belongs to them, not to a file's name."""
+    return hash_tensors(network_state(read_checkpoint(path)))
+
+
 def load_network(
     path: Path | str,
     arch: str | None = None,
@@ -104,9 +118,14 @@ def load_network(
     """The network of any checkpoint of ours, or of a plain state dict whose architecture is given.
 
     `arch` (a name that `build_network` takes), `width`, `num_classes` and `input_shape` are needed for files that do
-    not say what they hold, and ignored otherwise. A state dict pruned by torch.nn.utils.prune comes as ours do: weights
-    that are zero where pruned, and the mask (`import_state`). Raises InputError where the file fits no network,
-    BrokenFileError as `read_checkpoint` and `load_state`.
+    not say what they hold, and ignored otherwise. The state dict may lie in an entry of the file and behind a prefix
+    (`state_in`). One pruned by torch.nn.utils.prune comes as ours do: weights that are zero where pruned, and the mask.
+    Raises InputError where the file fits no network, BrokenFileError as `read_checkpoint` and `load_state`.
+
+        >>> torch.save({"model": rb.build_network("mlp").state_dict(), "epoch": 3}, "theirs.pt")
+        >>> loaded = rb.load_network("theirs.pt", "mlp")
+        >>> loaded.network.training
+        False
     """
     content = read_checkpoint(path)
     metadata = content.get(METADATA, {})
@@ -116,11 +135,11 @@ def load_network(
         input_shape = metadata["input_shape"]
     if arch is None:
         raise InputError(f"{path} does not say which network it holds: give its architecture (--model NAME)")
-    shape = None if input_shape is None else (input_shape[0], input_shape[1], input_shape[2])
+    shape = None if input_shape is None else image_shape(input_shape)
     network = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
-    state, mask = _fitting(network, content, path)
-    load_state(network, state, path)
-    return LoadedNetwork(network.eval(), dict(metadata), mask)
+    found = state_in(content, network.state_dict().keys(), path)
+    load_state(network, found.state, found.where)
+    return LoadedNetwork(network.eval(), dict(metadata), found.mask)
 
 
 def _check_builtin(named: str, given: str | None, path: Path | str) -> None:
@@ -143,22 +162,9 @@ def load_weights_(module: LightningModule, path: Path | str) -> dict[str, Any]:
             if key in metadata and metadata[key] != ours:
                 raise InputError(f"checkpoint {path} has {key} {metadata[key]}, this network has {ours}")
     network = network_of(module)
-    load_state(network, _fitting(network, content, path)[0], path)
+    found = state_in(content, network.state_dict().keys(), path)
+    load_state(network, found.state, found.where)
     return metadata
-
-
-def _fitting(network: nn.Module, content: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Tensor], Mask | None]:
-    """The state under the network's own names, and the mask; of foreign files, what `import_state` makes of them."""
-    state = network_state(content)
-    check_tensors(state, "state dict", path)
-    mask = Mask(content[MASK]) if MASK in content else None
-    if is_ours(content):
-        return state, mask
-    try:
-        state, imported = import_state(state, network.state_dict().keys())
-        return state, imported if mask is None else mask
-    except BrokenFileError as error:
-        raise BrokenFileError(f"{path}: {error}") from error
 
 
 def load_state(network: nn.Module, state: Mapping[str, Any], path: Path | str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning import Callback
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,11 +20,11 @@ from rebasin_lt.lit.checkpoint import METADATA, describe, load_weights_
 from rebasin_lt.lit.epoch_sums import EpochSums
 from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.schedule import learning_rate_factor
-from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.models.registry import build_network
+from rebasin_lt.models.sizes import check_reads, image_shape
 from rebasin_lt.moment import Moment
 from rebasin_lt.precision import sum_dtype
-from rebasin_lt.settings.user_code import import_named
+from rebasin_lt.settings.user_code import import_function
 
 SUMS = "rebasin_lt_epoch_sums"
 """Key in a checkpoint: what every rank had summed up of its epoch, shape (ranks, 4), float64."""
@@ -35,6 +35,9 @@ class Classifier(NetworkModule):
 
     All arguments are primitives, so every checkpoint loads without unpickling and without knowing this class. The
     defaults are the paper's for dense CIFAR training (arXiv 2505.05143, Table 2).
+
+        >>> rb.Classifier("resnet20", width=0.5)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
 
     Args:
         arch: a name that `build_network` takes: `resnet20`, `torchvision:NAME`, `package.module:factory` …
@@ -87,7 +90,7 @@ class Classifier(NetworkModule):
             raise InputError(f"learning_rate is {learning_rate}, expected a positive number")
         self.save_hyperparameters(ignore=["loss"])
         self._loss = None if loss is None else _own_loss(loss, label_smoothing)
-        shape = None if input_shape is None else _three(input_shape)
+        shape = None if input_shape is None else image_shape(input_shape)
         self.net = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
@@ -114,7 +117,7 @@ class Classifier(NetworkModule):
         if classes is not None and classes != self.hparams["num_classes"]:
             raise InputError(f"model.num_classes is {self.hparams['num_classes']}, the data has {classes} classes")
         if shape is not None:
-            _check_takes(self.net, self.hparams["arch"], shape)
+            check_reads(self.net, self.hparams["arch"], shape)
 
     def on_fit_start(self) -> None:
         if self.hparams["compile"]:
@@ -249,6 +252,10 @@ class Classifier(NetworkModule):
 class MaskedClassifier(Classifier):
     """`Classifier` under a mask: pruned weights are zero from the first step to the last.
 
+        >>> rb.Mask.ones_of(rb.build_network("mlp")).save("whole.mask.safetensors")
+        >>> rb.MaskedClassifier("whole.mask.safetensors", arch="mlp").guard.mask.sparsity
+        0.0
+
     Args:
         mask: a `*.mask.safetensors` file
         signs, signs_from: signs that the kept weights begin with, as `MaskGuard` takes them
@@ -267,33 +274,13 @@ class MaskedClassifier(Classifier):
 
 def _own_loss(name: str, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The function that the user names. Raises InputError for what is none."""
-    loss = import_named("model.loss", name)
-    if not callable(loss):
-        raise InputError(f"model.loss is {name!r}, which is a {type(loss).__name__}, expected a function")
     if label_smoothing:
         raise InputError(
             f"label_smoothing is {label_smoothing}, which is cross-entropy's, beside model.loss: leave it out"
         )
-    return loss
+    return import_function("model.loss", name, "a function loss(logits, labels)")
 
 
 def _epochs_done(metadata: dict[str, Any]) -> float:
     """Epochs of dense training behind a rewind checkpoint; 0 for any other file, which starts a run of its own."""
     return Moment.parse(metadata.get("moment", "0it")).epochs(metadata.get("steps_per_epoch", 1))
-
-
-@torch.no_grad()
-def _check_takes(network: nn.Module, arch: str, shape: Sequence[int]) -> None:
-    """Raise InputError if the network cannot read an image of `shape`."""
-    try:
-        with evaluation_mode(network):
-            network(next(network.parameters()).new_zeros(1, *shape))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"network {arch} does not take the data's images of shape {tuple(shape)}: {reason}") from error
-
-
-def _three(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise InputError(f"input_shape is {list(shape)}, expected channels, height and width")
-    return shape[0], shape[1], shape[2]

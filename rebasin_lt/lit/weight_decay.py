@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.checkpoint import MASK, METADATA, read_checkpoint
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.storage.run_folder import CONFIG, read_config
@@ -26,7 +27,7 @@ def share_left(checkpoint: Path | str) -> float:
     no momentum, so there it is exp(-sum of rate · decay). Rate, decay and schedule are those in the checkpoint, the
     number of epochs that its schedule spans that in `config.yaml` beside it. Raises NotRecorded where they do not say
     it: for modules of others, for trainings that began from another network, under a mask or with pruning, and for
-    those that did not come to their end; and as `read_checkpoint`.
+    those that did not come to their end, or whose `config.yaml` is damaged; and as `read_checkpoint`.
     """
     content = read_checkpoint(checkpoint)
     about, settings = content.get(METADATA, {}), content.get("hyper_parameters", {})
@@ -59,10 +60,16 @@ def _whole_epochs(content: Mapping[str, Any]) -> int | None:
 
 
 def _planned_epochs(config: Path) -> int | None:
-    """The epochs that a stage or a `fit` was to train for; None where its folder does not say it."""
+    """The epochs that a stage or a `fit` was to train for; None where its folder does not say it.
+
+    Raises NotRecorded for a file that is damaged.
+    """
     if not config.is_file():
         return None
-    settings = read_config(config)
+    try:
+        settings = read_config(config)
+    except BrokenFileError as error:
+        raise NotRecorded(str(error)) from error
     trainer: Any = settings.get("trainer")
     planned = settings.get("epochs", trainer.get("max_epochs") if isinstance(trainer, dict) else None)
     return planned if isinstance(planned, int) and planned > 0 else None

@@ -25,7 +25,17 @@ from rebasin_lt.symmetry.trace import Symmetry
 
 @dataclass(frozen=True)
 class MatchResult:
-    """Permutations that a method of matching found. A mask without one of its own moves as the network does."""
+    """Permutations that a method of matching found. A mask without one of its own moves as the network does.
+
+    >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
+    >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+    >>> hidden = symmetry.random()
+    >>> twin.load_state_dict(symmetry.permute(network, hidden))
+    <All keys matched successfully>
+    >>> found = rb.match_weights(network, twin, symmetry)
+    >>> found.permutation == hidden, round(found.objective["0.weight"], 6)
+    (True, 1.0)
+    """
 
     permutation: Permutation  # matches the source to the reference
     objective: dict[str, float] = field(default_factory=dict)  # group -> mean over matched live pairs, or 0
@@ -87,6 +97,14 @@ def match_activations(
     where images look as if they were not normalised. Raises InputError for an argument with a value it cannot have,
     networks that differ, a symmetry of another network, masks that do not fit, inputs of another kind than were
     traced (integers for floating point), activations that are not finite, or no batch.
+
+        >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> hidden = symmetry.random()
+        >>> twin.load_state_dict(symmetry.permute(network, hidden))
+        <All keys matched successfully>
+        >>> rb.match_activations(network, twin, [torch.randn(64, 3)], symmetry).permutation == hidden
+        True
     """
     check_activation_settings(objective, stream, weight_mix, mask_weight_mix, preset)
     states = [state_of(source), state_of(reference)]

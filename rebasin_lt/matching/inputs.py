@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from rebasin_lt.batches import inputs_of
+from rebasin_lt.feeding.forward_call import ForwardCall
 
 
-def watched(batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches, the first of which is looked at as it passes (`warn_if_unnormalised`)."""
-    for index, batch in enumerate(batches):
+def watched(calls: Iterable[ForwardCall]) -> Iterator[ForwardCall]:
+    """The calls, the first of which is looked at as it passes (`warn_if_unnormalised`)."""
+    for index, call in enumerate(calls):
         if index == 0:
-            for inputs in inputs_of(batch, torch.device("cpu")):
+            for inputs in call.tensors:
                 warn_if_unnormalised(inputs)
-        yield batch
+        yield call
 
 
 def warn_if_unnormalised(inputs: Tensor) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.matching.objectives import OBJECTIVES, PRESETS
-from rebasin_lt.settings.choices import chosen
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.choices import chosen, imported
+from rebasin_lt.settings.user_code import import_function, is_user_code
 
 if TYPE_CHECKING:
     from rebasin_lt.batches import Network
@@ -50,19 +50,15 @@ def _activation_measure(settings: Mapping[str, Any]) -> str:
     return OBJECTIVES[settings["objective"]].measure if preset is None else PRESETS[preset].measure
 
 
-def _by_weights(method: str, meaning: str) -> MatchingMethod:
-    def match(pair: Pair, settings: Mapping[str, Any], seed: int, progress: Counter | None) -> MatchResult:
-        from rebasin_lt.matching.weight_matching import match_weights
+def _by_weights(meaning: str, function: str = "weight_matching:match_weights", **about: str) -> MatchingMethod:
+    """The method of a function of this room that looks at no images, called with `about` beside networks and masks."""
 
-        return match_weights(pair.source, pair.reference, pair.symmetry, masks=pair.masks, method=method, seed=seed)
+    def match(pair: Pair, settings: Mapping[str, Any], seed: int, progress: Counter | None) -> MatchResult:
+        matching = imported(f"matching.{function}")
+        found: MatchResult = matching(pair.source, pair.reference, pair.symmetry, masks=pair.masks, seed=seed, **about)
+        return found
 
     return MatchingMethod(match, lambda _: "cosine of the matched weights", meaning)
-
-
-def _by_signs(pair: Pair, settings: Mapping[str, Any], seed: int, progress: Counter | None) -> MatchResult:
-    from rebasin_lt.matching.signs import match_signs
-
-    return match_signs(pair.source, pair.reference, pair.symmetry, masks=pair.masks, seed=seed)
 
 
 MATCHING_METHODS: dict[str, MatchingMethod] = {
@@ -74,15 +70,14 @@ MATCHING_METHODS: dict[str, MatchingMethod] = {
         needs_images=True,
     ),
     "coordinate_descent": _by_weights(
-        "coordinate_descent", "By weights, group after group (Git Re-Basin, arXiv 2209.04836, algorithm 1)."
+        "By weights, group after group (Git Re-Basin, arXiv 2209.04836, algorithm 1).", method="coordinate_descent"
     ),
     "frank_wolfe": _by_weights(
-        "frank_wolfe", "By weights, all groups together, then group after group (C2M3, arXiv 2405.17897)."
+        "By weights, all groups together, then group after group (C2M3, arXiv 2405.17897).", method="frank_wolfe"
     ),
-    "signs": MatchingMethod(
-        _by_signs,
-        lambda _: "cosine of the matched weights",
+    "signs": _by_weights(
         "Masks by the signs that they carry, or else those of A, against B's weights; networks as frank_wolfe.",
+        "signs:match_signs",
     ),
 }
 """The methods by name; the first is the default. `package.module:name` is a function of the user's own, called as
@@ -103,13 +98,7 @@ def matching_method(name: str, argument: str = "method") -> MatchingMethod:
 
 def import_method(name: str, argument: str = "method") -> Callable[..., Any]:
     """The user's own function. Raises InputError where it cannot be imported, or is none."""
-    function = import_named(argument, name)
-    if not callable(function):
-        kind = type(function).__name__
-        raise InputError(
-            f"{argument} is {name!r}, a {kind}, expected a function match(source, reference, batches, symmetry, masks)"
-        )
-    return function
+    return import_function(argument, name, "a function match(source, reference, batches, symmetry, masks)")
 
 
 def _of_the_users(name: str, pair: Pair, seed: int) -> MatchResult:

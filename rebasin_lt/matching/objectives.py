@@ -7,7 +7,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.settings.choices import check_known, chosen
+from rebasin_lt.settings.choices import check_known, chosen, imported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,22 +56,10 @@ class Preset(NamedTuple):
     meaning: str
 
 
-def _paper_moments() -> type[Any]:
-    from rebasin_lt.matching.paper import PaperMoments
-
-    return PaperMoments
-
-
-def _paper_points(symmetry: Any) -> Any:
-    from rebasin_lt.matching.paper import paper_points
-
-    return paper_points(symmetry)
-
-
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
-        _paper_moments,
-        _paper_points,
+        lambda: imported("matching.paper:PaperMoments"),
+        lambda symmetry: imported("matching.paper:paper_points")(symmetry),
         "mean correlation of matched pairs, as published",
         "The published ResNet20 matching, flaws included, for comparison only.",
     ),

@@ -36,6 +36,16 @@ def match_signs(
     optimum is sought as by `match_weights` with "frank_wolfe", which also gives `MatchResult.permutation`, of the
     network itself, and all else in the result. Neither looks at an image. `seed` fixes the order of groups. Raises
     InputError as `match_weights`, and for masks that do not fit.
+
+        >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> hidden = symmetry.random()
+        >>> twin.load_state_dict(symmetry.permute(network, hidden))
+        <All keys matched successfully>
+        >>> mask = rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.5)
+        >>> found = rb.match_signs(network, twin, symmetry, masks={"half": mask})
+        >>> mask.permuted(symmetry, found.masked["half"]).sparsity
+        0.5
     """
     state = state_of(source)
     found = match_weights(source, reference, symmetry, method="frank_wolfe", seed=seed)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rebasin_lt.batches import device_of, inputs_of
+from rebasin_lt.batches import device_of
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments
@@ -56,12 +57,13 @@ def stream(
     device, num_samples = device_of(states[0]), 0
     lay_out = _with_channels_last if how.channels_last else _as_it_is
     states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
-    total = len(batches) if isinstance(batches, Sized) else 0
-    for done, batch in enumerate(watched(batches), start=1):
-        inputs = tuple(lay_out(tensor) for tensor in inputs_of(batch, device))
+    calls = calls_of(batches, symmetry.form)
+    total = len(calls)
+    for done, call in enumerate(watched(calls), start=1):
+        call = call.to(device).laid_out(lay_out)
         with full_precision(device), torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
-            symmetry.observe(states, inputs, visit)
-        num_samples += len(inputs[0])
+            symmetry.observe(states, call, visit)
+        num_samples += call.num_samples
         if how.progress is not None:
             how.progress(done, total)
     num_samples = int(summed(torch.tensor(num_samples)))

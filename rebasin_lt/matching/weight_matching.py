@@ -51,6 +51,14 @@ def match_weights(
     it acts, `live` the pairs of units that both have weights other than 0, and `num_samples` is 0. Raises InputError
     for networks that differ, a symmetry of another network, masks that do not fit, weights that are not finite, or an
     argument with a value it cannot have.
+
+        >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> hidden = symmetry.random()
+        >>> twin.load_state_dict(symmetry.permute(network, hidden))
+        <All keys matched successfully>
+        >>> rb.match_weights(network, twin, symmetry).permutation == hidden
+        True
     """
     _check_settings(method, seed, max_sweeps)
     states = [state_of(source_state), state_of(reference_state)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rebasin_lt.errors import InputError
-from rebasin_lt.models.sizes import ImageShape, scaled
+from rebasin_lt.models.sizes import ImageShape, check_halvings, scaled
 
 _CHANNELS, _UNITS = (64, 128, 256), 256
 
@@ -21,11 +20,7 @@ class ConvLottery(nn.Module):
     def __init__(self, pairs: int, width: float, num_classes: int, input_shape: ImageShape) -> None:
         super().__init__()
         channels, height, width_pixels = input_shape
-        if min(height, width_pixels) < 2**pairs:
-            raise InputError(
-                f"input_shape is {list(input_shape)}, but conv{2 * pairs} halves images {pairs} times: expected at "
-                f"least {2**pairs}×{2**pairs} pixels"
-            )
+        check_halvings(f"conv{2 * pairs}", input_shape, pairs)
         scale = scaled(width)
         layers: list[nn.Module] = []
         for size in map(scale, _CHANNELS[:pairs]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, check_sizes
 from rebasin_lt.settings.choices import check_known, imported
-from rebasin_lt.settings.user_code import TORCHVISION, import_named, is_user_code
+from rebasin_lt.settings.user_code import TORCHVISION, import_function, is_user_code
 
 if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
     from torch import nn
@@ -36,6 +36,10 @@ def build_network(
     name: str, *, width: float = 1, num_classes: int = 10, input_shape: ImageShape | None = None
 ) -> nn.Module:
     """A new network with random weights, which depend on torch's seed alone.
+
+        >>> network = rb.build_network("resnet20", width=0.5, num_classes=100)
+        >>> network(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 100])
 
     Args:
         name: `mlp`, `conv2`, `conv4`, `conv6`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`,
@@ -80,10 +84,7 @@ def _factory(name: str) -> Callable[..., object]:
     """The factory that `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
     if not is_user_code(name):
         check_known("model", name, _NETWORKS, "torchvision:NAME or package.module:factory")
-    factory = import_named("model", name)
-    if not callable(factory):
-        raise InputError(f"model is {name!r}, which is a {type(factory).__name__}, expected a function or class")
-    return factory
+    return import_function("model", name, "a function or class")
 
 
 def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageShape | None) -> nn.Module:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rebasin_lt.errors import InputError
-from rebasin_lt.models.sizes import ImageShape, scaled
+from rebasin_lt.models.sizes import ImageShape, check_halvings, scaled
 
 _POOL = 0  # in place of a channel count
 _LAYERS = (64, _POOL, 128, _POOL, 256, 256, _POOL, 512, 512, _POOL, 512, 512, _POOL)
@@ -23,11 +22,7 @@ class VGG11Cifar(nn.Module):
     def __init__(self, batch_norm: bool, width: float, num_classes: int, input_shape: ImageShape) -> None:
         super().__init__()
         channels, height, width_pixels = input_shape
-        if min(height, width_pixels) < _SHRINK:
-            raise InputError(
-                f"input_shape is {list(input_shape)}, but vgg11 halves images five times: expected at least "
-                f"{_SHRINK}×{_SHRINK} pixels; mlp and resnet20 take smaller ones"
-            )
+        check_halvings("vgg11", input_shape, _LAYERS.count(_POOL))
         scale = scaled(width)
         layers: list[nn.Module] = []
         for size in _LAYERS:

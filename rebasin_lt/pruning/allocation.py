@@ -17,6 +17,10 @@ def random_uniform(mask: Mask, sparsity: float, generator: torch.Generator | Non
     """A random mask with the names and shapes of `mask` and the same sparsity in every layer.
 
     The layers' counts differ from that by less than one weight. Raises InputError for a sparsity outside [0, 1).
+
+        >>> dense = rb.Mask.ones_of(rb.build_network("mlp"))
+        >>> [round(row["sparsity"], 1) for row in rb.random_uniform(dense, 0.8).report()]
+        [0.8, 0.8, 0.8, 0.8]
     """
     return random_counts(mask, uniform_counts(mask, _num_kept(mask, sparsity)), generator)
 
@@ -25,6 +29,10 @@ def random_erk(mask: Mask, sparsity: float, generator: torch.Generator | None = 
     """A random mask with the names and shapes of `mask` and Erdős-Rényi-kernel layer densities (`erk_counts`).
 
     Raises InputError for a sparsity outside [0, 1).
+
+        >>> dense = rb.Mask.ones_of(rb.build_network("mlp"))
+        >>> round(rb.random_erk(dense, 0.8).sparsity, 2)
+        0.8
     """
     return random_counts(mask, erk_counts(mask, _num_kept(mask, sparsity)), generator)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.choices import chosen
-from rebasin_lt.settings.user_code import import_named, is_user_code
+from rebasin_lt.settings.user_code import import_function, is_user_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,12 +74,7 @@ def criterion_named(name: str, argument: str = "criterion") -> Criterion:
     """The record of a criterion, or that of the user's own function. Raises InputError for a name that is neither."""
     if not is_user_code(str(name)):
         return chosen(argument, name, CRITERIA, "or package.module:name")
-    function = import_named(argument, name)
-    if not callable(function):
-        raise InputError(
-            f"{argument} is {name!r}, a {type(function).__name__}, expected a function scores(network, batches)"
-        )
-    return Criterion(function, f"By `{name}`.")
+    return Criterion(import_function(argument, name, "a function scores(network, batches)"), f"By `{name}`.")
 
 
 def prune_by(
@@ -90,10 +85,17 @@ def prune_by(
     Units under weight norm keep their best weight. `batches` are read by criteria that need any; what draws lots does
     so by `seed`. The network is left as it is, and so is torch's generator. Ties as in `remove_lowest`. Raises
     InputError for an unknown criterion, for scores that do not fit or are not finite, and as `removals`.
+
+        >>> network = rb.build_network("mlp")
+        >>> mask = rb.prune_by("layerwise_magnitude", network, (), rb.Mask.ones_of(network), 0.5)
+        >>> [row["sparsity"] for row in mask.report()]
+        [0.5, 0.5, 0.5, 0.5]
     """
+    from rebasin_lt.batches import network_of
     from rebasin_lt.pruning.ranking import removals, remove_lowest
     from rebasin_lt.pruning.weight_norm import keep_directions
 
+    network = network_of(network)
     record, count = criterion_named(criterion), removals(mask, sparsity)
     scores = _drawn(record, network, batches, seed)
     _check(criterion, scores, mask)

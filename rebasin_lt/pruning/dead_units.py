@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.axis_type import AxisType
 from rebasin_lt.symmetry.trace import Symmetry
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_COUNTED = ("no_incoming", "no_outgoing", "unreached", "unread", "dead")
 Alive = dict[str, Tensor]  # group -> bool, shape (units,)
 
 
@@ -36,6 +38,12 @@ class DeadUnits:
 
     `no_incoming`, `no_outgoing`: no kept weight into, out of the unit. `unreached`, `unread`: none on a path from the
     input, to an output. `effective`: the mask without the weights of dead units.
+
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> mask = rb.Mask({"2.weight": torch.tensor([[True, False], [True, False]])})
+        >>> rb.find_dead_units(network, symmetry, mask).no_outgoing["0.weight"].tolist()
+        [False, True]
     """
 
     no_incoming: Mapping[str, Tensor]
@@ -55,11 +63,7 @@ class DeadUnits:
             {
                 "group": group,
                 "units": len(dead),
-                "no_incoming": int(self.no_incoming[group].sum()),
-                "no_outgoing": int(self.no_outgoing[group].sum()),
-                "unreached": int(self.unreached[group].sum()),
-                "unread": int(self.unread[group].sum()),
-                "dead": int(dead.sum()),
+                **{name: int(getattr(self, name)[group].sum()) for name in _COUNTED},
                 "through_others": int((dead & ~self.no_incoming[group] & ~self.no_outgoing[group]).sum()),
             }
             for group, dead in self.dead.items()
@@ -71,7 +75,14 @@ def find_dead_units(network: nn.Module, symmetry: Symmetry, mask: Mask) -> DeadU
 
     Weights that the mask does not name are dense. `symmetry` is that of the network. Raises InputError where the mask
     does not fit.
+
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> mask = rb.Mask({"2.weight": torch.tensor([[True, False], [True, False]])})
+        >>> rb.find_dead_units(network, symmetry, mask).dead["0.weight"].tolist()
+        [False, True]
     """
+    network = network_of(network)
     mask.check_fits(dict(network.named_parameters(remove_duplicate=False)))
     links, open_groups = _links(network, symmetry, mask)
     backward = [link.reversed() for link in links]

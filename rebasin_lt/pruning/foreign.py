@@ -11,8 +11,6 @@ from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.pruning.mask import Mask
 
 _ORIG, _MASK = "_orig", "_mask"
-_WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and `torch.compile` put in front of every name."""
 
 
 def import_state(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[dict[str, Tensor], Mask | None]:
@@ -20,10 +18,9 @@ def import_state(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[d
 
     A pair `NAME_orig`, `NAME_mask`, as torch.nn.utils.prune and the paper's code keep them, becomes the weight
     orig · mask, with which the network computes what the pruned one did, and the mask, with the weights' signs; what
-    had become of the pruned weights is dropped. Wrappers' prefixes go unless the network's own names have them. Raises
-    BrokenFileError for masks without weights, of another shape, or of other values than 0 and 1.
+    had become of the pruned weights is dropped. Raises BrokenFileError for masks without weights, of another shape, or
+    of other values than 0 and 1.
     """
-    state = _unwrapped(state, names)
     masked = [name.removesuffix(_ORIG) for name in state if name.endswith(_ORIG) and name not in names]
     dense = {name: tensor for name, tensor in state.items() if not _belongs(name, masked)}
     masks = {name: _as_bool(name, state) for name in masked}
@@ -31,14 +28,10 @@ def import_state(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[d
     return dense, Mask(masks).signed_by(dense) if masks else None
 
 
-def _unwrapped(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    result = dict(state)
-    while result and not any(name in names for name in result):
-        prefix = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in result)), None)
-        if prefix is None:
-            break
-        result = {name.removeprefix(prefix): tensor for name, tensor in result.items()}
-    return result
+def dense_name(name: str, state: Collection[str]) -> str:
+    """The name that an entry of `state` has in the dense network: of the weight in a pair `_orig`, `_mask`, its own."""
+    dense = name.removesuffix(_ORIG)
+    return dense if dense + _MASK in state else name
 
 
 def _belongs(name: str, masked: Collection[str]) -> bool:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rebasin_lt.batches import Network, network_of, state_of
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
-from rebasin_lt.storage.files import atomic_path, hash_tensors
-from rebasin_lt.storage.paths import expanded
+from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
+from rebasin_lt.storage.files import hash_tensors
+from rebasin_lt.storage.safetensors_file import check_format, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from rebasin_lt.symmetry.trace import Symmetry
@@ -51,13 +49,14 @@ class Mask(Mapping[str, Tensor]):
         self._tensors = {name: tensor.bool() for name, tensor in self._content.items()}  # bools are not copied
 
     @classmethod
-    def ones_like(cls, state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> Mask:
+    def ones_like(cls, state: Network, names: Iterable[str] | None = None) -> Mask:
         """Everything kept, for `names` or else for every floating tensor of two or more dimensions.
 
         A state dict does not say what its tensors are: embeddings and shortcuts are taken too, which `ones_of` leaves
         dense. A tensor that stands under several names is taken once, under the first. Raises InputError for a name
         that `state` does not have.
         """
+        state = state_of(state)
         names = _matrices(state) if names is None else list(names)
         for name in names:
             if name not in state:
@@ -67,7 +66,7 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def ones_of(cls, network: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> Mask:
         """Everything kept, for the weights of `network` that can be pruned. Takes and raises what `prunable` does."""
-        return cls.ones_like(dict(network.named_parameters()), prunable_names(network, exclude, include))
+        return cls.ones_like(dict(network_of(network).named_parameters()), prunable(network, exclude, include).names)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -105,13 +104,14 @@ class Mask(Mapping[str, Tensor]):
         """The same mask without signs."""
         return Mask(self._tensors) if self.is_signed else self
 
-    def signed_by(self, state: Mapping[str, Tensor]) -> Mask:
+    def signed_by(self, state: Network) -> Mask:
         """This mask with the signs of the weights in `state`; a kept weight of 0 has the sign 1.
 
         Raises InputError where the mask does not fit.
         """
+        state = state_of(state)
         self.check_fits(state)
-        signs = {name: torch.where(state[name].detach().cpu() < 0, -1, 1) for name in self}
+        signs = {name: torch.where(state[name].cpu() < 0, -1, 1) for name in self}
         return Mask({name: (sign * self[name]).to(torch.int8) for name, sign in signs.items()})
 
     def permuted(self, symmetry: Symmetry, permutation: Mapping[str, Tensor]) -> Mask:
@@ -158,8 +158,9 @@ class Mask(Mapping[str, Tensor]):
             for name, tensor in self.items()
         ]
 
-    def check_fits(self, state: Mapping[str, Tensor]) -> None:
+    def check_fits(self, state: Network) -> None:
         """Raise InputError unless every tensor of this mask has its weight, of equal shape, in `state`."""
+        state = state_of(state)
         for name, tensor in self.items():
             if name not in state:
                 raise InputError(f"mask names {name}, which the network does not have")
@@ -171,16 +172,17 @@ class Mask(Mapping[str, Tensor]):
     @torch.no_grad()
     def apply_(self, model: nn.Module) -> None:
         """Set the pruned weights of `model` to zero, in place. Raises InputError where the mask does not fit."""
-        parameters = dict(model.named_parameters(remove_duplicate=False))
+        parameters = dict(network_of(model).named_parameters(remove_duplicate=False))
         self.check_fits(parameters)
         for name, tensor in self.items():
             parameters[name].masked_fill_(~tensor.to(parameters[name].device), 0)
 
-    def applied_to(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def applied_to(self, state: Network) -> dict[str, Tensor]:
         """The state with its pruned weights zero; new where the mask prunes, else the same tensors.
 
         Raises InputError where the mask does not fit.
         """
+        state = state_of(state) if isinstance(state, nn.Module) else state
         self.check_fits(state)
         return {
             name: tensor.masked_fill(~self[name].to(tensor.device), 0) if name in self else tensor
@@ -202,9 +204,7 @@ class Mask(Mapping[str, Tensor]):
         """
         version = SIGNED_VERSION if self.is_signed else UNSIGNED_VERSION
         about = {"format": "rebasin_lt.mask", "version": version, "sparsity": repr(self.sparsity)}
-        with atomic_path(expanded(path, "mask file")) as temporary:
-            tensors = {name: tensor.contiguous() for name, tensor in self._content.items()}
-            save_file(tensors, temporary, metadata={**metadata, **about, "sha256": self.hash})
+        write_safetensors(path, "mask file", self._content, {**metadata, **about, "sha256": self.hash})
 
     @classmethod
     def load(cls, path: Path | str) -> Mask:
@@ -214,36 +214,14 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def load_with_metadata(cls, path: Path | str) -> tuple[Mask, dict[str, str]]:
         """The mask and what its file says of itself. Raises as `load`."""
-        path = expanded(path, "mask file")
-        if not Path(path).is_file():
-            raise InputError(f"mask file {path} does not exist")
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            reason = (
-                "it is an archive, as checkpoints are; masks end in .mask.safetensors" if is_zipfile(path) else error
-            )
-            raise BrokenFileError(f"{path} is not a readable safetensors file: {reason}") from error
-        return cls._checked(tensors, about, path), about
-
-    @classmethod
-    def _checked(cls, tensors: dict[str, Tensor], about: Mapping[str, str], path: Path | str) -> Mask:
-        if about.get("format") != "rebasin_lt.mask":
-            raise BrokenFileError(f"{path} is not a mask file of rebasin-lt (format {about.get('format')!r})")
-        version = about.get("version")
-        if version not in (UNSIGNED_VERSION, SIGNED_VERSION):
-            raise BrokenFileError(
-                f"{path} has mask format version {version}, this release reads {UNSIGNED_VERSION} and "
-                f"{SIGNED_VERSION}: update it"
-            )
+        tensors, about = read_safetensors(path, "mask file", ".mask.safetensors")
+        check_format(path, about, "mask", "version", (UNSIGNED_VERSION, SIGNED_VERSION))
         for name, tensor in tensors.items():
-            _check_values(tensor, name, version == SIGNED_VERSION, path)
+            _check_values(tensor, name, about["version"] == SIGNED_VERSION, path)
         mask = cls(tensors)
         if about.get("sha256") != mask.hash:
             raise BrokenFileError(f"{path} is damaged: its content does not match the hash written with it")
-        return mask
+        return mask, about
 
 
 def _check_values(tensor: Tensor, name: str, signed: bool, path: Path | str) -> None:

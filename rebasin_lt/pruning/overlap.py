@@ -46,6 +46,11 @@ def expected_overlap(mask: Mask, other: Mask) -> float:
     Exact in float64: the laws are convolved on windows that together lose less than 1e-15 of probability (Hoeffding's
     inequality, which holds for drawing without replacement and for sums of such counts). Two empty masks give 0.
     Raises InputError if the masks name different parameters or shapes differ.
+
+        >>> one = rb.Mask({"weight": torch.tensor([True, True, False, False])})
+        >>> other = rb.Mask({"weight": torch.tensor([True, False, True, False])})
+        >>> round(one.overlap(other), 3), round(rb.expected_overlap(one, other), 3)
+        (0.333, 0.389)
     """
     return _expected_iou(_counts(mask, other))
 
@@ -54,6 +59,11 @@ def overlap_report(mask: Mask, other: Mask) -> list[dict[str, str | int | float]
     """One row per tensor: name, weights, kept, other_kept, both, overlap (IoU) and expected_overlap.
 
     Raises InputError if the masks name different parameters or shapes differ.
+
+        >>> one = rb.Mask({"weight": torch.tensor([True, True, False, False])})
+        >>> other = rb.Mask({"weight": torch.tensor([True, False, True, False])})
+        >>> rb.overlap_report(one, other)[0]["both"]
+        1
     """
     rows: list[dict[str, str | int | float]] = []
     for (name, tensor), counts in zip(mask.items(), _counts(mask, other), strict=True):

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.pruning.weight_norm import directions
 
@@ -53,7 +54,7 @@ def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iter
     A weight used several times counts once, and can be pruned if any use of it can. Raises InputError where nothing is
     left to prune, where `include` names nothing, and for lazy layers that have seen no input.
     """
-    exclude, include = tuple(exclude), tuple(include)
+    model, exclude, include = network_of(model), tuple(exclude), tuple(include)
     saved = model.state_dict().keys()
     uses: dict[int, list[_Use]] = {}
     for use in _uses(model):
@@ -74,11 +75,6 @@ def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iter
         )
     dense = {name: kind for name, kind in kinds.items() if kind is not None}
     return Prunable(names, dense, {name: same[0].tensor.numel() for name, same in matrices.items()})
-
-
-def prunable_names(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> list[str]:
-    """The names of `prunable`, in the order of the network's parameters. Raises as it."""
-    return list(prunable(model, exclude, include).names)
 
 
 @dataclass(frozen=True)

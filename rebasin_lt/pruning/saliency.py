@@ -17,7 +17,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rebasin_lt.batches import check_repeatable, labelled, nonempty
+from rebasin_lt.batches import check_repeatable, network_of, nonempty
+from rebasin_lt.feeding.answer import answer_of
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
@@ -31,6 +33,11 @@ def snip(network: nn.Module, mask: Mask, batches: Iterable[Any], sparsity: float
     """Keep the weights of largest `snip_scores`, until exactly round(sparsity · weights) of the mask's are gone.
 
     Ties as in `remove_lowest`; raises as it, `removals` and `snip_scores`.
+
+        >>> network, dense = nn.Linear(2, 2), rb.Mask({"weight": torch.ones(2, 2, dtype=torch.bool)})
+        >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> rb.snip(network, dense, batches, 0.5).sparsity
+        0.5
     """
     count = removals(mask, sparsity)
     return remove_lowest(snip_scores(network, mask, batches), mask, count)
@@ -54,6 +61,11 @@ def grasp(
     """Keep the weights of largest `grasp_scores`, until exactly round(sparsity · weights) of the mask's are gone.
 
     Ties as in `remove_lowest`; raises as it, `removals` and `grasp_scores`.
+
+        >>> network, dense = nn.Linear(2, 2), rb.Mask({"weight": torch.ones(2, 2, dtype=torch.bool)})
+        >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
+        >>> rb.grasp(network, dense, batches, 0.5).sparsity
+        0.5
     """
     count = removals(mask, sparsity)
     return remove_lowest(grasp_scores(network, mask, batches, temperature), mask, count)
@@ -91,13 +103,15 @@ def taylor_scores(network: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
     pairs of (inputs, labels). The network is evaluated in evaluation mode, as it is used, on its device, and left as it
     is. Raises InputError where there is no batch, or one without labels.
     """
+    network = network_of(network)
     weights = {name: weight.detach().requires_grad_() for name, weight in network.named_parameters()}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     device, num_images = next(network.parameters()).device, 0
     with evaluation_mode(network), full_precision(device), torch.enable_grad():
-        for batch in nonempty(batches):
-            inputs, targets = labelled(batch, device)
-            loss = cross_entropy(functional_call(network, weights, inputs), targets)
+        for call in nonempty(calls_of(batches, network)):
+            call = call.to(device)
+            targets = call.label
+            loss = cross_entropy(answer_of(functional_call(network, weights, call.args, call.kwargs)), targets)
             gradients = _gradient(loss, list(weights.values()))
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 total[name] += (weight.detach() * gradient).abs() * len(targets)
@@ -110,7 +124,7 @@ def _prepared(network: nn.Module, mask: Mask) -> tuple[nn.Module, list[Tensor]]:
 
     Those that a network in training mode keeps frozen stay so: a training step leaves them, too.
     """
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network_of(network))
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     training = [module for module in norms if module.training or not network.training]
     network.eval()
@@ -131,10 +145,11 @@ def _mean(
     device = next(network.parameters()).device
     total: list[Tensor] = []
     num_images = 0
-    for batch in nonempty(batches):
-        inputs, targets = labelled(batch, device)
+    for call in nonempty(calls_of(batches, network)):
+        call = call.to(device)
+        targets = call.label
         with full_precision(device):
-            derived = derive(cross_entropy(network(*inputs) / temperature, targets, reduction="sum"))
+            derived = derive(cross_entropy(answer_of(call.of(network)) / temperature, targets, reduction="sum"))
         total = [a + b for a, b in zip(total, derived, strict=True)] if total else list(derived)
         num_images += len(targets)
     return [tensor / num_images for tensor in total]

@@ -23,6 +23,12 @@ def permute_randomly(masks: Sequence[Mask], symmetry: Symmetry, generator: torch
     degrees as multisets, paths through the network. Several masks move together, as those of several sparsities do
     under a matched permutation.
     Raises InputError for a mask that does not fit the symmetry's network.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> mask = rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.5)
+        >>> moved = rb.permute_randomly([mask], rb.trace_symmetry(network, torch.zeros(2, 3)))[0]
+        >>> [row["kept"] for row in moved.report()] == [row["kept"] for row in mask.report()]
+        True
     """
     permutation = symmetry.random(generator)
     return [mask.permuted(symmetry, permutation) for mask in masks]
@@ -33,6 +39,11 @@ def shuffle_layerwise(mask: Mask, generator: torch.Generator | None = None) -> M
 
     The control of Su et al. (*Sanity-checking pruning methods*, NeurIPS 2020); also the random mask with the layer
     allocation of another mask.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> mask = rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.5)
+        >>> [row["kept"] for row in rb.shuffle_layerwise(mask).report()] == [row["kept"] for row in mask.report()]
+        True
     """
     return Mask({
         name: tensor.reshape(-1)[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
@@ -52,6 +63,11 @@ def shuffle_degrees(mask: Mask, generator: torch.Generator | None = None, trades
     converges to the uniform distribution over all matrices with these sums. Where the sums admit one matrix only, as
     in a depthwise convolution, nothing moves. The result has no signs: a connection
     that is new has none.
+
+        >>> mask = rb.Mask({"weight": torch.rand(6, 5) > 0.5})
+        >>> shuffled = rb.shuffle_degrees(mask)
+        >>> torch.equal(shuffled["weight"].sum(0), mask["weight"].sum(0))
+        True
     """
     return Mask({name: _rewired(tensor, generator, trades) for name, tensor in mask.items()})
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rebasin_lt.batches import Network, state_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.pruning.mask import Mask
 
@@ -50,7 +51,7 @@ def set_signs_(weights: Mapping[str, Tensor], mask: Mask) -> SignsSet:
     return SignsSet(mask.num_kept, turned, zero)
 
 
-def sign_agreement(mask: Mask, reference: Mapping[str, Tensor]) -> float:
+def sign_agreement(mask: Mask, reference: Network) -> float:
     """The share of the kept weights whose sign in a signed mask is that of the reference's weight, in [0, 1].
 
     Chance is one half. Mask and reference are in the same order of units. A reference's weight of 0 agrees with
@@ -61,8 +62,9 @@ def sign_agreement(mask: Mask, reference: Mapping[str, Tensor]) -> float:
         0.5
     """
     _check_signed(mask)
-    mask.check_fits(reference)
-    same = sum(int((reference[name].detach().cpu().sign() * sign == 1).sum()) for name, sign in mask.content.items())
+    weights = state_of(reference)
+    mask.check_fits(weights)
+    same = sum(int((weights[name].cpu().sign() * sign == 1).sum()) for name, sign in mask.content.items())
     return same / max(1, mask.num_kept)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest
 
@@ -29,6 +30,10 @@ def synflow(
     scores are computed anew each round, so that a thin layer that all paths pass has large ones, and stays; a branch
     beside a dense shortcut, which is not pruned, may still lose all its weights. `input_shape` is that of one input,
     without the batch. Ties as in `remove_lowest`; raises as it, `removals` and `synflow_scores`.
+
+        >>> network = nn.Linear(4, 2)
+        >>> rb.synflow(network, rb.Mask.ones_of(network), (4,), 0.5).sparsity
+        0.5
     """
     last = mask.num_kept - removals(mask, sparsity)
     network, kept = _positive(network), mask
@@ -54,7 +59,7 @@ def synflow_scores(network: nn.Module, mask: Mask, input_shape: Sequence[int]) -
 
 def _positive(network: nn.Module) -> nn.Module:
     """A copy in float64 with absolute weights, without biases and normalisation."""
-    network = copy.deepcopy(network).double().eval()
+    network = copy.deepcopy(network_of(network)).double().eval()
     for name, module in list(network.named_modules()):
         if isinstance(module, _NORMS):
             network.set_submodule(name, nn.Identity())

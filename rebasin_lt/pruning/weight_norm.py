@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 
 
 def directions(network: nn.Module) -> dict[str, str]:
     """By parameter name, the direction of every weight under weight norm, torch's old or new one, and its length."""
     found: dict[str, str] = {}
-    for path, module in network.named_modules():
+    for path, module in network_of(network).named_modules():
         prefix = f"{path}." if path else ""
         for own, steps in getattr(module, "parametrizations", {}).items():
             if any(type(step).__name__ == "_WeightNorm" for step in steps):
@@ -31,7 +32,7 @@ def keep_directions(network: nn.Module, scores: Mapping[str, Tensor], mask: Mapp
     for name, length in directions(network).items():
         if name in mask:
             values = scores[name].masked_fill(~mask[name].to(scores[name].device), -torch.inf)
-            axes = _axes_of_a_unit(network.get_parameter(length), values)
+            axes = _axes_of_a_unit(network_of(network).get_parameter(length), values)
             best = values == (values.amax(axes, keepdim=True) if axes else values)
             result[name] = scores[name].masked_fill(best & (values > -torch.inf), torch.finfo(values.dtype).max)
     return result
@@ -39,7 +40,7 @@ def keep_directions(network: nn.Module, scores: Mapping[str, Tensor], mask: Mapp
 
 def check_directions(network: nn.Module, mask: Mapping[str, Tensor]) -> None:
     """Raise InputError for a mask that takes all weights of a unit under weight norm: it would compute 0/0."""
-    parameters = dict(network.named_parameters())
+    parameters = dict(network_of(network).named_parameters())
     for name, length in directions(network).items():
         if name not in mask:
             continue

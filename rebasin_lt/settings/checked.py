@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.choices import check_names
 from rebasin_lt.settings.signatures import arguments
 
 
@@ -30,10 +30,7 @@ def check_settings(
     for name, value in settings.items():
         if name in taken and name in takes:
             raise InputError(f"{where}.{name} is set elsewhere in a study: leave it out")
-        if name not in known:
-            expected = [*known, *also]
-            some = f"expected some of {', '.join(expected)}"
-            raise InputError(f"{where} has no setting {name!r}{near(name, expected)}: {some}")
+        check_names(where, {name} - {*known}, [*known, *also])
         if name in typed and not _fits(parser, what, known[name], value):
             raise InputError(f"{where}.{name} is {value!r}, expected {_text(_hint(what, name))}")
 

@@ -30,6 +30,15 @@ def check_known(what: str, name: object, known: Iterable[str], others: str = "")
         raise InputError(f"{what} is {name!r}, which is not known{near(name, names)}: expected {expected}")
 
 
+def check_names(where: str, settings: Iterable[object], known: Iterable[str]) -> None:
+    """Raise InputError, naming `where` they stand, for the first of the names of settings that is none of `known`."""
+    names = list(known)
+    for name in settings:
+        if name not in names:
+            some = ", ".join(names)
+            raise InputError(f"{where} has no setting {name!r}{near(name, names)}: expected some of {some}")
+
+
 def near(name: object, known: Iterable[str]) -> str:
     """The text ` (did you mean NAME?)` for the known name most like this one; empty where none is like it."""
     close = difflib.get_close_matches(str(name), list(known), n=1)

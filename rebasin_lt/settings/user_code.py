@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 from rebasin_lt.errors import InputError
 
@@ -26,3 +28,11 @@ def import_named(argument: str, name: str) -> object:
         hint = "; is it on PYTHONPATH?" if missing else ""
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError | AttributeError) else error
         raise InputError(f"{argument} is {name!r}, which cannot be imported: {reason}{hint}") from error
+
+
+def import_function(argument: str, name: str, expected: str) -> Callable[..., Any]:
+    """The function of this `name`, as `import_named`; of what is none the InputError says what is `expected`."""
+    function = import_named(argument, name)
+    if not callable(function):
+        raise InputError(f"{argument} is {name!r}, a {type(function).__name__}, expected {expected}")
+    return function

@@ -82,9 +82,9 @@ def check_folder(
 def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
     plain = json.loads(json.dumps(dict(config)))
-    wanted, here = _flat(plain), _flat(with_paths_located(plain))
-    present, there = (by_present_names(_flat(each), wanted) for each in (existing, with_paths_located(existing)))
-    earlier = " (an earlier rebasin-lt 0.1.0 wrote it, `report` reads it)" if _flat(existing).keys() - present else ""
+    wanted, here = dotted(plain), dotted(with_paths_located(plain))
+    present, there = (by_present_names(dotted(each), wanted) for each in (existing, with_paths_located(existing)))
+    earlier = " (an earlier rebasin-lt 0.1.0 wrote it, `report` reads it)" if dotted(existing).keys() - present else ""
     for name in dict.fromkeys([*wanted, *present]):
         if name not in but and here.get(name) != there.get(name):
             raise InputError(
@@ -182,11 +182,9 @@ def run_once(
     return result
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings in mappings in one mapping, by names such as `recipe.data.name`."""
+    found: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+        found |= dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -38,9 +39,11 @@ def read_tensors(path: Path | str) -> Any:
         raise
     except pickle.UnpicklingError as error:  # its message advises to unpickle
         if archive or "GLOBAL" in str(error):
+            kind = re.search(r"GLOBAL ([\w.]{1,60})", str(error))
+            named = f" ({kind[1]})" if kind else ""
             raise BrokenFileError(
-                f"{path} holds pickled Python objects, which are never loaded: save tensors only, as by "
-                "torch.save(model.state_dict(), path)"
+                f"{path} holds pickled Python objects, which are never loaded{named}: save "
+                "tensors only, as by torch.save(model.state_dict(), path)"
             ) from error
         raise BrokenFileError(f"{path} is not a readable checkpoint: nothing that torch.save writes") from error
     except Exception as error:  # a damaged file can bring its reader to raise anything

@@ -13,6 +13,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from rebasin_lt.analyses.barrier import check_barrier
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
@@ -23,10 +24,11 @@ from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
-from rebasin_lt.lit.network_module import NetworkModule, network_of
+from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.trainer import check_strategy
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.checked import check_settings
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.user_code import import_named
 from rebasin_lt.study.axes import at_point
@@ -134,8 +136,7 @@ def _check_places(settings: Mapping[str, Any]) -> None:
     accelerators = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     for name, known in (("accelerator", accelerators), ("strategy", strategies)):
-        if settings.get(name, "auto") not in known:
-            raise InputError(f"recipe.trainer.{name} is {settings[name]!r}, expected one of {', '.join(sorted(known))}")
+        check_known(f"recipe.trainer.{name}", settings.get(name, "auto"), sorted(known))
 
 
 def _check_devices(settings: Mapping[str, Any]) -> None:

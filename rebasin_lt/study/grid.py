@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import ENSEMBLES, control_methods, fixed_methods, kind_of_control
+from rebasin_lt.errors import InputError, check_least
+from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
 from rebasin_lt.moment import END, Moment
 from rebasin_lt.pruning.waypoints import waypoints
-from rebasin_lt.settings.choices import check_known, near
+from rebasin_lt.settings.choices import check_known, check_names
 from rebasin_lt.settings.signatures import written_class
 from rebasin_lt.study.axes import at_point, check_axes, grid_points
 from rebasin_lt.study.given import check_given
@@ -37,6 +37,10 @@ class Study:
     `batch_size`), and B's moment (`at`); or one of these with signs, as `read_method` reads it. `barrier` are settings
     of `BarrierOptions` and the matchers it is measured for, `diversity` the sparsities and moments at which the seeds'
     networks are compared as ensembles, and the methods that are. Without methods, only ensembles are trained.
+
+        >>> study = rb.Study(seeds=[0, 1, 2], widths=[1, 2], methods=["lth", "permuted", "naive"])
+        >>> study.widths, study.recipe.targets
+        ((1.0, 2.0), (0.9, 0.95, 0.98))
 
     Args:
         title: of the report
@@ -70,10 +74,11 @@ class Study:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
         check_axes(self.axes)
-        named = {"seeds": self.seeds, "widths": self.widths, **{f"axes.{name}": own for name, own in self.axes.items()}}
-        for name, values in (
-            named if self.diversity and not self.methods else {**named, "methods": self.methods}
-        ).items():
+        named: dict[str, Any] = {"seeds": self.seeds, "widths": self.widths}
+        named |= {f"axes.{name}": own for name, own in self.axes.items()}
+        if self.methods or not self.diversity:
+            named["methods"] = self.methods
+        for name, values in named.items():
             _check_axis(name, values)
         if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 to {MAX_SEED}")
@@ -157,9 +162,7 @@ class Study:
         for name in ("targets", "rewinds"):
             _check_axis(f"recipe.{name}", getattr(recipe, name))
         for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
-            count = getattr(recipe, name)
-            if count is not None and count < 1:
-                raise InputError(f"recipe.{name} is {count}, expected at least 1")
+            check_least(f"recipe.{name}", getattr(recipe, name), 1)
         if recipe.network.get("width", 1) != 1:
             raise InputError("recipe.network.width is set: a study takes it from `widths`, leave it out")
 
@@ -195,16 +198,15 @@ class Study:
     def _check_barrier(self) -> None:
         if self.barrier is None:
             return
-        _check_names("barrier", self.barrier, BARRIER)
+        check_names("barrier", self.barrier, BARRIER)
         _check_lists("barrier", self.barrier, ("matchers",))
         for name in self.barrier.get("matchers", ()):
-            if name not in self.matchers:
-                raise InputError(f"barrier.matchers holds {name!r}, expected some of {', '.join(self.matchers)}")
+            check_known("one of barrier.matchers", name, self.matchers)
 
     def _check_diversity(self) -> None:
         if self.diversity is None:
             return
-        _check_names("diversity", self.diversity, DIVERSITY)
+        check_names("diversity", self.diversity, DIVERSITY)
         _check_lists("diversity", self.diversity, ("sparsities", "rewinds", "methods"))
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
@@ -216,11 +218,8 @@ class Study:
                     )
         if "methods" in self.diversity:
             self._check_compared(self.diversity["methods"])
-        elif self.diversity.get("matcher", "permuted") not in list(self.matchers):
-            raise InputError(
-                f"diversity.matcher is {self.diversity.get('matcher', 'permuted')!r}, expected one of "
-                f"{', '.join(self.matchers)}"
-            )
+        else:
+            check_known("diversity.matcher", self.diversity.get("matcher", MATCHED), self.matchers)
 
     def _check_compared(self, names: Sequence[str]) -> None:
         """What ensembles are made of, where the study says it."""
@@ -266,12 +265,6 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
     for text in texts:
         if texts.count(text) > 1:
             raise InputError(f"{name} is {list(values)}, which holds {text} twice")
-
-
-def _check_names(name: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in settings:
-        if key not in known:
-            raise InputError(f"{name} has no setting {key!r}{near(key, known)}: expected {', '.join(known)}")
 
 
 def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:

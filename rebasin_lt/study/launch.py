@@ -12,7 +12,7 @@ from rebasin_lt.process.terminal_text import say
 from rebasin_lt.settings.choices import chosen
 from rebasin_lt.study import launchers
 from rebasin_lt.study.discovery import records_in
-from rebasin_lt.study.folder import claim_study
+from rebasin_lt.study.folder import check_study_folder, claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import log_file
@@ -37,10 +37,11 @@ def launcher_kind(name: str) -> LauncherKind:
 
 
 def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
-    """Check a study, claim its folder, and do what is missing; returns how it stands then.
+    """Check a study and its folder, claim it, and do what is missing; returns how it stands then.
 
     Raises InputError, before anything is written, for what cannot be; and as `run_study`.
     """
+    check_study_folder(folder, study)
     state = State.of(plan(study), folder)
     if len(state.done) < len(state.plan):
         from rebasin_lt.study.checks import check_study  # seconds, which a complete study need not wait

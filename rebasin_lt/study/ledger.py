@@ -77,10 +77,10 @@ def _seconds_per_image(study: Study, width: float) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
+    from rebasin_lt.batches import network_of
     from rebasin_lt.experiment.modules import build_module
     from rebasin_lt.experiment.subjects import resolve_device
     from rebasin_lt.lit.data.registry import build_data
-    from rebasin_lt.lit.network_module import network_of
     from rebasin_lt.models.registry import default_input_shape
 
     if not torch.cuda.is_available():

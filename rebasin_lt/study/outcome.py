@@ -39,6 +39,10 @@ class StudyOutcome:
       disagreement_std (over pairs), kl, js
     - `prices`: method, rewind, and the epochs that one more network costs, dense, pruning and sparse; and of `A`, which
       all share; None for what is given, and what cannot be told
+
+        >>> outcome = rb.StudyOutcome("mine", {}, sparse=[{"seed": 0, "method": "lth", "top1": 0.9}])
+        >>> [run["top1"] for run in outcome.sparse if run["method"] == "lth"]
+        [0.9]
     """
 
     title: str
@@ -53,11 +57,19 @@ class StudyOutcome:
     prices: list[dict[str, Any]] = field(default_factory=list)
 
 
-def collect(folder: Path) -> StudyOutcome:
+def read_outcome(folder: Path | str) -> StudyOutcome:
     """Read a study's folder, complete or not.
 
     Raises InputError if no study lies there, BrokenFileError for files in it that cannot be read.
+
+        >>> import json
+        >>> from pathlib import Path
+        >>> _ = Path("config.yaml").write_text(json.dumps(rb.Study(seeds=[0]).primitives()))
+        >>> outcome = rb.read_outcome(".")
+        >>> outcome.sparse, sum(stage["done"] for stage in outcome.stages)
+        ([], 0)
     """
+    folder = Path(folder)
     study = read_study(folder)
     state = State.of(plan(study), folder, unsaid=True)
     images = None if study.recipe.own_data else images_per_epoch(study)  # a folder may not choose code to import

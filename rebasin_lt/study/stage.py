@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,15 @@ class GridPoint:
     def axes_of(self, kind: StageKind) -> dict[str, Any]:
         """The values of the axes that a stage of this kind depends on."""
         return axes_until(self.axes, kind.training)
+
+    def stage(self, kind: StageKind, a: int | None, *parts: str, b: int | None = None, **made: Any) -> Stage:
+        """A stage in the folder that `path` names, of repetition `a`; `made` are its other fields.
+
+        With B of another repetition `b` it is none's: a member of an ensemble, in a folder that says whose.
+        """
+        if b not in {None, a}:
+            a, parts = None, (f"member={b}", *parts)
+        return Stage(self.path(kind, a, *parts), kind.name, self.width, axes=self.axes_of(kind), **made)
 
     def path(self, kind: StageKind, seed: int | None, *parts: str) -> str:
         """The folder of a stage of one repetition, or of none, below the study's, named by what determines it."""
@@ -113,6 +122,17 @@ def code_of(recipe: Recipe) -> tuple[str | None, dict[str, Any]]:
     """The user's own network or module, for whoever opens its checkpoints, and the sizes that those do not say."""
     sizes = {name: recipe.network[name] for name in ("width", "num_classes") if name in recipe.network}
     return recipe.own_code, sizes if recipe.module else {}
+
+
+def measured(recipe: Recipe, members: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """What the analysis `diversity` finds of the networks in the checkpoints of each setting, on the test images."""
+    from rebasin_lt.analyses.diversity import measure, open_test
+    from rebasin_lt.lit.checkpoint import load_network
+    from rebasin_lt.lit.data.registry import build_data
+
+    code, sizes = code_of(recipe)
+    networks = {name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()}
+    return measure(networks, open_test(build_data(**recipe.data)))
 
 
 def opening(recipe: Recipe) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.feeding.answer import tensors_of_answer
+from rebasin_lt.feeding.form import Form
+from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors
 from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import exportable
 
@@ -35,6 +39,27 @@ class Program:
     state: dict[str, str]  # placeholder -> name of the parameter or buffer in the state dict
     constants: dict[str, Tensor]  # placeholder -> tensor that is not in the state dict
     inputs: tuple[str, ...]  # placeholders of the arguments, in order
+    call: ForwardCall  # that it was exported for
+    is_decomposed: bool = False
+    tried: set[tuple[torch.Size, ...]] = field(default_factory=set)  # sizes for which a decomposed one has run
+
+    @cached_property
+    def sizes(self) -> list[tuple[int | None, ...]]:
+        """The shape of every input, None for a dimension of any size; of what is no tensor, nothing."""
+        found = {node.name: node.meta.get("val") for node in self.graph.nodes if node.op == "placeholder"}
+        return [_shape_of(found.get(name)) for name in self.inputs]
+
+    def fits(self, call: ForwardCall) -> bool:
+        """True if it can be executed for this call."""
+        leaves = tree_leaves((call.args, call.kwargs))
+        return len(leaves) == len(self.sizes) and all(
+            not isinstance(leaf, Tensor)
+            or (
+                len(leaf.shape) == len(sizes)
+                and all(ours in (None, theirs) for ours, theirs in zip(sizes, leaf.shape, strict=True))
+            )
+            for leaf, sizes in zip(leaves, self.sizes, strict=True)
+        )
 
     @property
     def graph(self) -> fx.Graph:
@@ -45,46 +70,83 @@ class Program:
     def decomposed(self) -> Program:
         """The same program in PyTorch's core operators, of which there are fewer."""
         with _quietly(), torch.no_grad(), exportable():
-            return _program(self.exported.run_decompositions())
+            return replace(_program(self.exported.run_decompositions(), self.call), is_decomposed=True)
 
 
-def example_arguments(example_inputs: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of an example call; one example becomes two, for one alone would not show the batch.
+def example_call(
+    model: nn.Module, example_inputs: Any = None, example_kwargs: Mapping[str, Any] | None = None
+) -> ForwardCall:
+    """The example call of a model; one example becomes two, for one alone would not show the batch.
 
-    Raises InputError for anything but a tensor or a tuple.
+    `example_inputs`: a tensor, a tuple of arguments, or a dict by their names; without any, the model's own
+    `example_input_array`. Raises InputError for anything else, and for arguments that the model does not take.
     """
-    arguments = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    if not isinstance(arguments, tuple) or not tensors:
+    form, named = Form.of(model), dict(example_kwargs or {})
+    if example_inputs is None and not named:
+        example_inputs = getattr(model, "example_input_array", None)
+    args: tuple[Any, ...] = () if example_inputs is None else (example_inputs,)
+    kwargs: dict[str, Any] = {}
+    if isinstance(example_inputs, tuple):
+        args = example_inputs
+    elif isinstance(example_inputs, Mapping) and form.names_all(example_inputs):
+        args, kwargs = (), dict(example_inputs)
+    tensors = list(input_tensors((args, kwargs | named)))
+    if not tensors or not isinstance(example_inputs, Tensor | tuple | Mapping | None):
         raise InputError(
-            f"example_inputs is a {type(example_inputs).__name__}, "
-            "expected a tensor or a tuple of the model's arguments"
+            f"example_inputs is a {type(example_inputs).__name__}, expected a tensor, a tuple of the model's arguments "
+            "or a dict by their names"
         )
+    bound = form.bind(args, kwargs | named)
+    call = ForwardCall(bound.args, bound.kwargs)
     if any(tensor.shape[:1] != (1,) for tensor in tensors):
-        return arguments
-    doubled: tuple[Any, ...] = tree_map(
-        lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) else leaf, arguments
-    )
-    return doubled
+        return call
+    return call.laid_out(lambda tensor: torch.cat([tensor, tensor]))
 
 
-def export(model: nn.Module, arguments: tuple[Any, ...]) -> Program:
-    """Export `model` in eval mode, its mode and tensors left as they are.
+def export(model: nn.Module, call: ForwardCall, other: Program | None = None) -> Program:
+    """Export `model` in eval mode, its mode and tensors left as they are, for any batch size.
 
+    With an `other` program of the same model, for any size also of those dimensions in which it differs from `call`.
     Raises SymmetryError, naming the line, for what `torch.export` cannot follow.
     """
-    with evaluation_mode(model), torch.no_grad(), _quietly(), exportable():
+    with evaluation_mode(model), torch.no_grad(), _quietly(), exportable(), _tensors_alone(model):
         try:
-            bound = inspect.signature(model.forward).bind(*arguments).arguments  # `*inputs` is one of them, a tuple
-            shapes = tree_map(_any_batch_size, tuple(bound.values()))
-            exported = torch.export.export(model, arguments, dynamic_shapes=shapes, strict=False)
+            bound = inspect.signature(model.forward).bind(*call.args, **call.kwargs).arguments
+            known = iter([] if other is None else other.sizes)
+            shapes = tree_map(lambda leaf: _sizes(leaf, next(known, ())), tuple(bound.values()))
+            exported = torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes, strict=False)
         except Exception as error:
             raise SymmetryError(_explain(model, error)) from error
-    return _program(exported)
+    return _program(exported, call)
 
 
-def _any_batch_size(argument: Any) -> Any:
-    return {0: Dim.AUTO} if isinstance(argument, Tensor) and argument.ndim else None
+def _sizes(argument: Any, other: Sequence[int | None]) -> Any:
+    """Which dimensions may be of any size: the first, and those that are of another size in `other`."""
+    if not isinstance(argument, Tensor) or not argument.ndim:
+        return None
+    varies = {dim for dim, size in enumerate(other[1:], start=1) if size != argument.shape[dim]}
+    return dict.fromkeys({0, *varies}, Dim.AUTO)
+
+
+@contextmanager
+def _tensors_alone(model: nn.Module) -> Iterator[None]:
+    """Let the model answer with the tensors in its answer alone: caches and the like are no part of what is traced."""
+    forward = model.forward
+
+    @wraps(forward)
+    def tensors(*args: Any, **kwargs: Any) -> Any:
+        answer = forward(*args, **kwargs)
+        return answer if isinstance(answer, Tensor) else tuple(tensors_of_answer(answer))
+
+    own = vars(model).get("forward")
+    model.forward = tensors
+    try:
+        yield
+    finally:
+        if own is None:
+            del model.forward
+        else:
+            model.forward = own
 
 
 @contextmanager
@@ -100,7 +162,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _program(exported: ExportedProgram) -> Program:
+def _program(exported: ExportedProgram, call: ForwardCall) -> Program:
     state, constants, inputs = {}, {}, []
     for spec in exported.graph_signature.input_specs:
         if spec.kind == InputKind.USER_INPUT:
@@ -109,7 +171,7 @@ def _program(exported: ExportedProgram) -> Program:
             state[spec.arg.name] = str(spec.target)
         else:
             constants[spec.arg.name] = exported.constants[str(spec.target)]
-    return Program(exported, state, constants, tuple(inputs))
+    return Program(exported, state, constants, tuple(inputs), call)
 
 
 def _explain(model: nn.Module, error: Exception) -> str:
@@ -131,26 +193,31 @@ def _explain(model: nn.Module, error: Exception) -> str:
     )
 
 
+def _shape_of(value: Any) -> tuple[int | None, ...]:
+    shape = value.shape if isinstance(value, Tensor) else ()
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
 def execute(
-    program: Program, states: Sequence[Mapping[str, Tensor]], inputs: tuple[Any, ...]
+    program: Program, states: Sequence[Mapping[str, Tensor]], call: ForwardCall
 ) -> Iterator[tuple[str, list[Any]]]:
     """Run the program on the same inputs under each of several states, in step.
 
     Yields the name and the values (one per state) of every operator, in order; values that are not needed any more are
-    let go. Gradients are not recorded. `inputs` and states must be on one device, which need not be the traced one.
+    let go. Gradients are not recorded. The call and the states must be on one device, which need not be the traced one.
     Raises InputError for integers where the program was traced on floating point, and the other way round.
 
     >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
     >>> states = [{"0.weight": torch.eye(2)}, {"0.weight": -torch.eye(2)}]
-    >>> inputs = (torch.tensor([[1.0, -2.0]]),)
-    >>> for name, values in execute(export(network, inputs), states, inputs):
+    >>> call = ForwardCall((torch.tensor([[1.0, -2.0]]),))
+    >>> for name, values in execute(export(network, call), states, call):
     ...     print(name, *(value.tolist() for value in values))
     linear [[1.0, -2.0]] [[-1.0, 2.0]]
     relu [[1.0, 0.0]] [[0.0, 2.0]]
     """
-    device = next(value.device for value in tree_leaves(inputs) if isinstance(value, Tensor))
+    device = call.tensors[0].device
     constants = {name: tensor.to(device) for name, tensor in program.constants.items()}
-    given = dict(zip(program.inputs, tree_leaves(inputs), strict=True))
+    given = dict(zip(program.inputs, tree_leaves((call.args, call.kwargs)), strict=True))
     values: dict[fx.Node, list[Any]] = {}
     last_use = {argument: node for node in program.graph.nodes for argument in node.all_input_nodes}
     for node in program.graph.nodes:

@@ -6,19 +6,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.storage.files import atomic_path
-from rebasin_lt.storage.paths import expanded
+from rebasin_lt.storage.safetensors_file import check_format, read_safetensors, write_safetensors
 
 PERMUTATION_VERSION = "1"
 
 
 class Permutation(Mapping[str, Tensor]):
-    """Index vectors by group: `permuted[i] = original[p[i]]`; int64, on the CPU, immutable by convention."""
+    """Index vectors by group: `permuted[i] = original[p[i]]`; int64, on the CPU, immutable by convention.
+
+    >>> permutation = rb.Permutation({"hidden": torch.tensor([2, 0, 1])})
+    >>> permutation.inverse()["hidden"].tolist()
+    [1, 2, 0]
+    """
 
     def __init__(self, indices: Mapping[str, Tensor]) -> None:
         """Check that every vector is a permutation. Raises InputError for one that is not."""
@@ -74,26 +76,15 @@ class Permutation(Mapping[str, Tensor]):
 
     def save(self, path: Path | str, **metadata: str) -> None:
         """Write a `*.perm.safetensors` file atomically; `metadata` says where the permutation comes from."""
-        with atomic_path(expanded(path, "permutation")) as temporary:
-            about = {"format": "rebasin_lt.permutation", "format_version": PERMUTATION_VERSION, **metadata}
-            save_file({group: index.contiguous() for group, index in self.items()}, temporary, metadata=about)
+        about = {"format": "rebasin_lt.permutation", "format_version": PERMUTATION_VERSION, **metadata}
+        write_safetensors(path, "permutation", self, about)
 
     @classmethod
     def load(cls, path: Path | str) -> Permutation:
         """Read what `save` wrote. Raises InputError for a missing file, BrokenFileError for what is no permutation."""
-        path = expanded(path, "permutation")
-        if not Path(path).is_file():
-            raise InputError(f"permutation {path} does not exist")
+        indices, about = read_safetensors(path, "permutation", ".perm.safetensors")
+        check_format(path, about, "permutation", "format_version", (PERMUTATION_VERSION,))
         try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                if about.get("format") != "rebasin_lt.permutation":
-                    raise BrokenFileError(f"{path} is not a permutation file of rebasin-lt")
-                if about.get("format_version") != PERMUTATION_VERSION:
-                    raise BrokenFileError(
-                        f"{path} has permutation format version {about.get('format_version')}, this release reads "
-                        f"{PERMUTATION_VERSION}: update it"
-                    )
-                return cls({group: file.get_tensor(group) for group in file.keys()})  # noqa: SIM118 - no mapping
-        except (SafetensorError, InputError, OSError) as error:
+            return cls(indices)
+        except InputError as error:
             raise BrokenFileError(f"{path} is not a readable permutation: {error}") from error

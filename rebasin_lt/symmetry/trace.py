@@ -10,20 +10,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rebasin_lt.batches import Network, network_of
 from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
 from rebasin_lt.symmetry.call import Rule
-from rebasin_lt.symmetry.export import Program, example_arguments, execute, export
+from rebasin_lt.symmetry.export import Program, example_call, export
 from rebasin_lt.symmetry.infer import Inference, identity_of
 from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, fixed, resolve
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.programs import Programs
 from rebasin_lt.symmetry.verification import permutation_error, tensors_of
 
 TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
 _ROUNDING = 1e-6  # an error up to here may be rounding, amplified by a deep network
 _UNUSED = "not used in evaluation mode"
 
+Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Visit = Callable[[str, int, list[Tensor]], None]
 
 
@@ -39,17 +43,24 @@ class Frozen(NamedTuple):
 class Symmetry:
     """The groups of units that may be permuted without changing what a network computes, and where they act.
 
-    `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`, `[2]`,
-    ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per dimension.
-    `parameters`: the names among them that are parameters, not buffers. `frozen`: what stays, and why. `unknown`:
-    operators that could not be followed, with the reason. `coverage`: fraction of the parameters' elements that some
-    group moves. `observations`: group -> `Observation`s, as executed. `error`: the relative error that `verify`
-    measured when the network was traced, None without.
+    `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`,
+    `[2]`, ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per
+    dimension. `parameters`: the names among them that are parameters, not buffers. `frozen`: what stays, and why.
+    `unknown`: operators that could not be followed, with the reason. `coverage`: fraction of the parameters'
+    elements that some group moves. `form`: the arguments that it was traced with. `observations`: group ->
+    `Observation`s, as executed. `error`: the relative error that `verify` measured when the network was traced,
+    None without.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> dict(symmetry.groups), sorted(symmetry.permute(network, symmetry.random()))
+        ({'0.weight': 4}, ['0.bias', '0.weight', '2.bias', '2.weight'])
     """
 
-    def __init__(self, program: Program, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, programs: Programs, inference: Inference, tensors: Mapping[str, Tensor]) -> None:
         """Read the groups off an inference; `tensors` holds every parameter and buffer of the state dict."""
-        self._program = program
+        self._programs = programs
+        self.form = programs.form
         used = {identity_of(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
         same = {name: used.get(identity_of(tensor)) for name, tensor in tensors.items()}
         layouts = {name: [] if kind is None else kind.axes() for name, kind in same.items()}
@@ -82,14 +93,15 @@ class Symmetry:
         """Every group permuted at random, uniformly."""
         return Permutation({group: torch.randperm(size, generator=generator) for group, size in self.groups.items()})
 
-    def permute(self, tensors: Mapping[str, Tensor], permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Permute tensors that have the network's names and shapes: weights, buffers, masks, optimiser moments.
+    def permute(self, tensors: Network, permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Permute a network, or tensors that have its names and shapes: weights, buffers, masks, optimiser moments.
 
         Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices;
         what is no tensor (a module's extra state) is carried along.
         Raises InputError for a name or shape that the network does not have, or groups of other sizes.
         """
         self._check_permutation(permutation)
+        tensors = network_of(tensors).state_dict() if isinstance(tensors, nn.Module) else tensors
         permuted = {}
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
@@ -103,38 +115,50 @@ class Symmetry:
             permuted[name] = moved
         return permuted
 
-    def observe(self, states: Sequence[Mapping[str, Tensor]], inputs: tuple[Tensor, ...], visit: Visit) -> None:
+    def observe(
+        self, states: Sequence[Mapping[str, Tensor]], call: ForwardCall | tuple[Any, ...], visit: Visit
+    ) -> None:
         """Run the network in eval mode on the same inputs under several states and show every group's units.
 
         `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (..., units);
-        it must not keep them, for the network may go on to work on them in place. Inputs and states must be on one
-        device; any batch size will do. Stops after the last observation. Raises InputError for inputs that are
-        integers where the network was traced on floating point, and the other way round.
+        it must not keep them, for the network may go on to work on them in place. The call's inputs and the states must
+        be on one device; any batch size will do, and any other size that the network takes, such as the length of a
+        sequence. Stops after the last observation. Raises InputError for inputs that are
+        integers where the network was traced on floating point, and the other way round; and for sizes at which it
+        does something else than where it was traced.
         """
+        call = call if isinstance(call, ForwardCall) else ForwardCall(call)
         points: dict[str, list[tuple[str, int, Observation]]] = {}
         for group, observations in self.observations.items():
             for k, observation in enumerate(observations):
                 points.setdefault(observation.node, []).append((group, k, observation))
-        for node, values in execute(self._program, states, inputs):
+        for node, values in self._programs.execute(states, call):
             for group, k, observation in points.pop(node, ()):
                 visit(group, k, [observation.units(value) for value in values])
             if not points:
                 return
 
-    def verify(self, model: nn.Module, example_inputs: Tensor | tuple[Any, ...], seed: int = 0) -> float:
+    def verify(
+        self,
+        model: nn.Module,
+        example_inputs: Example | None = None,
+        example_kwargs: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> float:
         """The relative error of the outputs under a random permutation, in float64 on the CPU.
 
         The model itself is run, not the traced graph; its weights are scaled and constants (norms as they are
         initialised, layers that start at zero) replaced by random values first, for otherwise they might not show an
         error. Raises SymmetryError if the error is above 1e-9. The model is not modified.
         """
-        generator = torch.Generator().manual_seed(seed)
+        model = network_of(model)
+        generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
         permutation = self.random(generator)
         permute = partial(self.permute, permutation=permutation)
-        error = permutation_error(model, example_inputs, self.axes, permute, generator)
+        error = permutation_error(model, call, self.axes, permute, generator)
         if TOLERANCE < error <= _ROUNDING:
             # A network that amplifies rounding a million times would show a real asymmetry as large as its outputs.
-            error = permutation_error(model, example_inputs, self.axes, permute, generator, gain=0.9)
+            error = permutation_error(model, call, self.axes, permute, generator, gain=0.9)
         if not error <= TOLERANCE:
             raise SymmetryError(
                 f"a random permutation changes the outputs of {type(model).__name__} by a relative error of "
@@ -162,24 +186,42 @@ class Symmetry:
         return self.axes[name]
 
 
-def trace_symmetry(model: nn.Module, example_inputs: Tensor | tuple[Any, ...], *, verify: bool = True) -> Symmetry:
+def trace_symmetry(
+    model: nn.Module,
+    example_inputs: Example | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    verify: bool = True,
+) -> Symmetry:
     """Find the permutation symmetry of any network that `torch.export` takes, and check it numerically.
 
-    `example_inputs` is one input tensor, or a tuple of the model's arguments, with the batch first; its values do not
-    matter. The network is traced in eval mode and left as it is. Raises SymmetryError, naming the line, if it cannot be
-    exported, and if a permutation of what was found changes its outputs (`Symmetry.verify`).
+    `example_inputs` is one input tensor, a tuple of the model's arguments, or a dict by their names, `example_kwargs`
+    further ones by name; the batch comes first, and values do not matter. A LightningModule with an
+    `example_input_array` needs neither. The network is traced in eval mode and left as it is; of its answer, what is
+    no tensor is left alone. Raises SymmetryError, naming the line, if it cannot be exported, and if a permutation of
+    what was found changes its outputs (`Symmetry.verify`); InputError for arguments that it does not take.
+
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
+        >>> symmetry
+        Symmetry(1 groups, 4 units, coverage 0.923)
     """
-    symmetry = infer_symmetry(model, example_inputs)
+    symmetry = infer_symmetry(model, example_inputs, example_kwargs)
     if verify:
-        symmetry.error = symmetry.verify(model, example_inputs)
+        symmetry.error = symmetry.verify(model, example_inputs, example_kwargs)
     return symmetry
 
 
 def infer_symmetry(
-    model: nn.Module, example_inputs: Tensor | tuple[Any, ...], rules: Mapping[str, Rule] | None = None
+    model: nn.Module,
+    example_inputs: Example | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    rules: Mapping[str, Rule] | None = None,
 ) -> Symmetry:
     """`trace_symmetry` without the check, and with other rules if given."""
-    return read_symmetry(export(model, example_arguments(example_inputs)), model, rules)
+    model = network_of(model)
+    call = example_call(model, example_inputs, example_kwargs)
+    return read_symmetry(export(model, call), model, rules)
 
 
 def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] | None = None) -> Symmetry:
@@ -189,7 +231,7 @@ def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] 
     if inference.unknown:  # compound operators: say it again in terms of simpler ones
         program = program.decomposed()
         inference = Inference(program, tensors, rules)
-    return Symmetry(program, inference, tensors)
+    return Symmetry(Programs(model, program), inference, tensors)
 
 
 def _fix_what_buffers_define(

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
 
 from rebasin_lt.errors import SymmetryError
+from rebasin_lt.feeding.answer import tensors_of_answer
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.double import in_double
-from rebasin_lt.symmetry.export import example_arguments
 from rebasin_lt.symmetry.infer import identity_of
 
 
 def permutation_error(
     model: nn.Module,
-    example_inputs: Tensor | tuple[Any, ...],
+    call: ForwardCall,
     names: Collection[str],
     permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     generator: torch.Generator,
@@ -46,10 +46,10 @@ def permutation_error(
         if isinstance(tensor, nn.Parameter):
             tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
     values.clear()
-    arguments = tree_map(lambda value: _as_double(value, generator), example_arguments(example_inputs))
+    call = call.laid_out(lambda value: _as_double(value, generator))
     with torch.no_grad(), in_double():
         try:
-            expected = _outputs(functional_call(network, state, arguments))
+            expected = _outputs(functional_call(network, state, call.args, call.kwargs))
         except Exception as problem:
             raise SymmetryError(_unverified(model, problem)) from problem
         if not expected:
@@ -61,7 +61,7 @@ def permutation_error(
             )
         for name in state:
             state[name] = permute({name: state[name]})[name]
-        actual = _outputs(functional_call(network, state, arguments))
+        actual = _outputs(functional_call(network, state, call.args, call.kwargs))
     return max(_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
 
 
@@ -90,15 +90,15 @@ def _generic(tensor: Tensor, generator: torch.Generator, gain: float) -> Tensor:
     return values
 
 
-def _as_double(argument: Any, generator: torch.Generator) -> Any:
-    if isinstance(argument, Tensor) and argument.is_floating_point():
+def _as_double(argument: Tensor, generator: torch.Generator) -> Tensor:
+    if argument.is_floating_point():
         return torch.randn(argument.shape, generator=generator, dtype=torch.float64)
-    return argument.cpu() if isinstance(argument, Tensor) else argument
+    return argument.cpu()
 
 
 def _outputs(value: Any) -> list[Tensor]:
     """The tensors in a network's output, whatever its structure, in float64."""
-    return [leaf.double() for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor.double() for tensor in tensors_of_answer(value)]
 
 
 def _relative_error(actual: Tensor, expected: Tensor) -> float:

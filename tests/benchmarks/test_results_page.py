@@ -179,7 +179,7 @@ def test_numbers_of_a_study_that_is_not_complete_are_not_taken(tmp_path, monkeyp
     monkeypatch.setattr(collecting, "results_studies", lambda: ["two", "absent"])
     (tmp_path / "runs" / "two").mkdir(parents=True)
     for done in (False, True):
-        monkeypatch.setattr(collecting, "collect", lambda _, done=done: outcome(done))
+        monkeypatch.setattr(collecting, "read_outcome", lambda _, done=done: outcome(done))
         if not done:
             with pytest.raises(InputError, match=r"two lacks 1 stages, the first width=1/seed=0/dense_a: finish it"):
                 list(collect_numbers(tmp_path / "runs", tmp_path / "out"))

@@ -200,7 +200,7 @@ def test_corrections_of_networks_without_batchnorm_are_refused_with_it(correctio
     [
         ([], "batches is empty"),
         (iter(data(4)), "batches is a list_iterator, which is used up after one pass"),
-        ([torch.zeros(4, 6).double()], r"batches holds a Tensor without targets, expected \(input, target\) pairs"),
+        ([torch.zeros(4, 6).double()], r"batches holds inputs without targets, expected \(input, target\) pairs"),
     ],
 )
 def test_barrier_rejects_bad_batches(batches: object, message: str) -> None:

@@ -58,8 +58,8 @@ CASES: dict[str, tuple[Net, Tensor, str]] = {
     "labels in a column": (Net(), labels()[:, None], OF_INDICES),
     "floating labels": (Net(), labels().float(), OF_INDICES),
     "truth values": (Net(), labels() > 1, OF_INDICES),
-    "an output by name": (Net(answer=lambda out: {"logits": out}), labels(), "network returns a dict"),
-    "several outputs": (Net(answer=lambda out: (out, out)), labels(), "network returns a tuple"),
+    "outputs by names of their own": (Net(answer=lambda out: {"a": out, "b": out}), labels(), "network returns a dict"),
+    "no output": (Net(answer=lambda out: ()), labels(), "network returns a tuple"),
     "more classes than outputs": (Net(), labels() + 1, "expected their indices, from 0 to 3"),
     "ignored images": (Net(), torch.full((N,), -100), "expected their indices, from 0 to 3"),
 }

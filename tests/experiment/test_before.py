@@ -10,7 +10,7 @@ import torch
 
 from rebasin_lt.analyses.mask import analyse_mask
 from rebasin_lt.analyses.permute import match_and_permute
-from rebasin_lt.errors import InputError
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.experiment.before import BEFORE_TRAINING, KEYS, beginning_of, reading
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.stages import train_dense
@@ -151,6 +151,38 @@ def test_initial_weights_of_another_network_are_refused_or_not_known(options, ru
     assert "init_memory" not in before["masks"]["m.mask.safetensors"]
     assert "sign_agreement" in before["masks"]["m.mask.safetensors"]
     assert "0it.ckpt is of another network than the mask" in before["missing"][0]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", b"nothing", "not finite"])
+def test_initial_weights_beside_a_that_are_damaged_are_not_known(options, runs, tmp_path, damage) -> None:
+    """Nobody asked for them, so they stop nothing; named, they do."""
+    torch.save(torch.load(options.ckpt_a, weights_only=True), tmp_path / "a.ckpt")
+    (tmp_path / "rewind").mkdir()
+    beside = tmp_path / "rewind" / "0it.ckpt"
+    if damage == "not finite":
+        initial = torch.load(runs / "a" / "rewind" / "0it.ckpt", weights_only=True)
+        next(iter(initial["state_dict"].values())).fill_(float("nan"))
+        torch.save(initial, beside)
+    else:
+        beside.write_bytes(damage)
+    result = match_and_permute(replace(options, ckpt_a=str(tmp_path / "a.ckpt")), tmp_path / "out")
+    found = result["before_training"]
+    assert "sign_agreement" in found["masks"]["m.mask.safetensors"]
+    assert f"init memory is not known: {'checkpoint ' * (damage == 'not finite')}{beside}" in found["missing"][0]
+    assert "\n" not in found["missing"][0]
+    assert found["missing"][0] in show_permuted(result, str(tmp_path))
+    with pytest.raises(BrokenFileError, match=r"0it.ckpt"):
+        match_and_permute(replace(options, init_a=str(beside)), tmp_path / "named")
+
+
+@pytest.mark.parametrize("damage", ["a: [", "- 1", "a: 1\na: 2", ""])
+def test_a_damaged_configuration_beside_a_is_not_known(options, runs, tmp_path, damage) -> None:
+    torch.save(torch.load(options.ckpt_a, weights_only=True), tmp_path / "a.ckpt")
+    (tmp_path / "config.yaml").write_text(damage)
+    found = analyse_mask(MaskOptions(mask=options.masks[0], ckpt=str(tmp_path / "a.ckpt")), tmp_path / "out")
+    missing = found["before_training"]["missing"]
+    assert missing[1].startswith(f"the share of the initial weights that is left is not known: {tmp_path}")
+    assert "config.yaml" in missing[1]
 
 
 def test_mask_says_it_of_a_mask_and_its_network(options, runs, tmp_path) -> None:

@@ -17,7 +17,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.study.checks import check_names_and_types
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 
 
 def study_on(**data: Any) -> Study:
@@ -50,7 +50,7 @@ def test_a_report_imports_nothing_that_a_folder_names(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with claim_study(tmp_path / "own", study_on(name="never:Data")):
         pass
-    collect(tmp_path / "own")
+    read_outcome(tmp_path / "own")
     assert "never" not in sys.modules
 
 

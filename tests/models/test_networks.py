@@ -173,7 +173,7 @@ def test_impossible_sizes_are_refused() -> None:
         build_network("mlp", num_classes=0)
     with pytest.raises(InputError, match=r"input_shape is \[3, 0, 4\], expected channels, height and width"):
         build_network("mlp", input_shape=(3, 0, 4))
-    with pytest.raises(InputError, match=r"input_shape is \[1, 8, 8\], but vgg11 halves images five times"):
+    with pytest.raises(InputError, match=r"input_shape is \[1, 8, 8\], but vgg11 halves images 5 times"):
         build_network("vgg11", input_shape=(1, 8, 8))
 
 

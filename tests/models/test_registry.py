@@ -79,7 +79,7 @@ def test_own_factory_refusals(own: str) -> None:
         build_network(f"{own}:plain", width=2)
     with pytest.raises(InputError, match="'own_networks:wrong', which made a str, expected a torch.nn.Module"):
         build_network(f"{own}:wrong")
-    with pytest.raises(InputError, match="'own_networks:constant', which is a int, expected a function or class"):
+    with pytest.raises(InputError, match="'own_networks:constant', a int, expected a function or class"):
         build_network(f"{own}:constant")
     with pytest.raises(InputError, match="'own_networks:absent', which cannot be imported"):
         build_network(f"{own}:absent")

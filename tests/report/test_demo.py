@@ -24,7 +24,7 @@ def test_what_it_prints_is_what_its_report_says(make_outcome, tmp_path, monkeypa
         dataset="digits",
         arch="mlp",
     )
-    monkeypatch.setattr("rebasin_lt.commands.demo.collect", lambda folder: outcome)
+    monkeypatch.setattr("rebasin_lt.commands.demo.read_outcome", lambda folder: outcome)
     monkeypatch.setattr("rebasin_lt.commands.demo.complete_study", lambda *about: None)
     demo(DemoOptions(out=str(tmp_path)))
     printed = capsys.readouterr().out

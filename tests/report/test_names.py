@@ -113,7 +113,9 @@ def test_a_run_of_a_method_that_is_not_known_is_refused(outcome, tmp_path, name,
     run = {**outcome.sparse[0], "method": name}
     other = StudyOutcome(**{**vars(outcome), "sparse": [*outcome.sparse, run]})
     for ask in (summary, accuracies, lambda it: write_study_report(it, tmp_path / "report")):
-        with pytest.raises(InputError, match=rf"the runs hold '{name}', .* \(did you mean {near}\?\)"):
+        with pytest.raises(
+            InputError, match=rf"the method of a run of this study is '{name}', .* \(did you mean {near}\?\)"
+        ):
             ask(other)
     assert not (tmp_path / "report").exists()
 
@@ -123,7 +125,7 @@ def test_one_of_numbers_too(outcome, tmp_path):
     about = json.loads((tmp_path / "study.json").read_text())
     del about["settings"]["matchers"]["by_weights"]
     (tmp_path / "study.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match="the runs hold 'by_weights', which is no method of this study"):
+    with pytest.raises(InputError, match="the method of a run of this study is 'by_weights', which is not known"):
         write_study_report(read_numbers(tmp_path), tmp_path / "again")
 
 

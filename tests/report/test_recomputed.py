@@ -23,7 +23,7 @@ from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.storage.run_folder import finish
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.record import record, taken
 from rebasin_lt.study.stage import Stage
@@ -115,7 +115,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             finish(folder / path, result)
             record(folder, stage, taken(folder, stage))
     out = folder / "report"
-    write_study_report(collect(folder), out)
+    write_study_report(read_outcome(folder), out)
     return World(folder, out, study, lost)
 
 

@@ -17,7 +17,7 @@ from rebasin_lt.report.study.numbers import read_numbers
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.checks import check_names_and_types, check_study
 from rebasin_lt.study.folder import check_study_folder, claim_study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
@@ -48,7 +48,7 @@ def test_a_sweep_is_run_reported_and_read_again(tmp_path) -> None:
     configs = [path.read_text() for path in sorted(folder.glob("**/sparse/*rate=0.01,dense_epochs=2/config.yaml"))]
     assert configs
     assert all("learning_rate: 0.01\n" in config for config in configs)
-    outcome = collect(folder)
+    outcome = read_outcome(folder)
     points = {f"sparse.learning_rate={rate},dense_epochs={count}" for rate in (0.01, 0.1) for count in (1, 2)}
     assert {run["axes"] for run in outcome.sparse} == points
     assert {run["axes"] for run in outcome.dense} == {"dense_epochs=1", "dense_epochs=2"}
@@ -122,7 +122,7 @@ def test_a_study_from_networks_and_masks_that_exist_has_the_numbers_of_the_one_t
     folder = run(grid, tmp_path / "given")
     kinds = Counter(stage.kind for stage in plan(grid).values())
     assert kinds == {"given": 6, "match": 4, "sparse": 24}
-    outcome, known = collect(folder), collect(finished)
+    outcome, known = read_outcome(folder), read_outcome(finished)
     assert all(run in known.sparse for run in outcome.sparse)
     assert [run["top1"] for run in outcome.dense] == pytest.approx([run["top1"] for run in known.dense])
     config = (folder / "width=1/seed=1/dense_b/config.yaml").read_text()

@@ -24,7 +24,7 @@ from rebasin_lt.report.study.sections import summary, write_study_report
 from rebasin_lt.storage.run_folder import RESULT, finish, finished, read_sealed
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.work import run_stage
 
@@ -117,9 +117,9 @@ def a_curve(study: Path) -> str:
 
 @pytest.mark.parametrize("diverge", [failed, of_an_earlier_release, a_curve_of_an_earlier_release, a_curve])
 def test_a_report_marks_it_and_leaves_it_out(study, tmp_path, diverge):
-    before = collect(study)
+    before = read_outcome(study)
     lost = diverge(study)
-    after = collect(study)
+    after = read_outcome(study)
     assert [row["path"] for row in after.stages if row.get("diverged")] == [lost]
     assert len(after.sparse) == len(before.sparse) - (lost == LOST)
     assert len(after.barriers) == (len(before.barriers) if lost == LOST else len(before.barriers) // 2)
@@ -155,8 +155,8 @@ def test_matching_follows_the_seed_of_its_repetition(whole):
 
 
 def test_a_report_of_none_says_nothing_of_it(study, tmp_path):
-    write_study_report(collect(study), tmp_path)
-    assert "diverged" not in summary(collect(study)) + (tmp_path / "report.md").read_text(encoding="utf-8")
+    write_study_report(read_outcome(study), tmp_path)
+    assert "diverged" not in summary(read_outcome(study)) + (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "diverged" not in (tmp_path / "ledger.csv").read_text()
 
 

@@ -49,24 +49,30 @@ GRIDS = [
     ({"matchers": {"early": {"at": "soon"}}, "methods": ["lth"]}, "moment 'soon' is not understood"),
     (
         {"barrier": {"alphas": 3}},
-        "barrier has no setting 'alphas' (did you mean num_alphas?): expected num_alphas, corrections, splits, ",
+        "barrier has no setting 'alphas' (did you mean num_alphas?): expected some of num_alphas, corrections, ",
     ),
-    ({"barrier": {"matchers": ["early"]}}, "barrier.matchers holds 'early', expected some of permuted"),
+    ({"barrier": {"matchers": ["early"]}}, "one of barrier.matchers is 'early', which is not known: expected permuted"),
     ({"barrier": {"matchers": "permuted"}}, "barrier.matchers is 'permuted', expected a list of some, or leave it out"),
     (
         {"diversity": {"sparsities": 0.9}},
         "diversity.sparsities is 0.9, expected a list of some, or leave it out for all",
     ),
     ({"diversity": {"rewinds": []}}, "diversity.rewinds is [], expected a list of some, or leave it out for all"),
-    ({"diversity": {"matcher": ["permuted"]}}, "diversity.matcher is ['permuted'], expected one of permuted"),
-    ({"diversity": {"members": 5}}, "diversity has no setting 'members': expected sparsities, rewinds, matcher"),
+    (
+        {"diversity": {"matcher": ["permuted"]}},
+        "diversity.matcher is ['permuted'], which is not known (did you mean permuted?)",
+    ),
+    (
+        {"diversity": {"members": 5}},
+        "diversity has no setting 'members': expected some of sparsities, rewinds, matcher",
+    ),
     ({"diversity": {}, "seeds": [3]}, "diversity compares the networks of several seeds, but seeds is [3]"),
     ({"diversity": {"sparsities": [0.5]}}, "diversity.sparsities holds 0.5, expected some of the grid's: 0.9, 0.95"),
     ({"diversity": {"rewinds": ["2ep"]}}, "diversity.rewinds holds 2ep, expected some of the grid's: 0it, 1ep"),
-    ({"diversity": {"matcher": "early"}}, "diversity.matcher is 'early', expected one of permuted"),
+    ({"diversity": {"matcher": "early"}}, "diversity.matcher is 'early', which is not known: expected permuted"),
     (
         {"diversity": {}, "matchers": {"own": {}}, "methods": ["own"]},
-        "diversity.matcher is 'permuted', expected one of own",
+        "diversity.matcher is 'permuted', which is not known: expected own",
     ),
 ]
 

@@ -19,7 +19,7 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.storage.run_folder import finished as result_of
 from rebasin_lt.study.checks import check_names_and_types, check_study
 from rebasin_lt.study.folder import check_study_folder, claim_study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import KINDS, plan
 from rebasin_lt.study.work import run_stage
 
@@ -29,7 +29,7 @@ from rebasin_lt.study.work import run_stage
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "given"])  # which is below
 def test_every_kind_is_planned_done_counted_and_read(finished, kind) -> None:
     stages = [stage for stage in plan(STUDY).values() if stage.kind == kind]
-    outcome = collect(finished)
+    outcome = read_outcome(finished)
     assert stages
     assert KINDS[kind].does
     assert [row["path"] for row in outcome.stages if row["kind"] == kind and row["done"]] == [s.path for s in stages]
@@ -109,7 +109,7 @@ def test_misspelt_settings_are_refused_before_any_work(recipe, message) -> None:
 
 
 LATER = [
-    ({"dense": {"loss": "tiny:STUDY"}}, "model.loss is 'tiny:STUDY', which is a Study, expected a function"),
+    ({"dense": {"loss": "tiny:STUDY"}}, "model.loss is 'tiny:STUDY', a Study, expected a function"),
     ({"sparse": {"loss": "tiny:own_loss", "label_smoothing": 0.1}}, "label_smoothing is 0.1, which is cross-entropy's"),
 ]
 
@@ -193,8 +193,8 @@ def test_every_kind_of_stage_takes_a_module_of_ones_own(tmp_path) -> None:
     assert all(not weights[name][~kept].any() for name, kept in loaded.mask.items())
     assert (folder / path / "csv/version_0/metrics.csv").is_file()
     assert (folder / path / "metrics.jsonl").is_file()
-    assert {run["setting"] for run in collect(folder).diversity} == {"dense", "imp", "lth", "permuted", "naive"}
-    assert all(0 < run["top1"] <= 1 for run in collect(folder).sparse)
+    assert {run["setting"] for run in read_outcome(folder).diversity} == {"dense", "imp", "lth", "permuted", "naive"}
+    assert all(0 < run["top1"] <= 1 for run in read_outcome(folder).sparse)
 
 
 def test_fit_takes_a_loss_of_ones_own_and_loggers_by_class_path(tmp_path, monkeypatch) -> None:

@@ -19,7 +19,7 @@ from rebasin_lt.experiment import stages
 from rebasin_lt.storage.run_folder import RESULT, finish
 from rebasin_lt.storage.run_folder import finished as read_result
 from rebasin_lt.study import launch
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
@@ -80,7 +80,7 @@ def report(finished, tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("travel", [copied, shuffled, ahead, long_ago, cloned, unpacked])
 def test_a_study_is_as_complete_where_it_went(finished, report, tmp_path, monkeypatch, capsys, travel) -> None:
     travel(finished, tmp_path / "there")
-    assert collect(tmp_path / "there") == collect(finished)
+    assert read_outcome(tmp_path / "there") == read_outcome(finished)
     if travel is cloned:  # equal outcomes give equal bytes; drawing takes seconds
         assert report_bytes(tmp_path / "there", tmp_path / "report") == report
     monkeypatch.setattr(launch, "StatusTable", lambda: pytest.fail("a stage was begun"))
@@ -197,14 +197,14 @@ def test_results_of_earlier_releases_are_reported_then_compared_and_recorded_onc
     place = tmp_path / "study"
     shuffled(finished, place)
     forget(place)
-    outcome = collect(place)
-    assert outcome == collect(finished)
+    outcome = read_outcome(place)
+    assert outcome == read_outcome(finished)
     assert State.of(plan(STUDY), place).done == set()
     monkeypatch.setattr(stages, "_run", lambda *_: pytest.fail("a complete stage was trained again"))
     for stage in plan(STUDY).values():
         run_stage(STUDY, stage, place)
     assert State.of(plan(STUDY), place).done == ALL
-    assert collect(place) == outcome
+    assert read_outcome(place) == outcome
 
 
 def forget(place: Path) -> None:

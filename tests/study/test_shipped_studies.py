@@ -136,9 +136,13 @@ MISTAKES = [
     (
         "recipe:",
         "recipe:\n  trainer: {accelerator: gpus}",
-        "recipe.trainer.accelerator is 'gpus', expected one of auto, cpu",
+        "recipe.trainer.accelerator is 'gpus', which is not known (did you mean gpu?): expected auto, cpu",
     ),
-    ("recipe:", "recipe:\n  trainer: {strategy: dpp}", "recipe.trainer.strategy is 'dpp', expected one of auto, ddp"),
+    (
+        "recipe:",
+        "recipe:\n  trainer: {strategy: dpp}",
+        "recipe.trainer.strategy is 'dpp', which is not known (did you mean ddp?): expected auto, ddp",
+    ),
     (
         "recipe:",
         "recipe:\n  trainer: {devices: 2}",

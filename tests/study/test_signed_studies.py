@@ -21,7 +21,7 @@ from rebasin_lt.report.study.numbers import read_numbers
 from rebasin_lt.report.study.sections import write_study_report
 from rebasin_lt.study.checks import check_study
 from rebasin_lt.study.folder import check_study_folder, read_study
-from rebasin_lt.study.outcome import collect, price_rows
+from rebasin_lt.study.outcome import price_rows, read_outcome
 from rebasin_lt.study.plan import plan
 
 ROOT = "width=1/seed=0"
@@ -214,7 +214,7 @@ def test_sparse_training_begins_with_the_signs_that_are_asked_for(early) -> None
 
 
 def test_the_report_says_all_of_it_and_can_be_written_from_its_numbers(early, tmp_path) -> None:
-    outcome = collect(early)
+    outcome = read_outcome(early)
     assert {run["role"] for run in outcome.dense} == {"a"}  # what stopped is no dense network
     assert "until: 1ep\n" in (early / ROOT / "dense_b/config.yaml").read_text()
     write_study_report(outcome, tmp_path / "report")

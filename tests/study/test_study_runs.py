@@ -24,7 +24,7 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.launchers.worker import log_file
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.state import State
 from rebasin_lt.study.work import run_stage
@@ -44,7 +44,7 @@ def report(finished, tmp_path_factory):
 
 
 def test_every_stage_is_done_and_in_the_outcome(finished) -> None:
-    state, outcome = State.of(plan(STUDY), finished), collect(finished)
+    state, outcome = State.of(plan(STUDY), finished), read_outcome(finished)
     assert state.done == set(state.plan)
     assert all(stage["done"] for stage in outcome.stages)
     cells = {(run["seed"], run["method"], run["sparsity"], run["rewind"]) for run in outcome.sparse}
@@ -73,7 +73,7 @@ def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path,
 
 
 def test_the_outcome_has_the_numbers_of_the_stages(finished) -> None:
-    outcome = collect(finished)
+    outcome = read_outcome(finished)
 
     def result(path):
         return json.loads((finished / path / "result.json").read_text())

@@ -15,7 +15,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.experiment import stages
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study.folder import read_study
-from rebasin_lt.study.outcome import collect
+from rebasin_lt.study.outcome import read_outcome
 from rebasin_lt.study.plan import plan
 
 RECIPE = {"dense_epochs": 2, "epochs_per_round": 1, "sparse_epochs": 1, "fraction": 0.5, "rewinds": ["1ep"]}
@@ -58,7 +58,7 @@ def test_a_mask_is_moved_to_new_initialisations(a, tmp_path, capsys) -> None:
     assert kinds == ["dense", "dense", "diversity", "given", "given", "match", "match", "sparse", "sparse"]
     for seed in (1, 2):
         assert not (out / f"width=1/seed={seed}/dense_b/final.ckpt").exists()
-    (found,) = collect(out).diversity
+    (found,) = read_outcome(out).diversity
     assert (found["setting"], found["members"]) == ("permuted+mask", 2)
     assert 0 < found["disagreement"] < 1
     taken = Mask.load(out / "width=1/seed=1/imp_a/imp/sparsity-0.75.mask.safetensors")

@@ -76,12 +76,15 @@ def test_arguments_that_do_not_fit_the_network_are_told() -> None:
     message = message_of(nn.Linear(5, 6), torch.randn(2, 4))
     assert message.startswith("Linear cannot be traced")
     assert re.search("shape|size|dim", message)
-    assert "positional" in message_of(nn.Linear(5, 6), (torch.randn(2, 5), torch.randn(2, 5)))
+    with pytest.raises(
+        InputError, match=r"Linear takes 1 input\(s\) \(input\), but 2 input\(s\) are given: too many pos"
+    ):
+        trace_symmetry(nn.Linear(5, 6), (torch.randn(2, 5), torch.randn(2, 5)))
 
 
-@pytest.mark.parametrize("wrong", [[1, 2], "images", None, (), (3, "no tensor"), {"x": torch.zeros(1)}])
+@pytest.mark.parametrize("wrong", [[1, 2], "images", None, (), (3, "no tensor"), {"x": 1}])
 def test_example_inputs_must_be_tensors(wrong: object) -> None:
-    with pytest.raises(InputError, match=rf"example_inputs is a {type(wrong).__name__}, expected a tensor or a tuple"):
+    with pytest.raises(InputError, match=rf"example_inputs is a {type(wrong).__name__}, expected a tensor, a tuple"):
         trace_symmetry(nn.Linear(5, 6), wrong)
 
 

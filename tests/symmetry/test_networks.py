@@ -13,6 +13,7 @@ from networks import NETWORKS, inputs, traced
 from torch import nn
 
 import rebasin_lt.symmetry
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.export import export
 from rebasin_lt.symmetry.trace import infer_symmetry, read_symmetry, trace_symmetry
 
@@ -148,7 +149,7 @@ def test_groups_and_axes_are_just_these(build: Callable[[], nn.Module]) -> None:
 def test_decomposed_graph_has_the_same_groups(build: Callable[[], nn.Module]) -> None:
     """Compound operators are expressed by simpler ones where one of them is unknown."""
     network, symmetry = traced(build)
-    program = export(network, (inputs(build),)).decomposed()
+    program = export(network, ForwardCall((inputs(build),))).decomposed()
     decomposed = read_symmetry(program, network)
     assert decomposed.groups == symmetry.groups
     assert {name: list(map(str, axes)) for name, axes in decomposed.axes.items()} == {

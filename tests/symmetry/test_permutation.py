@@ -138,5 +138,5 @@ def test_foreign_and_broken_files_are_told_apart_from_permutations(tmp_path: Pat
         Permutation.load(foreign)
     for content in (whole.read_bytes()[:-8], whole.read_bytes()[:5], b"", b"PK\x03\x04 a pickle"):
         broken.write_bytes(content)
-        with pytest.raises(BrokenFileError, match=r"broken\.safetensors is not a readable permutation: "):
+        with pytest.raises(BrokenFileError, match=r"broken\.safetensors is not a readable safetensors file: "):
             Permutation.load(broken)

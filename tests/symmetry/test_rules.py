@@ -10,6 +10,7 @@ from operators import CASES, LAYERS, Branches
 from torch import Tensor, nn
 
 from rebasin_lt.errors import SymmetryError
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.call import Call, Result
 from rebasin_lt.symmetry.export import Program, export
 from rebasin_lt.symmetry.rules import RULES, rule_of
@@ -49,7 +50,7 @@ GROUPS = {
 def exported(names: tuple[str, ...]) -> tuple[nn.Module, Program, Tensor]:
     torch.manual_seed(0)
     network, x = Branches(names), torch.randn(LAYERS[CASES[names[0]].kind][1])
-    return network, export(network, (x,)), x
+    return network, export(network, ForwardCall((x,))), x
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,18 +12,16 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from rebasin_lt.errors import InputError
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
+from rebasin_lt.batches import network_of
+from rebasin_lt.errors import InputError, check_least
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, all_prunable, check_settings_kept, same_on_all_ranks
 from rebasin_lt.lit.checkpoint import MASK
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.lit.training_length import is_short_try
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
+from rebasin_lt.pruning.prunable import SHORTCUTS
 from rebasin_lt.pruning.weight_norm import check_directions
 from rebasin_lt.storage.paths import expanded
-
-_LOG = logging.getLogger(__name__)
 
 FINAL_MASK = "final.mask.safetensors"
 _SETTINGS = ("method", "fraction", "update_every", "until", "seed")
@@ -44,6 +41,9 @@ class DynamicSparseTraining(MaskGuard):
     Works on any LightningModule with one optimiser, by parameter name. The mask of the moment is in every checkpoint;
     a resumed run goes on with the same bits. Ranks see equal gradients and draw equal lots. When training ends, the
     mask is written to `dirpath`, as `final.mask.safetensors`.
+
+        >>> rb.DynamicSparseTraining(sparsity=0.9, method="set").sparsity
+        0.9
 
     Args:
         mask: a `*.mask.safetensors` file, or a Mask, to begin with
@@ -78,12 +78,10 @@ class DynamicSparseTraining(MaskGuard):
             raise InputError(f"dst mask is {mask} and sparsity {sparsity}, expected one of them")
         if method not in {"rigl", "set"}:
             raise InputError(f"dst method is {method!r}, expected rigl or set")
-        if not 0 < fraction <= 1:
-            raise InputError(f"dst fraction is {fraction}, expected above 0 and at most 1")
-        if update_every < 1:
-            raise InputError(f"dst update_every is {update_every}, expected at least 1")
-        if not 0 < until <= 1:
-            raise InputError(f"dst until is {until}, expected above 0 and at most 1")
+        for name, share in (("fraction", fraction), ("until", until)):
+            if not 0 < share <= 1:
+                raise InputError(f"dst {name} is {share}, expected above 0 and at most 1")
+        check_least("dst update_every", update_every, 1)
         if sparsity is not None and not 0 <= sparsity < 1:
             raise InputError(f"dst sparsity is {sparsity}, expected at least 0 and below 1")
         super().__init__(Mask({}) if mask is None else mask)
@@ -112,13 +110,7 @@ class DynamicSparseTraining(MaskGuard):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
             return
-        saved = checkpoint["callbacks"].get(self.state_key, {})
-        for name in _SETTINGS:
-            if name in saved and saved[name] != getattr(self, name):
-                raise InputError(
-                    f"the checkpoint to resume was trained with dst {name} {saved[name]}, "
-                    f"this run has {getattr(self, name)}"
-                )
+        check_settings_kept(self, checkpoint["callbacks"].get(self.state_key, {}), _SETTINGS, "trained with dst")
         mask = Mask(checkpoint.get(MASK, {}))
         self._look_at(pl_module)
         if _counts(mask) != _counts(self.mask):
@@ -181,12 +173,8 @@ class DynamicSparseTraining(MaskGuard):
         """Draw the random mask, if one is asked for and not there, of the parameters that there are when fit starts."""
         if self.sparsity is None or self.mask:
             return
-        network = network_of(module)
-        found = prunable(network, self.exclude, self.include)
-        dense = Mask.ones_like(dict(network.named_parameters()), found.names)
+        dense = all_prunable(module, self.exclude, self.include)
         self.mask = random_layers(dense, self.sparsity, _generator(self.seed, 0))
-        if found.dense and module.global_rank == 0:
-            _LOG.warning("%s", found.describe())
 
 
 def _will_be_skipped(trainer: Trainer, optimizer: Any) -> bool:

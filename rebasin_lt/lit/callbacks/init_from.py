@@ -16,6 +16,9 @@ class InitFrom(Callback):
     makes its layers when it is constructed, in `setup` or in `configure_model`. What the module leaves out of its
     checkpoints may be missing in the file.
 
+        >>> from lightning import Trainer
+        >>> trainer = Trainer(callbacks=[rb.InitFrom("runs/a/rewind/1ep.ckpt")], logger=False, accelerator="cpu")
+
     Args:
         checkpoint: a checkpoint of the same module, or a state dict with its parameter names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,23 +9,22 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from rebasin_lt.errors import InputError, Unfinished
+from rebasin_lt.batches import network_of
+from rebasin_lt.errors import InputError, Unfinished, check_least
 from rebasin_lt.lit._compat import AVERAGING
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, same_on_all_ranks
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, all_prunable, check_settings_kept, same_on_all_ranks
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.network_module import network_of
 from rebasin_lt.lit.optimizers import advance_schedules, renew_optimizers, trainable
 from rebasin_lt.lit.training_length import check_max_steps, epochs_done, is_short_try, last_epoch_is_whole
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.criteria import criterion_named, prune_by
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
+from rebasin_lt.pruning.prunable import SHORTCUTS
 from rebasin_lt.pruning.waypoints import check_names_of_files, waypoints
 from rebasin_lt.storage.paths import expanded
 
-_LOG = logging.getLogger(__name__)
 _SETTINGS = ("epochs_per_round", "targets", "criterion", "seed")
 
 
@@ -38,6 +36,10 @@ class IterativeMagnitudePruning(MaskGuard):
     `dirpath`: `sparsity-S.mask.safetensors`, with the ticket's signs, and `sparsity-S.ckpt`. Works on any
     LightningModule, by parameter name, with one fit and one set of optimisers; its schedule must span
     `epochs_per_round`, not the whole fit.
+
+        >>> pruning = rb.IterativeMagnitudePruning(targets=[0.75], fraction=0.5, epochs_per_round=2, dense_epochs=3)
+        >>> pruning.num_epochs  # 3, then 2 at each of the sparsities 0.5 and 0.75
+        7
 
     Args:
         targets: sparsities of the prunable weights to pass through, increasing
@@ -85,8 +87,7 @@ class IterativeMagnitudePruning(MaskGuard):
         self.sparsities = waypoints(targets, fraction, self.mask.sparsity)
         criterion_named(criterion, "imp criterion")
         check_names_of_files(targets)
-        if epochs_per_round < 1:
-            raise InputError(f"imp epochs_per_round is {epochs_per_round}, expected at least 1")
+        check_least("imp epochs_per_round", epochs_per_round, 1)
         if after_prune != "finetune" and rewind_from is None:
             raise InputError(
                 f"imp after_prune is {after_prune}, which needs rewind_from: a rewind checkpoint or moment"
@@ -177,12 +178,7 @@ class IterativeMagnitudePruning(MaskGuard):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # evaluation takes any weights
             return
-        own = checkpoint["callbacks"].get(self.state_key, {})
-        for name in _SETTINGS:
-            if name in own and own[name] != getattr(self, name):
-                raise InputError(
-                    f"the checkpoint to resume was pruned with {name} {own[name]}, this run has {getattr(self, name)}"
-                )
+        check_settings_kept(self, checkpoint["callbacks"].get(self.state_key, {}), _SETTINGS, "pruned with")
         saved = Mask(checkpoint.get(MASK, {}))
         self._look_at(pl_module)
         if {name: tensor.shape for name, tensor in saved.items()} != {n: t.shape for n, t in self.mask.items()}:
@@ -234,13 +230,8 @@ class IterativeMagnitudePruning(MaskGuard):
 
     def _look_at(self, module: LightningModule) -> None:
         """Find what there is to prune, unless it is known: when fit starts, for networks may be made in `setup`."""
-        if self.mask:
-            return
-        network = network_of(module)
-        found = prunable(network, self.exclude, self.include)
-        self.mask = Mask.ones_like(dict(network.named_parameters()), found.names)
-        if found.dense and module.global_rank == 0:
-            _LOG.warning("%s", found.describe())
+        if not self.mask:
+            self.mask = all_prunable(module, self.exclude, self.include)
 
     def _missing(self, trainer: Trainer) -> list[float]:
         """The targets of rounds that did not come to the end of their last epoch."""

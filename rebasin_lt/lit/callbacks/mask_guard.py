@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,14 +14,15 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import averaged_modules, hides_its_steps
-from rebasin_lt.lit.checkpoint_content import MASK, METADATA, is_ours, network_names
+from rebasin_lt.lit.checkpoint_content import MASK, METADATA
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.lit.network_module import network_of
-from rebasin_lt.pruning.foreign import import_state
+from rebasin_lt.lit.checkpoint_layout import state_in
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.prunable import prunable
 from rebasin_lt.pruning.signs import SignsSet, set_signs_
 from rebasin_lt.pruning.weight_norm import check_directions
 from rebasin_lt.settings.choices import check_known
@@ -39,6 +41,11 @@ class MaskGuard(Callback):
     wrapper that is no optimiser, is masked before the next batch, and before anything is written to a file: torch
     counts the writes to a tensor, and reading the count costs nothing. Averages of the weights that Lightning's
     callbacks keep (WeightAveraging and EMA, StochasticWeightAveraging) are masked too.
+
+        >>> network = rb.build_network("mlp")
+        >>> guard = rb.MaskGuard(rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.9))
+        >>> round(guard.mask.sparsity, 3)
+        0.9
 
     Args:
         mask: a `*.mask.safetensors` file, or a Mask; by parameter name of the LightningModule (of its `net` for ours)
@@ -237,9 +244,9 @@ def _signs(mask: Mask, signs: str, signs_from: str | None, where: str) -> Mask |
 def _own_weights(path: str, mask: Mask) -> dict[str, Tensor]:
     """The weights of a checkpoint under the mask's names. Raises InputError where it is of another network."""
     content = read_checkpoint(path)
-    state = import_state(network_names(content["state_dict"], is_ours(content)), mask.keys())[0]
-    check_finite(state, path)
     try:
+        state = state_in(content, mask.keys(), path).state
+        check_finite(state, path)
         mask.check_fits(state)
     except InputError as error:
         raise InputError(f"signs_from is {path}, of another network: {error}") from error
@@ -252,6 +259,23 @@ def hold_masks(trainer: Trainer) -> list[Mask]:
     for guard in guards:
         guard.hold(trainer, trainer.lightning_module)
     return [guard.mask for guard in guards]
+
+
+def check_settings_kept(callback: Callback, saved: Mapping[str, Any], names: Sequence[str], how: str) -> None:
+    """Raise InputError for a setting that the checkpoint to resume says was another; `how` it says what was done."""
+    for name in names:
+        ours = getattr(callback, name)
+        if saved.get(name, ours) != ours:
+            raise InputError(f"the checkpoint to resume was {how} {name} {saved[name]}, this run has {ours}")
+
+
+def all_prunable(module: LightningModule, exclude: Iterable[str], include: Iterable[str]) -> Mask:
+    """Everything kept of what there is to prune when fit starts; what stays dense is named in the log."""
+    network = network_of(module)
+    found = prunable(network, exclude, include)
+    if found.dense and module.global_rank == 0:
+        _LOG.warning("%s", found.describe())
+    return Mask.ones_like(dict(network.named_parameters()), found.names)
 
 
 def same_on_all_ranks(trainer: Trainer, mask: Mask) -> Mask:

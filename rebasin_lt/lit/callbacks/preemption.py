@@ -21,6 +21,9 @@ class Preemption(Checkpoint):
     the last step of an epoch is granted when the next epoch begins, from the checkpoint at the end of this one; one
     that comes before training, when it begins, without a checkpoint. A run that has ended meanwhile is done.
 
+        >>> point = rb.ResumePoint(every_minutes=15)
+        >>> callbacks = [point, rb.Preemption(point)]
+
     Args:
         resume_point: what writes the checkpoint; without it the run stops at once and nothing is kept
     """

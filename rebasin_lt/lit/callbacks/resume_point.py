@@ -29,6 +29,8 @@ class ResumePoint(Checkpoint):
     next: what happens there would be missing after a resume. A checkpoint to go on from must hold all that makes a
     resume exact, or is refused with a BrokenFileError that names the part.
 
+        >>> callbacks = [rb.ResumePoint(every_steps=1000)]
+
     Args:
         every_steps: also so many optimiser steps after the last time
         every_minutes: also so many minutes after the last time

@@ -30,6 +30,8 @@ class RewindCheckpoint(Callback):
     A file of another run is refused, with an InputError. One of a run that began with the same weights is this run's,
     which died before its next checkpoint: on a GPU a replay may come to other weights, and the file then holds those.
 
+        >>> callbacks = [rb.RewindCheckpoint(["0it", "500it", "10ep"])]
+
     Args:
         at: moments such as `0it`, `500it`, `10ep`
         dirpath: folder of the files, `MOMENT.ckpt` each; `rewind` in the trainer's root folder if not given

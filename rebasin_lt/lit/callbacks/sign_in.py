@@ -12,10 +12,10 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import hides_its_steps
-from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
-from rebasin_lt.lit.network_module import network_of
+from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, check_settings_kept
 from rebasin_lt.pruning.factors import balanced_factors
 
 _SETTINGS = ("every", "balance")
@@ -35,6 +35,10 @@ class SignIn(Callback):
     momentum, is kept over a rescaling, m keeps its sign in it, and weight decay is the optimiser's own on m and on w.
 
     Works with one optimiser of torch that looks at gradients once in a step (not LBFGS), and a mask that stays.
+
+        >>> network = rb.build_network("mlp")
+        >>> guard = rb.MaskGuard(rb.Mask.ones_of(network))
+        >>> callbacks = [guard, rb.SignIn(every=5)]
 
     Args:
         every: epochs from one rescaling to the next
@@ -142,12 +146,7 @@ class SignIn(Callback):
         own = checkpoint["callbacks"].get(self.state_key)
         if own is None:
             raise InputError("the checkpoint to resume was trained without SignIn: leave it out, or start a new run")
-        for name in _SETTINGS:
-            if own[name] != getattr(self, name):
-                raise InputError(
-                    f"the checkpoint to resume was trained by SignIn with {name} {own[name]}, this run has "
-                    f"{getattr(self, name)}"
-                )
+        check_settings_kept(self, own, _SETTINGS, "trained by SignIn with")
 
     @torch.no_grad()
     def _rescale(self) -> None:

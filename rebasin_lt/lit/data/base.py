@@ -49,6 +49,9 @@ class ImageData(LightningDataModule):
     a configuration or a command asks for a dataset's name, its is `package.module:Class`. Checkpoints say how it was
     made if its constructor was given primitives only.
 
+        >>> issubclass(rb.Digits, rb.ImageData)
+        True
+
     Args:
         root: folder of the dataset
         batch_size: images per batch and process
@@ -68,9 +71,8 @@ class ImageData(LightningDataModule):
     padding: ClassVar[int] = 0  # of the random crop in augmentation
     flip: ClassVar[bool] = False
     default_val_size: ClassVar[int] = 5000
-    published_size: ClassVar[int | None] = (
-        None  # training images, those to hold out included, where every copy has them
-    )
+    published_size: ClassVar[int | None] = None
+    """Training images, those to hold out included, where every copy has them."""
     _given: dict[str, Any] | None = None
 
     @_recording

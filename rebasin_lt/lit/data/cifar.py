@@ -60,6 +60,10 @@ class CIFAR10(_CIFAR):
     Augmented as in the paper: a random crop after padding 4 pixels, and a flip. Normalised as in the paper's code,
     with ImageNet's mean (.485, .456, .406) and standard deviation (.229, .224, .225), to be comparable with it; the
     images' own are (.4914, .4822, .4465) and (.2470, .2435, .2616).
+
+        >>> data = rb.CIFAR10(root="data", batch_size=64)
+        >>> data.num_classes, data.input_shape
+        (10, (3, 32, 32))
     """
 
     name = "cifar10"
@@ -79,6 +83,10 @@ class CIFAR100(_CIFAR):
 
     Augmented as in the paper: a random crop after padding 4 pixels, and a flip. Normalised, as there, with its own
     mean (.5071, .4865, .4409) and standard deviation (.2673, .2564, .2762).
+
+        >>> data = rb.CIFAR100(root="data", batch_size=64)
+        >>> data.num_classes, data.input_shape
+        (100, (3, 32, 32))
     """
 
     name = "cifar100"

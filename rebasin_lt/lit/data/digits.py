@@ -21,6 +21,12 @@ class Digits(ImageData):
 
     The set has no test images of its own: which are, is drawn by a fixed seed. `root` is not used. Normalised with
     the mean (.305) and standard deviation (.376) of all pixels. Raises InputError without scikit-learn.
+
+        >>> data = rb.Digits(batch_size=50)
+        >>> data.setup("fit")
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape, labels.shape
+        (torch.Size([50, 1, 8, 8]), torch.Size([50]))
     """
 
     name = "digits"

@@ -26,6 +26,9 @@ class ImageFolder(ImageData):
     of that and a flip; and normalised with ImageNet's mean (.485, .456, .406) and standard deviation (.229, .224,
     .225), as the paper's code does with CIFAR-10.
 
+        >>> rb.ImageFolder(root="photographs", image_size=64).image_size
+        64
+
     Args:
         root: folder of `train` and of `test` or `val`
         batch_size: images per batch and process

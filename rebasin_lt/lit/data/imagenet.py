@@ -18,6 +18,9 @@ class ImageNet(ImageData):
     RandomResizedCrop(224) and a flip; otherwise Resize(256) and CenterCrop(224), or in the same ratio for another
     `image_size`. Normalised with the usual mean (.485, .456, .406) and standard deviation (.229, .224, .225).
 
+        >>> rb.ImageNet(root="imagenet", batch_size=256).image_size
+        224
+
     Args:
         root: folder of `train` and `val`
         batch_size: images per batch and process

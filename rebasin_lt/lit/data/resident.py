@@ -15,6 +15,12 @@ from rebasin_lt.lit.data.loader import Batch, ImageLoader, Normalisation
 class ResidentImages:
     """Images and labels in memory; each device that a loader asks for gets its copy once.
 
+        >>> from rebasin_lt.lit.data.loader import Normalisation
+        >>> pixels = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+        >>> images = rb.ResidentImages(pixels, torch.arange(6), Normalisation((0.5,), (0.5,)), padding=1)
+        >>> images.pixels.shape
+        torch.Size([6, 1, 10, 10])
+
     Args:
         pixels: shape (n, C, H, W), uint8
         labels: shape (n,), int64

@@ -23,6 +23,10 @@ class SVHN(TorchvisionData):
 
     Augmented, as in the paper's code, by a random crop after padding 4 pixels, without a flip. Normalised, as there,
     with its own mean (.4377, .4438, .4728) and standard deviation (.1980, .2010, .1970).
+
+        >>> data = rb.SVHN(root="data", batch_size=64)
+        >>> data.num_classes, data.input_shape
+        (10, (3, 32, 32))
     """
 
     name = "svhn"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
-from rebasin_lt.report.kit.figures import save_figures, styled_figure
+from rebasin_lt.report.kit.figures import alpha_axis, plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import times
-from rebasin_lt.report.kit.tables import Column, Table, numbers, texts
+from rebasin_lt.report.kit.tables import Table, numbers, records_table, texts
 from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -71,12 +71,16 @@ def _caption(result: Mapping[str, Any]) -> str:
 def barriers_csv(result: Mapping[str, Any]) -> str:
     """All points, one per row, in full precision: loss in nats, error as a fraction."""
     names = ("correction", "alignment", "split", "alpha", "loss", "error")
-    rows = [
-        [curve["correction"], curve["alignment"], curve["split"], *point]
-        for curve in result["curves"]
-        for point in zip(curve["alphas"], curve["loss"], curve["error"], strict=True)
+    return records_table(names, points_of_curves(result["curves"])).to_csv()
+
+
+def points_of_curves(curves: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A record per point of every curve: what the curve's says, with `alpha`, and the `loss` and `error` there."""
+    return [
+        {**curve, "alpha": alpha, "loss": loss, "error": error}
+        for curve in curves
+        for alpha, loss, error in zip(curve["alphas"], curve["loss"], curve["error"], strict=True)
     ]
-    return Table([Column(name) for name in names], rows).to_csv()
 
 
 def barriers_figure(result: Mapping[str, Any]) -> Figure:
@@ -103,19 +107,15 @@ def _draw_panel(axes: Axes, curves: Sequence[Mapping[str, Any]], quantity: str, 
     title, factor = _QUANTITIES[quantity]
     chord_of = "test" if any(curve["split"] == "test" for curve in curves) else "train"
     for curve in curves:
-        colour, values = (
-            COLOURS[_COLOUR[curve["alignment"]]][0],
-            factor * np.array(curve[quantity], dtype=float),
-        )
+        colour = COLOURS[_COLOUR[curve["alignment"]]][0]
+        values = factor * np.array(curve[quantity], dtype=float)
         axes.plot(curve["alphas"], values, color=colour, linestyle=_DASHES[curve["split"]], linewidth=1.8)
         if curve["split"] == chord_of:
             axes.plot([0, 1], [values[0], values[-1]], color=COLOURS["muted"][0], linestyle=_DASHES["chord"])
     axes.set_title(f"{name}: {title}", loc="left", x=0)
-    axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    axes.tick_params(length=0)
-    axes.spines["left"].set_visible(False)
+    alpha_axis(axes)
+    plain_axes(axes)
 
 
 def _draw_key(figure: Figure, curves: Sequence[Mapping[str, Any]]) -> None:

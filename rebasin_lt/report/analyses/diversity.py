@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rebasin_lt.report.kit.figures import save_figure, styled_figure
+from rebasin_lt.report.kit.figures import plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS, has_label, label_of
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
 from rebasin_lt.report.kit.tables import MISSING, Cell, Table, numbers, texts
@@ -57,8 +57,7 @@ def diversity_figure(result: Mapping[str, Any], title: str = "Members and their 
             axes.set_ylim(len(settings) - 0.5, -0.5)
             axes.grid(False, axis="y")
             axes.grid(True, axis="x")
-            axes.tick_params(length=0)
-            axes.spines["left"].set_visible(False)
+            plain_axes(axes)
         _draw_key(figure, 1 - 0.34 / height)
     return figure
 
@@ -67,11 +66,8 @@ def write_diversity(result: Mapping[str, Any], folder: Path | str) -> list[Path]
     """Write table.csv, diversity.svg and diversity.png into `folder`; returns their paths."""
     folder = Path(folder)
     write_text(folder / "table.csv", diversity_table(result).to_csv())
-    figure = diversity_figure(result)
-    pictures = [folder / "diversity.svg", folder / "diversity.png"]
-    for path in pictures:
-        save_figure(figure, path)
-    return [folder / "table.csv", *pictures]
+    save_figures({"diversity": diversity_figure(result)}, folder)
+    return [folder / name for name in ("table.csv", "diversity.svg", "diversity.png")]
 
 
 _WIDTH, _LINE, _MARGINS = 5.0, 0.44, 1.36  # inches: the figure, one setting, all above and below them

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import blank_figure, figure_style, save_figures
 from rebasin_lt.report.kit.methods import COLOURS
-from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.kit.tables import Table, numbers, records_table, texts
 from rebasin_lt.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -49,17 +49,8 @@ def layers_table(result: Mapping[str, Any]) -> Table:
         into, out_of = degrees[layer["name"], "incoming"], degrees[layer["name"], "outgoing"]
         shares = [into["mean"], 100 * into["zero"], out_of["mean"], 100 * out_of["zero"]]
         rows.append([number, *(layer[key] for key in ("name", "weights", "kept", "sparsity")), *shares])
-    columns = [
-        Column("layer"),
-        Column("weight", align="left"),
-        Column("weights"),
-        Column("kept"),
-        Column("sparsity", decimals=4),
-        Column("in-degree", decimals=1),
-        Column("no input (%)", decimals=1),
-        Column("out-degree", decimals=1),
-        Column("no output (%)", decimals=1),
-    ]
+    columns = [*numbers("layer"), *texts("weight"), *numbers("weights", "kept"), *numbers("sparsity", decimals=4)]
+    columns += numbers("in-degree", "no input (%)", "out-degree", "no output (%)", decimals=1)
     caption = f"{result['kept']:,} of {result['weights']:,} weights kept, sparsity {result['sparsity']:.4f}"
     return Table(columns, rows, caption)
 
@@ -74,12 +65,7 @@ def overlap_table(result: Mapping[str, Any]) -> Table:
     rows = [
         [label, pair["overlap"], pair["expected_overlap"], _ratio(pair)] for label, pair in result["overlap"].items()
     ]
-    columns = [
-        Column("other mask", align="left"),
-        Column("overlap (IoU)", decimals=4),
-        Column("if independent", decimals=4),
-        Column("ratio"),
-    ]
+    columns = [*texts("other mask"), *numbers("overlap (IoU)", "if independent", decimals=4), *numbers("ratio")]
     return Table(columns, rows, "Overlap of the kept weights, against its expectation for independent masks")
 
 
@@ -93,16 +79,8 @@ def overlap_layers_table(result: Mapping[str, Any]) -> Table:
 def dead_units_table(result: Mapping[str, Any]) -> Table:
     """One row per permutation group: units, those without kept weights in or out, and the dead ones."""
     dead = result["dead_units"]
-    columns = [
-        Column("group", align="left"),
-        Column("units"),
-        Column("none in"),
-        Column("none out"),
-        Column("unreached"),
-        Column("unread"),
-        Column("dead"),
-        Column("through others"),
-    ]
+    columns = texts("group")
+    columns += numbers("units", "none in", "none out", "unreached", "unread", "dead", "through others")
     caption = (
         f"Without the weights of dead units {dead['effective_kept']:,} of {result['weights']:,} are kept, "
         f"sparsity {dead['effective_sparsity']:.4f}"
@@ -192,4 +170,4 @@ def _ratio(pair: Mapping[str, float]) -> float | None:
 
 
 def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> Table:
-    return Table([Column(name) for name in rows[0]] if rows else [], [list(row.values()) for row in rows])
+    return records_table([*rows[0]] if rows else [], rows)

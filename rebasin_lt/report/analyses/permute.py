@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +11,14 @@ from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
+"""What a mask overlaps, of its own: B's one-shot mask, by the names of results and of tables."""
 
 
 def show_permuted(result: Mapping[str, Any], out: str) -> str:
@@ -26,26 +30,22 @@ def show_permuted(result: Mapping[str, Any], out: str) -> str:
         parts.append(before_text(**result["before_training"]))
     if "barrier" in result:
         parts.append(barrier_table(result["barrier"]).to_text())
-        save_figures(barrier_figures([result]), out)
+        save_figures(barrier_figures(result), out)
     return "\n".join(parts)
 
 
 def groups_table(result: Mapping[str, Any]) -> Table:
     """One row per permutation group: units, and the objective that matching reached."""
     rows: list[list[Cell]] = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
-    columns = [Column("group", align="left"), Column("units"), Column(result["measure"], decimals=4)]
+    columns = [*texts("group"), *numbers("units"), *numbers(result["measure"], decimals=4)]
     images = f" of {result['num_samples']:,} images" if result["num_samples"] else ""
     return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{images}")
 
 
 def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
     """One row per mask: sparsity, and overlap with B's own one-shot magnitude mask of as many weights."""
-    rows: list[list[Cell]] = [
-        [name, found["sparsity"], found["permuted"], found["unpermuted"], found["independent"]]
-        for name, found in masks.items()
-    ]
-    titles = ("sparsity", "π(mask)", "mask as it is", "independent masks")
-    columns = [Column("mask", align="left"), *(Column(title, decimals=4) for title in titles)]
+    rows: list[list[Cell]] = [[name, *map(found.get, ("sparsity", *OVERLAPS))] for name, found in masks.items()]
+    columns = [*texts("mask"), *numbers("sparsity", *OVERLAPS.values(), decimals=4)]
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
 
 
@@ -56,34 +56,25 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Ta
         for correction, curves in barriers.items()
         for name, curve in curves.items()
     ]
-    columns = [
-        Column("statistics", align="left"),
-        Column("A to B", align="left"),
-        Column("loss barrier (nats)", decimals=4),
-        Column("error barrier (%)", decimals=2),
-    ]
+    columns = texts("statistics", "A to B")
+    columns += [*numbers("loss barrier (nats)", decimals=4), *numbers("error barrier (%)")]
     return Table(columns, rows, "Largest excess over the chord, test images")
 
 
-def barrier_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Loss and error along the line from A to B, over one result per seed: `barrier-loss` and `barrier-error`."""
+def barrier_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """Loss and error along the line from A to B: `barrier-loss` and `barrier-error`."""
+    error = _curves(result, "error", 100)
     return {
-        "barrier-loss": barrier_figure(_curves(results, "loss", 1), title="Loss between A and B"),
-        "barrier-error": barrier_figure(
-            _curves(results, "error", 100), title="Error between A and B", quantity="test error (%)"
-        ),
+        "barrier-loss": barrier_figure(_curves(result, "loss", 1), title="Loss between A and B"),
+        "barrier-error": barrier_figure(error, title="Error between A and B", quantity="test error (%)"),
     }
 
 
-def _curves(results: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[str, Any]:
-    """The curves of every seed by label, as `barrier_figure` takes them."""
-    curves: dict[str, list[Any]] = {}
-    for result in results:
-        for correction, pair in result["barrier"].items():
-            for name, curve in pair.items():
-                label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
-                curves.setdefault(label, []).append((
-                    curve["alphas"],
-                    factor * np.array(curve[quantity], dtype=float),
-                ))
+def _curves(result: Mapping[str, Any], quantity: str, factor: float) -> dict[str, Any]:
+    """The curves by label, as `barrier_figure` takes them."""
+    curves = {}
+    for correction, pair in result["barrier"].items():
+        for name, curve in pair.items():
+            label = f"{name} alignment" + ("" if correction == "none" else f", {correction_label(correction)}")
+            curves[label] = (curve["alphas"], factor * np.array(curve[quantity], dtype=float))
     return curves

@@ -7,7 +7,6 @@ where the reader prefers dark; that works inlined in a page and as an image in a
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,31 +51,25 @@ _STYLE: Any = {
 
 
 def barrier_figure(
-    curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     title: str = "Loss between the networks",
     quantity: str = "test loss (nats)",
-    ends: tuple[str, str] = ("A", "B"),
 ) -> Figure:
-    """A quantity along the line (1 - α) A + α B: the mean over seeds of each curve, in a band of ± one standard error.
+    """A quantity along the line (1 - α) A + α B, in curves with their labels beside them.
 
-    `curves` maps a label to one (alphas, values) per seed, on one grid of alphas. Values are drawn as they are, so
-    give them in the unit that `quantity` states. `ends` name the networks at α = 0 and α = 1.
+    `curves` maps a label to (alphas, values). Values are drawn as they are, so give them in the unit that `quantity`
+    states.
     """
-    if not curves or not all(curves.values()):
-        raise InputError(f"curves: {list(curves) or 'no label'} without a curve, expected at least one for each label")
-    if len(curves) > len(_SERIES):
-        raise InputError(f"curves: there are {len(curves)} labels, expected at most {len(_SERIES)}")
-    counts = {len(runs) for runs in curves.values()}
+    if not 1 <= len(curves) <= len(_SERIES):
+        raise InputError(f"curves: there are {len(curves)} labels, expected 1 to {len(_SERIES)}")
     with figure_style():
-        note = f", mean ± s.e. over {_range(counts)} seeds" if max(counts) > 1 else ""
-        figure, axes = blank_figure(
-            title, quantity + note, f"interpolation coefficient α, from {ends[0]} (0) to {ends[1]} (1)", right=0.97
-        )
-        named = zip(curves.items(), _SERIES[: len(curves)], strict=True)
-        labels = [(label, _draw_curve(axes, label, runs, name), name) for (label, runs), name in named]
-        axes.set_xlim(0, 1)
+        figure, axes = blank_figure(title, quantity, "interpolation coefficient α, from A (0) to B (1)", right=0.97)
+        labels = []
+        for (label, (alphas, values)), name in zip(curves.items(), _SERIES, strict=False):
+            axes.plot(alphas, values, color=COLOURS[name][0], linewidth=2)
+            labels.append((label, float(np.interp(0.5, alphas, values)), name))
         axes.margins(y=0.12)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        alpha_axis(axes)
         _label_curves(axes, labels)
     return figure
 
@@ -131,6 +124,18 @@ def spread(centres: Sequence[float], heights: Sequence[float], low: float, high:
     return [float(value) for value in result]
 
 
+def alpha_axis(axes: Axes) -> None:
+    """The x axis of a line between two networks, from 0 to 1."""
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+
+
+def plain_axes(axes: Axes) -> None:
+    """Neither ticks nor a line on the left: the grid shows where values are."""
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+
+
 @contextmanager
 def figure_style() -> Iterator[None]:
     import matplotlib as mpl
@@ -158,23 +163,8 @@ def blank_figure(title: str, y_label: str, x_label: str, right: float) -> tuple[
     axes.set_ylabel(y_label, rotation=0, ha="left", va="bottom")
     axes.yaxis.set_label_coords(0, 1.035)
     axes.set_xlabel(x_label)
-    axes.tick_params(length=0)
-    axes.spines["left"].set_visible(False)
+    plain_axes(axes)
     return figure, axes
-
-
-def _draw_curve(axes: Axes, label: str, runs: Sequence[tuple[Sequence[float], Sequence[float]]], name: str) -> float:
-    """Draw the mean and band of one curve; returns the mean value in the middle of the line."""
-    alphas = np.asarray(runs[0][0], dtype=float)
-    if any(not np.array_equal(alphas, np.asarray(grid, dtype=float)) for grid, _ in runs):
-        raise InputError(f"curves: the seeds of {label!r} have different alphas, expected one grid")
-    values = np.asarray([run for _, run in runs], dtype=float)
-    means = values.mean(axis=0)
-    axes.plot(alphas, means, color=COLOURS[name][0], linewidth=2)
-    if len(runs) > 1:
-        errors = values.std(axis=0, ddof=1) / math.sqrt(len(runs))
-        axes.fill_between(alphas, means - errors, means + errors, color=COLOURS[name][0], alpha=0.2, linewidth=0)
-    return float(np.interp(0.5, alphas, means))
 
 
 def _label_curves(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
@@ -206,7 +196,3 @@ def _dark_style() -> str:
         for kind in ("fill", "stroke")
     )
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
-
-
-def _range(counts: set[int]) -> str:
-    return str(max(counts)) if len(counts) == 1 else f"{min(counts)}–{max(counts)}"

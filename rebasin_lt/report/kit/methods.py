@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.experiment.methods import MATCHED, METHODS, Method, known_methods, own_method
+from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, METHODS, Method, known_methods, own_method
 from rebasin_lt.experiment.signed_methods import SIGNS, SignedMethod, read_method
-from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.user_code import is_user_code
 
 COLOURS = {
@@ -40,13 +40,10 @@ def spelled(name: str) -> str:
     return name.replace("_", " ")
 
 
-_SETTINGS = {"imp": "IMP"}  # of ensembles, beside methods: B's own tickets
-
-
 def has_label(name: str) -> bool:
     """Whether a name is that of a method, with signs or without, or of a setting of ensembles, that has a label."""
     try:
-        return name in _SETTINGS or read_method(name).base in known_methods()
+        return name in ENSEMBLES or read_method(name).base in known_methods()
     except InputError:  # a name of the user's may hold any sign
         return False
 
@@ -71,8 +68,8 @@ class Methods:
 
     def label(self, name: str) -> str:
         """What tables and figures call a method, or a setting of ensembles."""
-        if name in _SETTINGS:
-            return _SETTINGS[name]
+        if name in ENSEMBLES:
+            return ENSEMBLES[name].label
         method = read_method(name)
         return f"{self._label_of_base(method.base)}{method.label}"
 
@@ -94,21 +91,12 @@ class Methods:
         return sorted(signed, key=lambda name: (bases.index(signed[name].base), signs.index(signed[name].signs)))
 
     def _in_order(self, bases: Iterable[str]) -> list[str]:
-        names, own, others = (
-            dict.fromkeys(bases),
-            list(self.matchers),
-            [name for name in known_methods() if name != MATCHED],
-        )
-        theirs = [name for name in names if is_user_code(name)]
+        names, known = dict.fromkeys(bases), list(known_methods())
+        at = known.index(MATCHED)
+        order = [*known[:at], *self.matchers, *known[at + 1 :], *filter(is_user_code, names)]
         for name in names:
-            if name not in {*own, *others, *theirs}:
-                raise InputError(
-                    f"methods: the runs hold {name!r}, which is no method of this study{near(name, [*own, *others])}: "
-                    f"expected one of its matchers, {', '.join(own)}, or of {', '.join(others)}"
-                )
-        places = list(known_methods())
-        at = places.index(MATCHED)
-        return sorted(names, key=[*places[:at], *own, *places[at + 1 :], *theirs].index)
+            check_known("the method of a run of this study", name, order)
+        return sorted(names, key=order.index)
 
     def described(self, names: Iterable[str]) -> dict[str, Method]:
         """The methods in their order; the study's first matcher is drawn as `permuted` is, its others in colours that

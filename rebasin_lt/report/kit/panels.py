@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
-from rebasin_lt.report.kit.figures import figure_style
+from rebasin_lt.report.kit.figures import figure_style, plain_axes
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.statistics import Estimate
 
@@ -45,20 +45,18 @@ def panel_figure(
     title: str,
     quantity: str,
     x_label: str,
-    marks: str = "published",
-    level: str = "dense",
     from_zero: bool = False,
 ) -> Figure:
     """Two panels to a row, each with its own scale; bands are ± the errors of the estimates.
 
-    `methods` say how each series is drawn and called; `marks` and `level` what those of the panels are. Raises
+    `methods` say how each series is drawn and called; the key calls marks published, and the level dense. Raises
     InputError if there is no panel.
     """
     if not panels:
         raise InputError("panels: there are 0, expected at least one")
     drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
     with figure_style():
-        handles = _handles(drawn, panels, marks, level)
+        handles = _handles(drawn, panels)
         figure, plots = panel_grid([panel.title for panel in panels], handles, title, quantity, x_label)
         for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, drawn, from_zero)
@@ -85,8 +83,8 @@ def panel_grid(
     for index, name in enumerate(titles):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.set_title(name, loc="left", x=0, pad=4, fontsize=_SMALL)
-        axes.tick_params(length=0, labelsize=_SMALL - 1)
-        axes.spines["left"].set_visible(False)
+        axes.tick_params(labelsize=_SMALL - 1)
+        plain_axes(axes)
         if index + columns >= len(titles):
             axes.set_xlabel(x_label, fontsize=_SMALL)
         plots.append(axes)
@@ -130,7 +128,7 @@ def _shape(method: Method) -> Any:
     return {"marker": method.marker, "linestyle": method.line, **inside(method)}
 
 
-def _handles(methods: Mapping[str, Method], panels: Sequence[Panel], marks: str, level: str) -> list[Line2D]:
+def _handles(methods: Mapping[str, Method], panels: Sequence[Panel]) -> list[Line2D]:
     """What the lines and marks are."""
     from matplotlib.lines import Line2D
 
@@ -142,9 +140,9 @@ def _handles(methods: Mapping[str, Method], panels: Sequence[Panel], marks: str,
         for method in methods.values()
     ]
     if any(panel.level is not None for panel in panels):
-        handles.append(Line2D([], [], **_DENSE, label=level))
+        handles.append(Line2D([], [], **_DENSE, label="dense"))
     if any(panel.marks.get(name) for panel in panels for name in methods):
-        handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label=marks))
+        handles.append(Line2D([], [], marker="o", markeredgecolor=muted, **_HOLLOW, label="published"))
     return handles
 
 

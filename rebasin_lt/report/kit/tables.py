@@ -7,9 +7,9 @@ import html
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.kit.escape import csv_text, markdown_paragraph, markdown_text
@@ -132,6 +132,11 @@ class Table:
         width = max((len(error) for _, error in parts), default=0)
         blank = " " * (width + 3) if width and self.columns[index].align == "right" else ""
         return [f"{value} ± {error:>{width}}" if error else value + blank for value, error in parts]
+
+
+def records_table(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per record, for spreadsheets: its values of these names as they are, None for what it lacks."""
+    return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
 
 
 def _wrapped(title: str, cells: Sequence[str]) -> list[str]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from rebasin_lt.experiment.metrics import METRICS, Metric
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
 from rebasin_lt.report.study.published import Published
-from rebasin_lt.report.study.runs import Group, Place, axes_of, with_axes
+from rebasin_lt.report.study.runs import Group, Place, axes_of, rows_table
 from rebasin_lt.report.study.setting import Setting
+
+_PUBLISHED = ("published_mean", "published_std", "published_n", "published_in")
 
 
 def spread_of(values: Iterable[float]) -> Estimate:
@@ -51,42 +53,40 @@ def runs_table(
     dense: Iterable[Mapping[str, Any]], pruned: Iterable[Mapping[str, Any]], sparse: Iterable[Mapping[str, Any]]
 ) -> Table:
     """One row per run, for spreadsheets; accuracies as fractions."""
-    renamed = [{**run, "sparsity": run["target"]} for run in pruned]
-    stages: dict[str, list[Mapping[str, Any]]] = {"dense": [*dense], "pruned": [*renamed], "sparse": [*sparse]}
-    columns = ["stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS]
-    columns = with_axes(columns, chain.from_iterable(stages.values()))
-    rows = [[stage, *(run.get(name) for name in columns[1:])] for stage, runs in stages.items() for run in runs]
-    return Table([Column(name) for name in columns], rows)
+    stages = {"dense": dense, "pruned": [{**run, "sparsity": run["target"]} for run in pruned], "sparse": sparse}
+    runs = [{**run, "stage": stage} for stage, own in stages.items() for run in own]
+    return rows_table(("stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS), runs)
 
 
 def tickets_table(pruned: Iterable[Mapping[str, Any]]) -> Table:
     """One row per width, network and target: the pruned and fine-tuned networks that the masks come from."""
-    found: dict[tuple[float, str, str, float], list[float]] = {}
-    for run in pruned:
-        if run["top1"] is not None:
-            found.setdefault((run["width"], run["role"], axes_of(run), run["target"]), []).append(run["top1"])
-    rows: list[list[Cell]] = [
-        [f"{width:g}", _network(role, axes), sparsity_text(target), spread_of(values).scaled(100), len(values)]
-        for (width, role, axes, target), values in sorted(found.items())
-    ]
-    columns = [Column("width", align="left"), Column("network", align="left"), Column("sparsity")]
-    columns += [Column("test accuracy (%)", spread="std"), Column("seeds")]
-    return Table(columns, rows, "Networks after iterative magnitude pruning, mean ± sample standard deviation")
+    found = dict(sorted(_by_network(pruned, "target").items()))
+    caption = "Networks after iterative magnitude pruning, mean ± sample standard deviation"
+    return _networks_table(found, texts("width", "network") + numbers("sparsity"), caption)
 
 
 def dense_table(dense: Iterable[Mapping[str, Any]]) -> Table:
     """One row per width, network and values of the axes that dense training depends on."""
-    found: dict[tuple[float, str, str], list[float]] = {}
-    for run in dense:
-        if axes_of(run) and run["top1"] is not None:
-            found.setdefault((run["width"], run["role"], axes_of(run)), []).append(run["top1"])
+    found = _by_network(run for run in dense if axes_of(run))
+    return _networks_table(found, texts("width", "network"), "Dense networks, mean ± sample standard deviation")
+
+
+def _by_network(runs: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[float]]:
+    """Accuracies by width, role, values of the axes, and these keys."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for run in runs:
+        if run["top1"] is not None:
+            place = (run["width"], run["role"], axes_of(run), *(run[key] for key in keys))
+            found.setdefault(place, []).append(run["top1"])
+    return found
+
+
+def _networks_table(found: Mapping[tuple[Any, ...], list[float]], columns: list[Column], caption: str) -> Table:
     rows: list[list[Cell]] = [
-        [f"{width:g}", _network(role, axes), spread_of(values).scaled(100), len(values)]
-        for (width, role, axes), values in found.items()
+        [f"{width:g}", _network(role, axes), *map(sparsity_text, targets), spread_of(own).scaled(100), len(own)]
+        for (width, role, axes, *targets), own in found.items()
     ]
-    columns = [Column("width", align="left"), Column("network", align="left")]
-    columns += [Column("test accuracy (%)", spread="std"), Column("seeds")]
-    return Table(columns, rows, "Dense networks, mean ± sample standard deviation")
+    return Table([*columns, *numbers("test accuracy (%)", "seeds", spread="std")], rows, caption)
 
 
 def published_beside(setting: Setting, width: float, place: Place, name: str, metric: str) -> Published | None:
@@ -100,18 +100,16 @@ def _network(role: str, axes: str) -> str:
 
 def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], setting: Setting) -> Table:
     """One row per metric, width, place and method, for spreadsheets: ours and the paper's, as fractions."""
-    names = "metric width sparsity rewind method mean std n published_mean published_std published_n published_in"
-    some = any(place.axes for by_width in runs.values() for cells in by_width.values() for place in cells)
     rows = [
-        [metric, width, *place[:2], name, *_numbers(spread_of(group[name].values())), *_beside(number)]
-        + [place.axes] * some
+        {"metric": metric, "width": width, **place._asdict(), "method": name}
+        | _numbers(spread_of(group[name].values()))
+        | _beside(published_beside(setting, width, place, name, metric))
         for metric, by_width in runs.items()
         for width, cells in by_width.items()
         for place, group in cells.items()
         for name in setting.methods.in_order(group)
-        for number in [published_beside(setting, width, place, name, metric)]
     ]
-    return Table([Column(name) for name in [*names.split(), *["axes"] * some]], rows)
+    return rows_table(["metric", "width", "sparsity", "rewind", "method", "mean", "std", "n", *_PUBLISHED], rows)
 
 
 def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric) -> Cell:
@@ -140,9 +138,9 @@ def _caption(width: float, metric: str, usual: int, dense: Sequence[float], sett
     return text if published is None else f"{text}, published {100 * published.value:.2f} ({published.source})"
 
 
-def _numbers(estimate: Estimate) -> list[Cell]:
-    return [estimate.value, None if estimate.count < 2 else estimate.error, estimate.count]
+def _numbers(estimate: Estimate) -> dict[str, Cell]:
+    return {"mean": estimate.value, "std": None if estimate.count < 2 else estimate.error, "n": estimate.count}
 
 
-def _beside(number: Published | None) -> list[Cell]:
-    return [None] * 4 if number is None else [number.value, number.std, number.n, number.source]
+def _beside(number: Published | None) -> dict[str, Cell]:
+    return {} if number is None else dict(zip(_PUBLISHED, number, strict=True))

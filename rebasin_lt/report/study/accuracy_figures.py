@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.panels import Panel, panel_figure
@@ -32,12 +32,13 @@ def accuracy_figures(
     a panel per width, against sparsity. The study's own axes have a panel for each value. `dense` are accuracies by
     width.
     """
+    if not runs:
+        return {}
     methods = setting.methods.described(
         chain.from_iterable(group for cells in runs.values() for group in cells.values())
     )
     moments = {place.rewind for cells in runs.values() for place in cells}
     quantity = f"{METRICS[metric].quantity}, {_spread(runs)}"
-    words: Any = {"quantity": quantity, "marks": "published", "level": "dense"}
     if len(moments) <= 1:
         panels = [
             _panel(_titled(f"width {width:g}", axes), own, list(map(_sparsity, own)), width, setting, dense, metric)
@@ -46,18 +47,14 @@ def accuracy_figures(
             for own in [{place: group for place, group in cells.items() if place.axes == axes}]
         ]
         title = f"{METRICS[metric].label.capitalize()} against sparsity, rewind {''.join(moments)}"
-        return (
-            {METRICS[metric].file: panel_figure(panels, methods, title=title, x_label="sparsity", **words)}
-            if runs
-            else {}
-        )
+        return {METRICS[metric].file: panel_figure(panels, methods, title=title, x_label="sparsity", quantity=quantity)}
     return {
         f"{METRICS[metric].file}-width-{width:g}": panel_figure(
             _by_sparsity(width, cells, setting, dense, metric),
             methods,
             title=f"{METRICS[metric].label.capitalize()} against rewind point, width {width:g}",
             x_label="rewind point (epochs)" if _in_epochs(cells) else "rewind point",
-            **words,
+            quantity=quantity,
         )
         for width, cells in runs.items()
     }

@@ -10,17 +10,19 @@ import numpy as np
 from rebasin_lt.connectivity.corrections import CORRECTIONS, correction_label
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
+from rebasin_lt.report.analyses.barrier import points_of_curves
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
-from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 from rebasin_lt.report.study.accuracy import spread_of
-from rebasin_lt.report.study.runs import with_axes
+from rebasin_lt.report.study.runs import rows_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SPREAD = "mean ± sample std over seeds"
+_LINE = ("width", "seed", "matcher", "split", "correction", "when")  # what tells the lines of a study apart
 _QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
 
 
@@ -51,22 +53,12 @@ def study_barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods 
 
 def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """One row per line that was measured, for spreadsheets: losses in nats, errors as fractions."""
-    records = list(records)
-    names = ["width", "seed", "matcher", "split", "correction", "when", "loss_barrier", "error_barrier"]
-    names = with_axes(names, records)
-    return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
+    return rows_table((*_LINE, "loss_barrier", "error_barrier"), records)
 
 
 def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """One row per point of every line, for spreadsheets."""
-    records = list(records)
-    names = with_axes(["width", "seed", "matcher", "split", "correction", "when"], records)
-    rows = [
-        [*(record.get(name) for name in names), *point]
-        for record in records
-        for point in zip(record["alphas"], record["loss"], record["error"], strict=True)
-    ]
-    return Table([Column(name) for name in [*names, "alpha", "loss", "error"]], rows)
+    return rows_table(_LINE, points_of_curves(records), ("alpha", "loss", "error"))
 
 
 def study_barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:

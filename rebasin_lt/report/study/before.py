@@ -7,10 +7,11 @@ from typing import Any
 
 from rebasin_lt.experiment.before import KEYS, reading
 from rebasin_lt.report.analyses.before import before_columns
-from rebasin_lt.report.kit.methods import Methods, spelled
-from rebasin_lt.report.kit.statistics import Estimate, mean, sparsity_text
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.methods import Methods
+from rebasin_lt.report.kit.statistics import Estimate, mean
+from rebasin_lt.report.kit.tables import Table, numbers, texts
 from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.overlap import masks_by_place
 
 
 def study_before_table(matches: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
@@ -18,33 +19,21 @@ def study_before_table(matches: Iterable[Mapping[str, Any]], methods: Methods | 
 
     Matches that an earlier release made say nothing of it.
     """
-    found: dict[tuple[float, str, float], list[Mapping[str, Any]]] = {}
-    for match in matches:
-        for mask in match["masks"]:
-            if any(mask.get(key) is not None for key in KEYS):
-                found.setdefault((match["width"], match["matcher"], mask["target"]), []).append(mask)
-    matchers = [matcher for _, matcher, _ in found]
-    order = (methods or Methods.matching(matchers)).in_order(matchers)
-    rows: list[list[Cell]] = [
-        [
-            f"{width:g}",
-            spelled(matcher),
-            sparsity_text(target),
-            *map(_spread, _columns(masks)),
-            len(masks),
-            _read(masks),
-        ]
-        for (width, matcher, target), masks in sorted(
-            found.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
-        )
+    known = [{**match, "masks": list(filter(_is_known, match["masks"]))} for match in matches]
+    rows = [
+        [*place, *map(_spread, _columns(masks)), len(masks), _read(masks)]
+        for place, masks in masks_by_place(known, methods)
     ]
-    columns = [Column("width", align="left"), Column("matcher", align="left"), Column("sparsity")]
-    columns += before_columns(KEYS, spread="std").values()
-    columns += [Column("seeds"), Column("what it means", align="left")]
+    columns = [*texts("width", "matcher"), *numbers("sparsity"), *before_columns(KEYS, spread="std").values()]
+    columns += [*numbers("seeds"), *texts("what it means")]
     caption = (
         "Before anything was trained under the masks, mean ± sample standard deviation; signs agree by chance in .5"
     )
     return Table(columns, rows, caption)
+
+
+def _is_known(mask: Mapping[str, Any]) -> bool:
+    return any(mask.get(key) is not None for key in KEYS)
 
 
 def _columns(masks: Sequence[Mapping[str, Any]]) -> list[list[float]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rebasin_lt.report.kit.statistics import Estimate, sparsity_text
-from rebasin_lt.report.kit.tables import Cell, Column, Table
-from rebasin_lt.report.study.runs import axes_of, with_axes
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
+from rebasin_lt.report.study.runs import axes_of, rows_table
 from rebasin_lt.report.study.setting import Setting
 
 _ORDER = ("dense", "imp", "lth", "permuted", "naive")
@@ -19,16 +19,9 @@ def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting
 
     The paper does not state the rewind moment of its Table 1.
     """
-    columns = [
-        Column("width · sparsity · rewind", align="left"),
-        Column("setting", align="left"),
-        Column("members"),
-        Column("member accuracy (%)", spread="std"),
-        Column("ensemble accuracy (%)"),
-        Column("disagreement", decimals=3),
-        Column("KL (nats)", decimals=3),
-        Column("JS (nats)", decimals=3),
-    ]
+    columns = texts("width · sparsity · rewind", "setting")
+    columns += numbers("members", "member accuracy (%)", "ensemble accuracy (%)", spread="std")
+    columns += numbers("disagreement", "KL (nats)", "JS (nats)", decimals=3)
     rows = []
     for record in sorted(records, key=_place):
         rows.append(_row(record, setting))
@@ -40,8 +33,7 @@ def study_diversity_table(records: Sequence[Mapping[str, Any]], setting: Setting
 def diversity_runs_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """The records as they are, for spreadsheets; accuracies as fractions."""
     spreads = ["disagreement_std"] * any("disagreement_std" in record for record in records)
-    names = with_axes([*_NAMES.split(), *spreads], records)
-    return Table([Column(name) for name in names], [[record.get(name) for name in names] for record in records])
+    return rows_table([*_NAMES.split(), *spreads], records)
 
 
 def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:

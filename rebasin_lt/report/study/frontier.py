@@ -15,9 +15,9 @@ from rebasin_lt.report.kit.figures import figure_style, spread
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.panels import inside, panel_grid
 from rebasin_lt.report.kit.statistics import Estimate
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 from rebasin_lt.report.study.accuracy import spread_of
-from rebasin_lt.report.study.runs import Place, Runs, axes_of, with_axes
+from rebasin_lt.report.study.runs import Place, Runs, axes_of, rows_table
 from rebasin_lt.report.study.setting import Setting
 
 if TYPE_CHECKING:
@@ -78,16 +78,14 @@ def worths(
 def worth_table(found: Sequence[Worth], prices: Sequence[Mapping[str, Any]], setting: Setting) -> Table:
     """One row per width, place and method; ± is the sample standard deviation."""
     columns = [
-        *(Column(title, align="left") for title in ("width · sparsity · rewind", "method")),
-        Column("accuracy (%)", spread="std"),
-        Column("disagreement", decimals=3, spread="std"),
-        Column("ensemble accuracy (%)"),
-        *(Column(f"{kind} epochs") for kind in _EPOCHS),
-        Column("epochs in all"),
+        *texts("width · sparsity · rewind", "method"),
+        *numbers("accuracy (%)", spread="std"),
+        *numbers("disagreement", decimals=3, spread="std"),
+        *numbers("ensemble accuracy (%)", *(f"{kind} epochs" for kind in _EPOCHS), "epochs in all"),
     ]
     rows: list[list[Cell]] = [
         [
-            *(f"{each.width:g} · {each.place}", _label(each.name, setting)),
+            *(f"{each.width:g} · {each.place}", setting.methods.label(each.name)),
             None if each.accuracy is None else each.accuracy.scaled(100),
             each.disagreement,
             None if each.ensemble is None else 100 * each.ensemble,
@@ -100,23 +98,21 @@ def worth_table(found: Sequence[Worth], prices: Sequence[Mapping[str, Any]], set
 
 def worth_rows(found: Sequence[Worth]) -> Table:
     """The same for spreadsheets; shares as fractions."""
-    names = _NUMBERS.split()
-    some = any(each.place.axes for each in found)
+    epochs = [*(f"{kind}_epochs" for kind in _EPOCHS), "epochs"]
     rows = [
-        [each.width, *each.place[:2], each.name, *_parts(each.accuracy), *_parts(each.disagreement), each.ensemble]
-        + [each.accuracy.count if each.accuracy else None, *map(_count, (*each.epochs, each.total))]
-        + [each.place.axes] * some
+        {"width": each.width, **each.place._asdict(), "method": each.name, "ensemble": each.ensemble}
+        | _parts("accuracy", each.accuracy)
+        | _parts("disagreement", each.disagreement)
+        | {"members": each.accuracy.count if each.accuracy else None}
+        | dict(zip(epochs, map(_count, (*each.epochs, each.total)), strict=True))
         for each in found
     ]
-    columns = [*names, *(f"{kind}_epochs" for kind in _EPOCHS), "epochs", *["axes"] * some]
-    return Table([Column(name) for name in columns], rows)
+    return rows_table([*_NUMBERS.split(), *epochs], rows)
 
 
 def prices_table(prices: Sequence[Mapping[str, Any]]) -> Table:
     """The prices as they are, for spreadsheets."""
-    names = with_axes(_PRICES, prices)
-    rows = [[_count(row.get(name)) if name in _EPOCHS else row.get(name) for name in names] for row in prices]
-    return Table([Column(name) for name in names], rows)
+    return rows_table(_PRICES, [{**row, **{kind: _count(row.get(kind)) for kind in _EPOCHS}} for row in prices])
 
 
 def frontier_figures(found: Sequence[Worth], setting: Setting) -> dict[str, Figure]:
@@ -233,10 +229,6 @@ def _drawn(names: Sequence[str], setting: Setting) -> dict[str, Method]:
     return {name: ENSEMBLES[name] if name in ENSEMBLES else methods[name] for name in _order(names, setting)}
 
 
-def _label(name: str, setting: Setting) -> str:
-    return ENSEMBLES[name].label if name in ENSEMBLES else setting.methods.label(name)
-
-
 def _caption(prices: Sequence[Mapping[str, Any]]) -> str:
     text = (
         "Mean ± sample standard deviation, of members and of pairs of them where an ensemble was measured, else of "
@@ -258,7 +250,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _parts(estimate: Estimate | None) -> list[Cell]:
+def _parts(name: str, estimate: Estimate | None) -> dict[str, Cell]:
     if estimate is None:
-        return [None, None]
-    return [estimate.value, None if math.isnan(estimate.error) else estimate.error]
+        return {}
+    return {name: estimate.value, f"{name}_std": None if math.isnan(estimate.error) else estimate.error}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.kit.tables import Cell, Table, numbers, records_table, texts
 
 _NAMED = 5
 """How many stages a sentence names."""
@@ -16,21 +16,17 @@ def ledger_table(stages: Sequence[dict[str, Any]]) -> Table:
     are known, the hours of training that are left to one worker."""
     kinds = list(dict.fromkeys(stage["kind"] for stage in stages))
     rows = [_row(kind, [stage for stage in stages if stage["kind"] == kind]) for kind in kinds]
-    columns = [Column("stage", align="left")]
-    columns += [Column(f"{what}{end}") for what in ("stages", "epochs", "images") for end in (" done", " in all")]
+    columns = texts("stage")
+    columns += numbers(*(f"{what}{end}" for what in ("stages", "epochs", "images") for end in (" done", " in all")))
     if any("hours" in stage for stage in stages):
-        columns.append(Column("hours left"))
+        columns += numbers("hours left")
     return Table(columns, [*rows, _row("all", stages)])
 
 
 def stages_table(stages: Sequence[dict[str, Any]]) -> Table:
     """One row per stage, for spreadsheets."""
     names = ["kind", "path", "epochs", "images", "done", *(["diverged"] if diverged(stages) else [])]
-    rows = [
-        [str(stage.get(name, False)) if name in {"path", "done", "diverged"} else stage[name] for name in names]
-        for stage in stages
-    ]
-    return Table([Column(name) for name in names], rows)
+    return records_table(names, [{"diverged": False, **stage} for stage in stages])
 
 
 def progress_text(stages: Sequence[dict[str, Any]]) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.experiment.before import KEYS
 from rebasin_lt.experiment.metrics import METRICS
+from rebasin_lt.report.analyses.permute import OVERLAPS
 from rebasin_lt.report.kit.escape import text_of_csv
 from rebasin_lt.report.study.accuracy import runs_table
 from rebasin_lt.report.study.barriers import barrier_runs_table, curves_table
 from rebasin_lt.report.study.diversity import diversity_runs_table
 from rebasin_lt.report.study.frontier import prices_table
 from rebasin_lt.report.study.ledger import stages_table
-from rebasin_lt.report.study.overlap import OVERLAPS, overlap_runs_table
+from rebasin_lt.report.study.overlap import overlap_runs_table
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_json, write_text
 from rebasin_lt.study.outcome import StudyOutcome

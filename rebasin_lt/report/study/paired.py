@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.kit.statistics import Estimate, gap_closure, paired_difference, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
-from rebasin_lt.report.study.runs import Group, Place, over_rewinds
+from rebasin_lt.report.study.runs import Group, Place, over_rewinds, rows_table
 
 _POINTS, _CLOSURE = Column("", signed=True), Column("")
+_DIFFERENCE, _CLOSED = ("difference", "standard_error", "low", "high", "n"), ("gap_closure", "gap_closure_error")
 ALL_REWINDS = "mean"
 _DEFAULT = Methods()
 """Of a study that says nothing about matching: `permuted`."""
@@ -19,26 +20,31 @@ _DEFAULT = Methods()
 
 def difference_table(width: float, cells: Mapping[Place, Group], against: str, methods: Methods = _DEFAULT) -> Table:
     """One row per sparsity and rewind moment: every other method minus `against`, with its 95 % interval."""
-    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name != against]
-    rows: list[list[Cell]] = [
-        [str(place), *(with_interval(difference([group], name, against)) for name in names)]
-        for place, group in cells.items()
-    ]
-    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
     text = (
         f"Width {width:g}: accuracy minus that of {methods.label(against)} in percentage points, with its 95 % interval"
     )
-    return Table(columns, rows, text)
+    return _by_method(
+        cells, methods, {against}, lambda group, name: with_interval(difference([group], name, against)), text
+    )
 
 
 def closure_table(width: float, cells: Mapping[Place, Group], methods: Methods = _DEFAULT) -> Table:
     """One row per sparsity and rewind moment: the gap closure of every method, ± its standard error."""
-    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name not in {"lth", "naive"}]
-    rows: list[list[Cell]] = [
-        [str(place), *(closure([group], name) for name in names)] for place, group in cells.items()
-    ]
-    columns = [Column("sparsity · rewind", align="left"), *(Column(methods.label(name)) for name in names)]
-    return Table(columns, rows, f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH")
+    text = f"Width {width:g}: gap closure ± standard error; 0 is naive, 1 is LTH"
+    return _by_method(cells, methods, {"lth", "naive"}, lambda group, name: closure([group], name), text)
+
+
+def _by_method(
+    cells: Mapping[Place, Group],
+    methods: Methods,
+    without: set[str],
+    cell: Callable[[Group, str], Cell],
+    caption: str,
+) -> Table:
+    """A row per place, and a column per method but those that the others are compared with."""
+    names = [name for name in methods.in_order(chain.from_iterable(cells.values())) if name not in without]
+    rows = [[str(place), *(cell(group, name) for name in names)] for place, group in cells.items()]
+    return Table([*texts("sparsity · rewind"), *numbers(*map(methods.label, names))], rows, caption)
 
 
 def headline_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = _DEFAULT) -> Table:
@@ -77,11 +83,10 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = 
 
     The rewind `mean` is over all rewind moments at which a seed has both.
     """
-    names = "width sparsity rewind method against difference standard_error low high n gap_closure gap_closure_error"
-    some = any(place.axes for cells in runs.values() for place in cells)
     rows = [
-        [width, *place[:2], name, against, *_numbers(gain, gain.interval()), *_numbers(closed)[:2]]
-        + [place.axes] * some
+        {"width": width, **place._asdict(), "method": name, "against": against}
+        | dict(zip(_DIFFERENCE, _numbers(gain, gain.interval()), strict=True))
+        | dict(zip(_CLOSED, _numbers(closed), strict=False))
         for width, cells in runs.items()
         for place, groups in _places(cells)
         for name in methods.in_order(chain.from_iterable(groups))
@@ -89,7 +94,7 @@ def pairs_table(runs: Mapping[float, Mapping[Place, Group]], methods: Methods = 
         if name != against and (gain := difference(groups, name, against)) is not None
         for closed in [closure(groups, name) if name != "lth" and against == "naive" else None]
     ]
-    return Table([Column(name) for name in [*names.split(), *["axes"] * some]], rows)
+    return rows_table(["width", "sparsity", "rewind", "method", "against", *_DIFFERENCE, *_CLOSED], rows)
 
 
 def difference(groups: Sequence[Group], name: str, against: str) -> Estimate | None:

@@ -42,6 +42,10 @@ def published(
     k; `1ep` finds k = 0, and `0it` nothing. Without `rewind`: numbers for which the paper states no k, which are
     those of dense networks (sparsity 0) and Table 1.
 
+        >>> found = rb.published("cifar10", "resnet20", 1, "dense", 0)
+        >>> found.value, found.source
+        (0.9288, 'dense line of plots.ipynb')
+
     Args:
         method: dense, imp, lth, naive or permuted
         sparsity: the target in [0, 1)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.statistics import group_records, mean, sparsity_text
+from rebasin_lt.report.kit.tables import Table, records_table
 
 Group = Mapping[str, Mapping[int, float]]
 """A metric at one place by method and seed; shares are fractions."""
@@ -63,9 +64,11 @@ def by_axes(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     return found
 
 
-def with_axes(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of a spreadsheet, and one for the values of the study's own axes where it has any."""
-    return [*names, *(["axes"] if any(map(axes_of, records)) else [])]
+def rows_table(names: Sequence[str], records: Iterable[Mapping[str, Any]], after: Sequence[str] = ()) -> Table:
+    """One row per record, for spreadsheets; with a column more, before those of `after`, for the values of the study's
+    own axes where it has any."""
+    records = list(records)
+    return records_table([*names, *(["axes"] if any(map(axes_of, records)) else []), *after], records)
 
 
 def in_order(moments: Iterable[str], known: Sequence[str] = ()) -> list[str]:

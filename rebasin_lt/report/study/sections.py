@@ -12,7 +12,7 @@ from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
-from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.report.kit.tables import Table, texts
 from rebasin_lt.report.study.accuracy import (
     accuracy_table,
     dense_table,
@@ -32,6 +32,7 @@ from rebasin_lt.report.study.paired import closure_table, difference_table, head
 from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
+from rebasin_lt.storage.run_folder import dotted
 from rebasin_lt.study.outcome import StudyOutcome
 
 LONG = 16
@@ -43,6 +44,10 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
 
     What a study does not have yet is left out or written as –; equal outcomes give equal bytes. Raises InputError for a
     run of a method that the study's settings do not know.
+
+        >>> outcome = rb.StudyOutcome("begun", rb.Study(seeds=[0]).primitives())
+        >>> "report.html" in [path.name for path in rb.write_study_report(outcome, "report")]
+        True
     """
     out = Path(out)
     setting = _setting(outcome)
@@ -107,7 +112,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
-    yield Section("What was run", [*_ledger(outcome), *_settings(outcome)])
+    yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
 
 
 def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
@@ -244,22 +249,9 @@ def _methods(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
     return [f"{method.label}: {method.meaning}" for method in setting.methods.described(named).values()]
 
 
-def _ledger(outcome: StudyOutcome) -> list[PagePart]:
-    return [ledger_table(outcome.stages)] if outcome.stages else []
-
-
 def _settings(outcome: StudyOutcome) -> list[PagePart]:
-    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in _flat(outcome.settings)]
-    columns = [Column("setting", align="left"), Column("value", align="left")]
-    return [_table(Table(columns, rows, "Settings of the study"))] if rows else []
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in dotted(outcome.settings).items()]
+    return [_table(Table(texts("setting", "value"), rows, "Settings of the study"))] if rows else []
 
 
 def _table(table: Table) -> PagePart:

@@ -24,15 +24,13 @@ def barrier_of(study: Study) -> BarrierOptions:
 
 def _barrier_stage(point: GridPoint, matcher: str, seed: int) -> Stage:
     match = match_stage(point, matcher, seed, seed)
-    return Stage(
-        point.path(BARRIER_KIND, seed, "barrier", matcher),
-        BARRIER_KIND.name,
-        point.width,
-        0,
-        (match.settings["a"], match.settings["b"], match.path),
+    return point.stage(
+        BARRIER_KIND,
+        seed,
+        *("barrier", matcher),
+        needs=(match.settings["a"], match.settings["b"], match.path),
         settings={**match.settings, "match": match.path},
         inputs=(*(f"{match.settings[role]}/{FINAL}" for role in ROLES), f"{match.path}/{PERMUTATION}"),
-        axes=point.axes_of(BARRIER_KIND),
     )
 
 

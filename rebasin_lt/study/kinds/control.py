@@ -28,27 +28,19 @@ def control_stage(point: GridPoint, method: str, a: int, b: int, rewind: str) ->
     looks_at = control_kind(kind).weights
     moment = rewind if looks_at == "rewound" else None
     name = method if moment is None else f"{method},rewind={moment}"
-    folder = ("controls", name) if a == b else (f"member={b}", "controls", name)
     masks = tuple(mask_name(target) for target in point.recipe.targets)
     end = point.study.b_ends_at if looks_at == "any" else None
     weights = weights_of(dense_b, moment or end or END)
-    return Stage(
-        point.path(CONTROL, a if a == b else None, *folder),
-        CONTROL.name,
-        point.width,
-        0,
-        (dense_stage(point, a, "a").path, dense_b.path, imp),
-        masks,
-        {
-            "kind": kind,
-            "b": dense_b.path,
-            "weights": weights,
-            "imp": imp,
-            "rewind": moment,
-            "seed": stage_seed(b, "control"),
-        },
-        (*(f"{imp}/imp/{mask}" for mask in masks), *([] if looks_at == "none" else [weights])),
-        point.axes_of(CONTROL),
+    settings = {"kind": kind, "b": dense_b.path, "weights": weights, "imp": imp, "rewind": moment}
+    return point.stage(
+        CONTROL,
+        a,
+        *("controls", name),
+        b=b,
+        needs=(dense_stage(point, a, "a").path, dense_b.path, imp),
+        outputs=masks,
+        settings={**settings, "seed": stage_seed(b, "control")},
+        inputs=(*(f"{imp}/imp/{mask}" for mask in masks), *([] if looks_at == "none" else [weights])),
     )
 
 
@@ -85,8 +77,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the control, and the hash of the weights that it looks at."""
-    from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
-    from rebasin_lt.storage.files import hash_tensors
+    from rebasin_lt.lit.checkpoint import network_hash
 
     settings, kind, recipe = stage.settings, control_kind(stage.settings["kind"]), recipe_for(study, stage)
     weights = folder / settings["weights"]
@@ -94,7 +85,7 @@ def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], 
     contents = {}
     if "ckpt" in kind.needs:
         options["ckpt"] = str(weights)
-        contents["sha256_ckpt"] = hash_tensors(network_state(read_checkpoint(weights)))
+        contents["sha256_ckpt"] = network_hash(weights)
         code, sizes = code_of(recipe)
         options |= {"model": code, **sizes} if code else {}
     if "root" in kind.uses:

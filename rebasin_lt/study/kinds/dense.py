@@ -22,14 +22,13 @@ def dense_stage(point: GridPoint, seed: int, role: str) -> Stage:
     until = study.b_ends_at if role == "b" else None
     moments = study.moments_of_b if role == "b" else study.kept_moments
     about = {"seed": stage_seed(seed, f"dense_{role}"), "repetition": seed, "role": role}
-    return Stage(
-        point.path(DENSE, seed, f"dense_{role}"),
-        DENSE.name,
-        point.width,
-        point.recipe.dense_epochs if until is None else Moment.parse(until).count,
+    return point.stage(
+        DENSE,
+        seed,
+        f"dense_{role}",
+        epochs=point.recipe.dense_epochs if until is None else Moment.parse(until).count,
         outputs=(*([FINAL] if until is None else []), *map(rewind_name, moments)),
         settings=about if until is None else {**about, "until": until, "moments": moments},
-        axes=point.axes_of(DENSE),
     )
 
 

@@ -13,7 +13,7 @@ from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
 from rebasin_lt.study.kinds.sparse import mask_stage, sparse_stage
-from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, code_of, recipe_for
+from rebasin_lt.study.stage import GridPoint, Stage, StageKind, about, measured, recipe_for
 
 
 def _of_width(point: GridPoint) -> Iterator[Stage]:
@@ -39,15 +39,13 @@ def _ensembles(point: GridPoint, sparsity: float, rewind: str) -> Iterator[Stage
         for name, file in files.items():
             members.setdefault(_setting(study, name), []).append(file)
     yield from needs
-    yield Stage(
-        point.path(DIVERSITY_KIND, None, f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}"),
-        DIVERSITY_KIND.name,
-        point.width,
-        0,
-        tuple(dict.fromkeys(stage.path for stage in needs)),
+    yield point.stage(
+        DIVERSITY_KIND,
+        None,
+        f"sparsity={sparsity:g},rewind={rewind},members={len(study.seeds)}",
+        needs=tuple(dict.fromkeys(stage.path for stage in needs)),
         settings={"members": members, "sparsity": sparsity, "rewind": rewind},
         inputs=tuple(dict.fromkeys(path for paths in members.values() for path in paths)),
-        axes=point.axes_of(DIVERSITY_KIND),
     )
 
 
@@ -74,26 +72,13 @@ def _setting(study: Study, name: str) -> str:
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:
-    from rebasin_lt.analyses.diversity import measure, open_test
-    from rebasin_lt.lit.checkpoint import load_network, network_state, read_checkpoint
-    from rebasin_lt.lit.data.registry import build_data
-    from rebasin_lt.storage.files import hash_tensors
+    from rebasin_lt.lit.checkpoint import network_hash
     from rebasin_lt.storage.run_folder import run_once
 
     members = {name: [folder / path for path in paths] for name, paths in stage.settings["members"].items()}
-    states = {
-        name: [hash_tensors(network_state(read_checkpoint(path))) for path in paths] for name, paths in members.items()
-    }
-
-    def work() -> dict[str, Any]:
-        code, sizes = code_of(recipe_for(study, stage))
-        networks = {
-            name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()
-        }
-        return measure(networks, open_test(build_data(**study.recipe.data)))
-
+    states = {name: list(map(network_hash, paths)) for name, paths in members.items()}
     said = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}
-    run_once(folder / stage.path, {**said, "sha256": states}, work)
+    run_once(folder / stage.path, {**said, "sha256": states}, lambda: measured(recipe_for(study, stage), members))
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

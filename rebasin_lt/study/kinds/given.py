@@ -18,7 +18,7 @@ from rebasin_lt.study.stage import (
     Stage,
     StageKind,
     about,
-    code_of,
+    measured,
     points_of,
     recipe_for,
 )
@@ -110,15 +110,14 @@ def _where(stage: Stage) -> str:
 def _hashes(stage: Stage) -> dict[str, dict[str, str]]:
     """What the sources of a stage hold, as its configuration says it."""
     from rebasin_lt.experiment.takeover import network_files
-    from rebasin_lt.lit.checkpoint import network_state, read_checkpoint
+    from rebasin_lt.lit.checkpoint import network_hash
     from rebasin_lt.pruning.mask import Mask
-    from rebasin_lt.storage.files import hash_tensors
 
     sources = stage.settings["sources"]
     if stage.settings["given"] == "mask":
         return {"sha256_masks": {f"{target:g}": Mask.load(path).hash for target, path in sources.items()}}
     files = network_files(_where(stage), Path(sources["network"]), stage.settings["moments"])
-    return {"sha256": {name: hash_tensors(network_state(read_checkpoint(path))) for name, path in files.items()}}
+    return {"sha256": {name: network_hash(path) for name, path in files.items()}}
 
 
 def _stages(study: Study) -> Iterator[Stage]:
@@ -135,10 +134,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 
 def _run_network(study: Study, stage: Stage, place: Path) -> None:
-    from rebasin_lt.analyses.diversity import measure, open_test
     from rebasin_lt.experiment.takeover import network_files, take_network
-    from rebasin_lt.lit.checkpoint import load_network
-    from rebasin_lt.lit.data.registry import build_data
     from rebasin_lt.storage.run_folder import run_once
 
     where, recipe = _where(stage), recipe_for(study, stage)
@@ -147,9 +143,7 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
 
     def work() -> dict[str, Any]:
         take_network(where, place, files, recipe)
-        code, sizes = code_of(recipe)
-        network = load_network(place / FINAL, code, **sizes).network
-        found = measure({"given": [network]}, open_test(build_data(**recipe.data)))
+        found = measured(recipe, {"given": [place / FINAL]})
         return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
 
     said = {"network": recipe.network, "data": recipe.data, **_hashes(stage)}

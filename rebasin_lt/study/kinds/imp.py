@@ -21,16 +21,15 @@ def imp_stage(point: GridPoint, seed: int, role: str) -> Stage:
         return given_mask(point, seed)
     dense, recipe = dense_stage(point, seed, role), point.recipe
     moments = [recipe.pruned_from] if recipe.pruned_from else []
-    return Stage(
-        point.path(IMP, seed, f"imp_{role}"),
-        IMP.name,
-        point.width,
-        recipe.prune_epochs,
-        (dense.path,),
-        (FINAL, *(f"imp/{name(target)}" for target in recipe.targets for name in (mask_name, ticket_name))),
-        {"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
-        tuple(f"{dense.path}/{name}" for name in (FINAL, *map(rewind_name, moments))),
-        point.axes_of(IMP),
+    return point.stage(
+        IMP,
+        seed,
+        f"imp_{role}",
+        epochs=recipe.prune_epochs,
+        needs=(dense.path,),
+        outputs=(FINAL, *(f"imp/{name(target)}" for target in recipe.targets for name in (mask_name, ticket_name))),
+        settings={"seed": stage_seed(seed, f"imp_{role}"), "dense": dense.path, "repetition": seed, "role": role},
+        inputs=tuple(f"{dense.path}/{name}" for name in (FINAL, *map(rewind_name, moments))),
     )
 
 

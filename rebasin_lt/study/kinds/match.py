@@ -23,22 +23,20 @@ def match_stage(point: GridPoint, matcher: str, a: int, b: int) -> Stage:
     dense = dense_stage(point, a, "a"), dense_stage(point, b, "b")
     needs = (*(stage.path for stage in dense), imp_stage(point, a, "a").path)
     weights_b = weights_of(dense[1], point.study.matchers[matcher].get("at", END))
-    folder = ("match", matcher) if a == b else (f"member={b}", "match", matcher)
     masks = tuple(mask_name(target) for target in point.recipe.targets)
-    return Stage(
-        point.path(MATCH, a if a == b else None, *folder),
-        MATCH.name,
-        point.width,
-        0,
-        needs,
-        (PERMUTATION, *masks),
-        {
+    return point.stage(
+        MATCH,
+        a,
+        *("match", matcher),
+        b=b,
+        needs=needs,
+        outputs=(PERMUTATION, *masks),
+        settings={
             **{"a": needs[0], "b": needs[1], "imp": needs[2], "matcher": matcher},
             "repetition": a if a == b else None,
             "seed": stage_seed(b, "match"),
         },
-        (weights_of(dense[0], END), weights_b, *(f"{needs[2]}/imp/{mask}" for mask in masks)),
-        point.axes_of(MATCH),
+        inputs=(weights_of(dense[0], END), weights_b, *(f"{needs[2]}/imp/{mask}" for mask in masks)),
     )
 
 

@@ -27,24 +27,23 @@ def sparse_stage(point: GridPoint, name: str, sparsity: float, rewind: str, a: i
     dense = dense_stage(point, a if method.weights == "a" else b, method.weights)
     masks, folder = mask_stage(point, method.base, rewind, a, b)
     cell = f"method={name},sparsity={sparsity:g},rewind={rewind}"
-    parts = ("sparse", cell) if a == b else (f"member={b}", "sparse", cell)
     mask, init_from = f"{masks.path}/{folder}{mask_name(sparsity)}", f"{dense.path}/{rewind_name(rewind)}"
     signs: dict[str, Any] = {} if method.signs == "none" else {"signs": method.signs}
     if method.moment is not None:
         signs["signs_from"] = weights_of(dense, method.moment)
-    return Stage(
-        point.path(SPARSE, a if a == b else None, *parts),
-        SPARSE.name,
-        point.width,
-        point.recipe.epochs_after(rewind),
-        (dense.path, masks.path),
-        (FINAL,),
-        {
+    return point.stage(
+        SPARSE,
+        a,
+        *("sparse", cell),
+        b=b,
+        epochs=point.recipe.epochs_after(rewind),
+        needs=(dense.path, masks.path),
+        outputs=(FINAL,),
+        settings={
             **{"method": name, "sparsity": sparsity, "rewind": rewind, "a": a, "b": b},
             **{"mask": mask, "init_from": init_from, "seed": stage_seed(b, "sparse"), **signs},
         },
-        tuple(dict.fromkeys([mask, init_from, *([signs["signs_from"]] if method.moment is not None else [])])),
-        point.axes_of(SPARSE),
+        inputs=tuple(dict.fromkeys([mask, init_from, *([signs["signs_from"]] if method.moment is not None else [])])),
     )
 
 

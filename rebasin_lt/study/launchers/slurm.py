@@ -175,10 +175,7 @@ def _alive(jobs: list[str]) -> bool:
     """Whether any of them waits or runs."""
     if not jobs:
         return False
-    found = subprocess.run(["squeue", "--noheader", "--format=%A %F"], capture_output=True, text=True)
-    if found.returncode:
-        raise SlurmError(f"squeue: {found.stderr.strip()}")
-    return not set(found.stdout.split()).isdisjoint(jobs)
+    return not set(_call("squeue", "--noheader", "--format=%A %F").split()).isdisjoint(jobs)
 
 
 def _call(*command: str) -> str:

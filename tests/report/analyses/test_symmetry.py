@@ -134,7 +134,9 @@ def test_json_has_the_same_with_all_names(symmetry):
 
 def test_an_operator_without_a_rule_is_named():
     without = {name: rule for name, rule in RULES.items() if name not in ("relu", "pointwise")}
-    symmetry = infer_symmetry(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4), without)
+    symmetry = infer_symmetry(
+        nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4), rules=without
+    )
     assert "operator relu has no rule" in as_text(symmetry)
     assert json.loads(as_json(symmetry))["unknown"] == {"relu": "operator relu has no rule"}
     assert "0 groups of 0 units, 10^0 permutations" in as_text(symmetry)

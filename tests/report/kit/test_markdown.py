@@ -11,7 +11,7 @@ from rebasin_lt.report.kit.tables import Column, Table
 
 
 def test_markdown_has_all_parts_and_links_its_figures(tmp_path: Path) -> None:
-    figure = barrier_figure({"raw": [([0, 0.5, 1], [1, 2, 1])]})
+    figure = barrier_figure({"raw": ([0, 0.5, 1], [1, 2, 1])})
     table = Table([Column("a"), Column("b")], [["x", 1.0]], "Caption")
     sections = [
         Section("", ["Lead <b>& *text*</b>"]),

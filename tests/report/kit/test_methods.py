@@ -52,8 +52,8 @@ def test_a_method_that_is_not_known_is_refused_with_the_near_one(name, hint) -> 
         with pytest.raises(InputError) as error:
             ask(["lth", name, "naive"])
         assert str(error.value).startswith(
-            f"methods: the runs hold {name!r}, which is no method of this study{hint}: expected one of its matchers, "
-            "zebra, lion, or of lth, b_imp, naive, "
+            f"the method of a run of this study is {name!r}, which is not known{hint}: expected lth, b_imp, "
+            "zebra, lion, naive, "
         )
 
 

@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def picture(caption: str) -> Picture:
-    figure = barrier_figure({"raw": [([0, 0.5, 1], [1, 2, 1])]})
+    figure = barrier_figure({"raw": ([0, 0.5, 1], [1, 2, 1])})
     figure.axes[0].plot([0.5], [1.5], marker="o")  # markers are drawn by reference
     return Picture(figure, caption, f'Description of "{caption}" & more')
 

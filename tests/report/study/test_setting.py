@@ -85,7 +85,9 @@ def test_permuted_members_are_beside_table_1_if_they_are_matched_as_there(settin
 
 
 def test_a_matcher_that_cannot_be_is_refused() -> None:
-    with pytest.raises(InputError, match="a matcher has no setting 'preseet': expected some of method, objective"):
+    with pytest.raises(
+        InputError, match=r"a matcher has no setting 'preseet' \(did you mean preset\?\): expected some of method"
+    ):
         of({"zebra": {"preseet": "paper"}})
 
 

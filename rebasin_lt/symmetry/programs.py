@@ -1,0 +1,77 @@
+"""The programs of one network, for inputs of one size and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.form import Form
+from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.symmetry.export import Program, execute, export
+
+
+class Programs:
+    """The network as it was exported, and again for inputs of another size, when such a call comes.
+
+    A program holds for every batch size. Other sizes, such as the length of a sequence, are numbers in it, unless they
+    differ between calls: then it is exported anew, for any size if `torch.export` finds that it holds for any, else for
+    this one. All programs compute the same operators in the same order, for units are observed by their place in it; a
+    call for which the network does something else is refused.
+    """
+
+    def __init__(self, model: nn.Module, first: Program) -> None:
+        self._model = model
+        self._all = [(first, _tensors(first))]
+        self.form = Form.of(model).with_example(first.call.args, first.call.kwargs)
+
+    def execute(self, states: Sequence[Mapping[str, Tensor]], call: ForwardCall) -> Iterator[tuple[str, list[Any]]]:
+        """`execute` of a program for this call, in the first one's names. Raises InputError where there is none."""
+        program, nodes = self._of(states, call)
+        names = dict(zip((node.name for node in nodes), (node.name for node in self._all[0][1]), strict=True))
+        for name, values in execute(program, states, call):
+            if name in names:
+                yield names[name], values
+
+    def _of(self, states: Sequence[Mapping[str, Tensor]], call: ForwardCall) -> tuple[Program, list[fx.Node]]:
+        for program, nodes in reversed(self._all):
+            if program.fits(call) and _runs(program, states, call):
+                return program, nodes
+        first, wanted = self._all[0]
+        program = export(self._model, call, first)
+        if first.is_decomposed:
+            program = program.decomposed()
+        nodes = _tensors(program)
+        if [node.target for node in nodes] != [node.target for node in wanted]:
+            raise InputError(
+                f"batches holds one of {call.described}, for which {type(self._model).__name__} computes other steps "
+                f"than for {first.call.described}, on which it was traced: give batches of inputs of one size"
+            )
+        self._all.append((program, nodes))
+        return program, nodes
+
+
+def _runs(program: Program, states: Sequence[Mapping[str, Tensor]], call: ForwardCall) -> bool:
+    """Whether it can be executed: a decomposed one may hold lengths that it does not tell."""
+    sizes = tuple(tensor.shape for tensor in call.tensors)
+    if program.is_decomposed and sizes not in program.tried:
+        try:
+            for _ in execute(program, states[:1], call):
+                pass
+        except RuntimeError:
+            return False
+        program.tried.add(sizes)
+    return True
+
+
+def _tensors(program: Program) -> list[fx.Node]:
+    """The steps that compute tensors, in order; others compute sizes."""
+    return [node for node in program.graph.nodes if node.op == "call_function" and not _is_size(node)]
+
+
+def _is_size(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return value is None or isinstance(value, int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool)

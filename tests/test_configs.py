@@ -6,41 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
+from shipped_fits import STAGES, make_inputs
 
 from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.models.registry import build_network
-from rebasin_lt.pruning.mask import Mask, prunable_names
 from rebasin_lt.settings.config_files import find_config, shipped, with_configs_found
-
-STAGES = [name for name in shipped() if "fit --config" in Path(find_config(name)).read_text(encoding="utf-8")]
 
 
 def test_every_file_is_of_a_known_kind():
     others = {name for name in shipped() if name not in STAGES and not name.startswith(("studies/", "results/"))}
     assert others == {"permute.yaml", "experiments/resnet20_cifar10_ensemble.yaml"}
     assert {"dense.yaml", "imp.yaml", "sparse.yaml"} <= set(STAGES)
-
-
-def make_inputs(settings, folder):
-    """The files that a configuration reads, of the right architecture, where it says they lie."""
-    model = settings["model"]["init_args"]
-    architecture = {name: model.get(name) for name in ("arch", "width", "num_classes", "input_shape")}
-    network = build_network(model["arch"], width=model.get("width", 1), num_classes=model["num_classes"])
-    if "init_from" in model:
-        path = folder / model["init_from"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {**architecture, "width": model.get("width", 1), "moment": "1ep", "steps_per_epoch": 1}
-        state = {f"net.{name}": tensor for name, tensor in network.state_dict().items()}
-        torch.save({"state_dict": state, "rebasin_lt": about}, path)
-    callbacks = [callback.get("init_args", {}) for callback in settings["trainer"].get("callbacks", [])]
-    for given in (model, *callbacks):
-        if "mask" in given:
-            (folder / given["mask"]).parent.mkdir(parents=True, exist_ok=True)
-            Mask.ones_like(network.state_dict(), prunable_names(network)).save(folder / given["mask"])
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,27 @@ import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.callbacks.sign_in  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
-import rebasin_lt.lit.data
+from rebasin_lt.commands.run_settings import (
+    check_seed,
+    check_values,
+    evaluated_folder,
+    hyperparameters,
+    loggers_of,
+    may_differ,
+)
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import FitProgress
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
+from rebasin_lt.lit.callbacks.run_loggers import RunLoggers
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
-from rebasin_lt.lit.callbacks.tensorboard_summary import TensorBoardSummary
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
-from rebasin_lt.lit.data.torchvision_data import TorchvisionData
+from rebasin_lt.lit.loggers import NotYet, close_loggers
 from rebasin_lt.lit.metrics_file import METRICS_FILE, MetricsFile, read_rows
-from rebasin_lt.lit.tensorboard import RunTensorBoard
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
 from rebasin_lt.process.terminal_text import say
@@ -66,16 +72,26 @@ class RunCLI(ConfigWinsCLI):
             "trainer.enable_model_summary": False,
         })
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        check_seed(self.config[self.config.subcommand].seed_everything)  # it is taken before all else
+
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand] = with_paths_expanded(self.config[self.subcommand])
-        folder = Path(settings.trainer.default_root_dir)
+        folder = written = Path(settings.trainer.default_root_dir)
+        if self.subcommand != "fit":
+            folder = evaluated_folder(folder, settings.config)
+            settings.trainer.default_root_dir = str(folder)
         if settings.ckpt_path is None:
             settings.ckpt_path = "last"  # rerunning is the resume, and what is evaluated is what was trained
         path = folder / LAST if settings.ckpt_path == "last" else Path(settings.ckpt_path)
+        self._settings = self._run_settings()
+        check_values(settings.as_dict())
+        self._loggers = loggers_of(settings.trainer, written)
+        settings.trainer.logger = False  # none is made before training begins
         check_links(folder)
         if self.subcommand == "fit":
-            run_settings = self._run_settings()
-            check_folder(folder, run_settings, but=may_differ(run_settings))
+            check_folder(folder, self._settings, but=may_differ(self._settings))
             read_rows(folder / METRICS_FILE)
         elif settings.ckpt_path == "last" and not path.exists():
             raise InputError(f"there is no {path} to {self.subcommand}: give --ckpt_path or the run's config")
@@ -105,16 +121,13 @@ class RunCLI(ConfigWinsCLI):
         folder = settings["default_root_dir"]
         callbacks = [*_as_list(settings["callbacks"]), FitProgress(str(folder))]
         if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == str(Path(folder) / LAST):
-            callbacks.append(OpenLoggers())
-        logger = settings["logger"]
-        if logger is None or logger is True:
-            logger = [RunTensorBoard(folder)]
+            callbacks.append(RunLoggers(folder, self._loggers, {}))
         if self.subcommand == "fit":
             callbacks += self._fit_callbacks(folder, settings)
             kwargs["max_time"] = None  # TimeLimit's
         trainer: Trainer = super().instantiate_trainer(
             callbacks=callbacks,
-            logger=logger,
+            logger=[NotYet(folder) for _ in self._loggers],  # RunLoggers makes them when training begins
             plugins=_plugins(settings["plugins"]),
             enable_checkpointing=True,
             profiler=settings["profiler"] or NoProfiler(),
@@ -133,10 +146,10 @@ class RunCLI(ConfigWinsCLI):
         if settings["fast_dev_run"]:
             return [*seeding, Divergence(), Preemption(None)]
         resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
-        run_settings = self._run_settings()
+        run_settings = self._settings
         files: list[Callback] = [
             Claim(folder, run_settings),
-            TensorBoardSummary(_hyperparameters(run_settings), profile_figure),
+            RunLoggers(folder, self._loggers, hyperparameters(run_settings), profile_figure),
             MetricsFile(folder),
             Divergence(),
         ]
@@ -150,7 +163,7 @@ class RunCLI(ConfigWinsCLI):
 
 
 class Claim(Callback):
-    """Writes the run's configuration, and opens its loggers, when every other callback has let training begin.
+    """Writes the run's configuration when every other callback has let training begin.
 
     A folder that is there is locked from before its checkpoint is read: another run may be about to replace it.
     """
@@ -164,16 +177,8 @@ class Claim(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            began = _of_loggers(trainer, Path(self.folder))
-            claim_folder(self.folder, self.settings, but=may_differ(self.settings), beside=began)
+            claim_folder(self.folder, self.settings, but=may_differ(self.settings))
             remove_temporaries(self.folder)
-        _open_loggers(trainer)
-
-
-def _of_loggers(trainer: Trainer, folder: Path) -> list[str]:
-    """What loggers of the user's own write in the folder, which Lightning has begin before anything else does."""
-    places = [Path(place) for logger in trainer.loggers if (place := logger.log_dir or logger.save_dir)]
-    return [place.relative_to(folder).parts[0] for place in places if place != folder and place.is_relative_to(folder)]
 
 
 class NamedCheckpoint(Checkpoint):
@@ -195,19 +200,6 @@ class NamedCheckpoint(Checkpoint):
             raise BrokenFileError(f"{trainer.ckpt_path} could not be gone on from: {reason}") from exception
 
 
-class OpenLoggers(Callback):
-    """Lets the test of a run's own checkpoint add its metrics to the run's TensorBoard events."""
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _open_loggers(trainer)
-
-
-def _open_loggers(trainer: Trainer) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, RunTensorBoard):
-            logger.begin()
-
-
 def run(arguments: Sequence[str]) -> RunCLI:
     """Run one Lightning verb, the first argument; metrics go to standard output.
 
@@ -224,6 +216,7 @@ def run(arguments: Sequence[str]) -> RunCLI:
         seed_everything_default=0,
         parser_kwargs={name: _STRICT for name in ("fit", "validate", "test", "predict")} | _STRICT,
     )
+    close_loggers(cli.trainer.loggers)
     if cli.subcommand in {"validate", "test"} and cli.trainer.is_global_zero:
         for name, value in cli.trainer.callback_metrics.items():
             say(f"{name}\t{value.item():.4f}")
@@ -257,28 +250,7 @@ def _write_predictions(trainer: Trainer) -> None:
     say(path)
 
 
-_MAY_DIFFER = (
-    "trainer.default_root_dir",  # a run's folder may be named in another way, or have moved
-    "trainer.max_time",  # of each job
-    "resume.every_steps",
-    "resume.every_minutes",
-    "resume.every_epoch",
-)
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
-
-
-def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings that may differ between a run and its resume, since the run's numbers do not depend on them."""
-    class_path = settings["data"]["class_path"] if settings.get("data") else ""
-    kind = vars(rebasin_lt.lit.data).get(class_path.removeprefix("rebasin_lt.lit.data."))
-    in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
-    return (*_MAY_DIFFER, "data.init_args.resident") if in_memory else _MAY_DIFFER
-
-
-def _hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that one compares runs by."""
-    trainer = {name: settings["trainer"].get(name) for name in ("max_epochs", "precision", "callbacks")}
-    return {**{name: settings.get(name) for name in ("seed_everything", "model", "data")}, **trainer}
 
 
 def _plugins(given: Any) -> list[Any]:

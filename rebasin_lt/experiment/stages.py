@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from rebasin_lt.errors import DivergedError
 from rebasin_lt.experiment.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
-from rebasin_lt.experiment.loggers import build_loggers
+from rebasin_lt.experiment.loggers import named_loggers
 from rebasin_lt.experiment.modules import build_module, module_callbacks
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit._compat import join_ranks
@@ -22,12 +22,14 @@ from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import LAST, ResumePoint
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
+from rebasin_lt.lit.callbacks.run_loggers import RunLoggers
 from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_hash, save_network
 from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.loggers import close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.moment import Moment
@@ -176,7 +178,8 @@ def _train(
     common |= {"module": recipe.module} if recipe.module else {}
     config = {**about, **common, "epochs": epochs, "seed": seed}
     outputs = [*([folder / FINAL] if leaves_final else []), *outputs]
-    trainer = _trainer(folder, recipe, seed, epochs, callbacks)
+    told = RunLoggers(folder, named_loggers(recipe.trainer.get("logger")), config)
+    trainer = _trainer(folder, recipe, seed, epochs, [*callbacks, *([told] if told.named else [])])
     join_ranks(trainer)
     with ExitStack() as held:
 
@@ -214,7 +217,7 @@ def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Se
     resume = ResumePoint(every_minutes=_RESUME_MINUTES, every_epoch=False)
     limit = settings.pop("max_time", None)
     if not isinstance(settings.get("logger"), bool):
-        settings.pop("logger", None)  # built when training begins
+        settings.pop("logger", None)  # RunLoggers opens them
     limits = [] if limit is None else [TimeLimit(limit)]
     ours = [StepSeed(seed), *limits, MetricsFile(folder), Divergence(), resume, Preemption(resume)]
     return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
@@ -236,7 +239,6 @@ def _run(
     seed_everything(seed, workers=True, verbose=False)
     module = build()
     data = build_data(**{**recipe.data, "seed": seed})
-    trainer.loggers += build_loggers(recipe.trainer.get("logger"), folder)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     broadcast_buffers_(module, trainer.strategy.root_device)
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -245,6 +247,7 @@ def _run(
         path, stage = written
         decided(lambda: save_network(path, trainer, module, mask, stage=stage))
     trainer.test(module, datamodule=data, verbose=False)
+    close_loggers(trainer.loggers)
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     for name, value in found.items():
         if not math.isfinite(value):

@@ -8,14 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch.optim.swa_utils import AveragedModel
 
-DummyExperiment = _DummyExperiment
 NAME_OF_HOOK = "_current_fx_name"
 """Attribute of a LightningModule that Lightning sets before and after every hook."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit._compat import NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 
@@ -28,6 +29,19 @@ _NOT_OUR_BUSINESS = (
     ".*`self.log\\('(train|val|test|imp|dst)/.*sync_dist=True.*",  # ours are sums of all processes, or equal on all
     ".*is set, but there is no last checkpoint available.*",  # a beginning
 )
+
+
+_SHARDING = ("fsdp", "deepspeed", "modelparallel", "model_parallel")
+
+
+def check_strategy(strategy: object, where: str) -> None:
+    """Refuse a strategy, by its name or as `{class_path: …}`, that splits weights over processes. Raises InputError."""
+    name = strategy.get("class_path") if isinstance(strategy, Mapping) else strategy
+    if isinstance(name, str) and name.rpartition(".")[2].lower().startswith(_SHARDING):
+        raise InputError(
+            f"{where} is {name}, which splits every weight over the processes, where masks and checkpoints need it "
+            "whole: use ddp"
+        )
 
 
 def quiet() -> None:

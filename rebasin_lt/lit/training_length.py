@@ -11,6 +11,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from rebasin_lt.errors import InputError
 
 
+def is_short_try(trainer: Trainer) -> bool:
+    """True for `fast_dev_run`, which sees a few batches and leaves no file: no length that was asked for is reached."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
 def steps_per_epoch(trainer: Trainer) -> int | None:
     """The steps by which `global_step` grows in every epoch; None if only the run will show it."""
     scheduled = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
@@ -21,6 +26,8 @@ def steps_per_epoch(trainer: Trainer) -> int | None:
 
 def check_max_steps(trainer: Trainer, num_epochs: int, what: str) -> None:
     """Raise InputError where `trainer.max_steps` would end training before `what`, which takes so many epochs."""
+    if is_short_try(trainer):
+        return
     per_epoch, limit = steps_per_epoch(trainer), trainer.max_steps
     needed = 0 if per_epoch is None else num_epochs * per_epoch
     if -1 < limit < needed:

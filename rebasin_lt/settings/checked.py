@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -33,6 +33,16 @@ def check_settings(
         check_names(where, {name} - {*known}, [*known, *also])
         if name in typed and not _fits(parser, what, known[name], value):
             raise InputError(f"{where}.{name} is {value!r}, expected {_text(_hint(what, name))}")
+
+
+def check_not_null(where: str, what: type, settings: Mapping[str, Any]) -> None:
+    """Refuse null for an argument of `what` that cannot be None, which a parser lets pass. Raises InputError."""
+    for name, argument in arguments(what).items():
+        if argument.default is None or argument.annotation is argument.empty or settings.get(name, 0) is not None:
+            continue
+        hint = _hint(what, name)
+        if hint is not Any and not isinstance(hint, str | TypeVar) and NoneType not in get_args(hint):
+            raise InputError(f"{where}.{name} is null, expected {_text(hint)}")
 
 
 def _fits(parser: ArgumentParser, what: type, argument: inspect.Parameter, value: Any) -> bool:

@@ -27,7 +27,9 @@ def find_config(name: str) -> str:
             return str(folder / name)
     known = {Path(path).stem: path for path in reversed(shipped())}
     close = get_close_matches(Path(name).stem, known, n=1, cutoff=0.75)
-    hint = f" (did you mean {known[close[0]]}?)" if close else f"; shipped are {', '.join(shipped())}"
+    folders = ", ".join(dict.fromkeys(str(Path(path).parent / "*.yaml") for path in shipped() if "/" in path))
+    names = ", ".join(path for path in shipped() if "/" not in path)
+    hint = f" (did you mean {known[close[0]]}?)" if close else f"; shipped are {names}, {folders}"
     raise InputError(f"--config {name}: no such file here, and none is shipped{hint}")
 
 

@@ -40,7 +40,8 @@ def written_class(value: Any) -> Any:
     filled = written.get("init_args") or {}
     defaults = {key: None if each.default is each.empty else each.default for key, each in takes.items()}
     own = {key: part for key, part in filled.items() if key not in defaults or defaults[key] != part}
-    return {**written, "init_args": own} if own else {"class_path": written.get("class_path")}
+    rest = {key: part for key, part in written.items() if key != "init_args"}
+    return {**rest, "init_args": own} if own else rest
 
 
 def given(kind: type, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:

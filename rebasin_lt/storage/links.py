@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rebasin_lt.errors import InputError
+
+_OF_WANDB = re.compile(r"/wandb/(?:offline-)?run-[^/]+/logs/debug-core\.log$")
+"""The link to a log of its own that W&B leaves in the folder of each start. Nothing is written through it."""
 
 
 def check_links(folder: Path | str, parts: Collection[str] = ("",)) -> None:
     """Raise InputError for a symbolic link below `folder`, in those `parts` of it, that leads out of it.
 
     The folder itself may be reached through links: where it lies is the user's choice. What lies in it may be a
-    stranger's, and to write through its links would be to write where the stranger chose.
+    stranger's, and to write through its links would be to write where the stranger chose. W&B's own may be there.
     """
     for part in parts:
         start = os.path.join(folder, part) if part else os.path.realpath(folder)
@@ -52,6 +56,7 @@ def _links(path: str) -> Iterator[str]:
         with os.scandir(path) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    yield entry.path
+                    if _OF_WANDB.search(entry.path) is None:
+                        yield entry.path
                 elif entry.is_dir():
                     yield from _links(entry.path)

@@ -30,21 +30,20 @@ def claim_folder(
     config: Mapping[str, Any],
     but: Collection[str] = (),
     parts: Collection[str] = ("",),
-    beside: Collection[str] = (),
 ) -> FolderLock:
     """Make `folder` this run's own: lock it, and write its configuration, unless it lies there.
 
     The lock holds until the process ends, or to the end of a `with` around what this returns. Raises as
     `check_folder` and `FolderLock`; a folder that could not be claimed is not left behind.
     """
-    check_folder(folder, config, but, parts, beside)
+    check_folder(folder, config, but, parts)
     folder = Path(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
         try:
-            check_folder(folder, config, but, parts, beside)  # another run may have come in between
+            check_folder(folder, config, but, parts)  # another run may have come in between
             if not (folder / CONFIG).exists():
                 write_text(folder / CONFIG, yaml.safe_dump(json.loads(json.dumps(dict(config))), sort_keys=False))
         except BaseException:
@@ -63,12 +62,11 @@ def check_folder(
     config: Mapping[str, Any],
     but: Collection[str] = (),
     parts: Collection[str] = ("",),
-    beside: Collection[str] = (),
 ) -> None:
     """Raise InputError where the folder is of another run (with both values) or of something else; write nothing.
 
     Settings named in `but`, such as `trainer.default_root_dir`, may differ. No link may lead out of the folder, or of
-    those `parts` of it that the run writes itself. What is called as in `beside` may lie there before the run does.
+    those `parts` of it that the run writes itself.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -76,9 +74,7 @@ def check_folder(
     path = folder / CONFIG
     if path.exists():
         _check_same(folder, read_config(path), config, but)
-    elif folder.exists() and any(
-        entry.name not in {LOCK, *beside} and not is_temporary(entry) for entry in folder.iterdir()
-    ):
+    elif folder.exists() and any(entry.name != LOCK and not is_temporary(entry) for entry in folder.iterdir()):
         raise InputError(f"output folder {folder} holds files but no {CONFIG}: it is not of this tool; choose another")
     check_links(folder, parts)
 

@@ -25,6 +25,7 @@ from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data, data_class
 from rebasin_lt.lit.network_module import NetworkModule
+from rebasin_lt.lit.trainer import check_strategy
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.choices import check_known
@@ -48,6 +49,7 @@ def check_names_and_types(study: Study) -> None:
     check_data(recipe)
     check_settings("recipe.trainer", Trainer, {**recipe.trainer, "logger": False}, taken=TRAINER_OURS)
     check_loggers(recipe.trainer.get("logger"))
+    check_strategy(recipe.trainer.get("strategy"), "recipe.trainer.strategy")
     _check_places(recipe.trainer)
     for changed in [recipe, *(at_point(recipe, {axis: value}) for axis, own in study.axes.items() for value in own)]:
         _check_module(changed, study.widths)

@@ -6,7 +6,6 @@ from contextlib import _GeneratorContextManager
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.fabric.loggers import logger
 from lightning.pytorch.callbacks import LambdaCallback, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -20,7 +19,6 @@ from rebasin_lt.lit._compat import _STEP_HOOKS, NAME_OF_HOOK
 
 PIECES = [
     (LightningCLI, "_parse_ckpt_path", "ConfigWinsCLI overrides nothing: see how --ckpt_path is read now"),
-    (logger, "_DummyExperiment", "RunTensorBoard needs another object that swallows calls"),
     (_SignalConnector, "register_signal_handlers", "leave_signals_alone stops nothing: see who handles SIGTERM"),
     (_TrainingEpochLoop, "_broadcast_sigterm_tensor", "leave_signals_alone: see whether a step still asks every rank"),
     (_TrainingEpochLoop, "_should_accumulate", "step_is_complete"),
@@ -68,12 +66,6 @@ def test_configuration_and_flags_win(tmp_path, monkeypatch):
     from rebasin_lt.lit._compat import ConfigWinsCLI
 
     assert width_given_both(ConfigWinsCLI, tmp_path, monkeypatch) == 3
-
-
-def test_the_dummy_experiment_swallows_every_call():
-    from rebasin_lt.lit._compat import DummyExperiment
-
-    assert DummyExperiment().add_scalar("loss", 1.0, global_step=3) is None
 
 
 def test_lightning_still_ends_a_run_at_sigterm_without_a_checkpoint(trainer):

@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor
 
 from rebasin_lt.cli import main
-from rebasin_lt.commands.lightning_verbs import may_differ
+from rebasin_lt.commands.run_settings import may_differ
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit.data import digits
 from rebasin_lt.lit.data.registry import build_data

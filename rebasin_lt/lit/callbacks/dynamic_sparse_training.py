@@ -16,6 +16,7 @@ from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, all_prunable, check_settings_kept, same_on_all_ranks
 from rebasin_lt.lit.checkpoint import MASK
+from rebasin_lt.lit.training_length import is_short_try
 from rebasin_lt.pruning.dynamic import exchange_fraction, exchange_weights, random_layers, random_scores
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import SHORTCUTS
@@ -141,7 +142,7 @@ class DynamicSparseTraining(MaskGuard):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not is_short_try(trainer):
             folder = self.dirpath or Path(trainer.default_root_dir) / "dst"
             self.signed_mask(pl_module).save(folder / FINAL_MASK, stage="dst", method=self.method, seed=str(self.seed))
 

@@ -17,7 +17,7 @@ from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
 from rebasin_lt.lit.checkpoint import MASK, METADATA, load_weights_, read_checkpoint, save_network
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.optimizers import advance_schedules, renew_optimizers, trainable
-from rebasin_lt.lit.training_length import check_max_steps, epochs_done, last_epoch_is_whole
+from rebasin_lt.lit.training_length import check_max_steps, epochs_done, is_short_try, last_epoch_is_whole
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.criteria import criterion_named, prune_by
 from rebasin_lt.pruning.mask import Mask
@@ -130,12 +130,15 @@ class IterativeMagnitudePruning(MaskGuard):
         if stage != "fit":
             return
         _refuse_averages(trainer)
-        if trainer.max_epochs not in (-1, None, self.num_epochs):
+        if is_short_try(trainer):
+            pass  # as many epochs as Lightning takes
+        elif trainer.max_epochs not in (-1, None, self.num_epochs):
             raise InputError(
                 f"trainer.max_epochs is {trainer.max_epochs}, but pruning to {self.targets} takes {self.num_epochs} "
                 f"epochs ({self.dense_epochs} dense + {len(self.sparsities)} rounds of {self.epochs_per_round}): set -1"
             )
-        trainer.fit_loop.max_epochs = self.num_epochs
+        else:
+            trainer.fit_loop.max_epochs = self.num_epochs
         if trainer.global_step == 0 or self.mask == self._given:  # else this trainer goes on with a fit of its own
             self._begin()
         if self.dirpath is None:
@@ -154,7 +157,7 @@ class IterativeMagnitudePruning(MaskGuard):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """What was missed is said here, after everything that other callbacks do when fit ends."""
         super().teardown(trainer, pl_module, stage)
-        missing = self._missing(trainer) if stage == "fit" else []
+        missing = self._missing(trainer) if stage == "fit" and not is_short_try(trainer) else []
         if missing:
             raise Unfinished(
                 f"training ended in epoch {epochs_done(trainer)} of {self.num_epochs}, before pruning reached "
@@ -193,7 +196,7 @@ class IterativeMagnitudePruning(MaskGuard):
         lots = self.seed * 100_000 + due  # of this round, on every rank and after a resume
         pruned = prune_by(self.criterion, network, self._images(trainer), self.mask, self.sparsities[due - 1], lots)
         self.mask = same_on_all_ranks(trainer, pruned)
-        if self.after_prune != "finetune":
+        if self.after_prune != "finetune" and not is_short_try(trainer):
             self._rewind(trainer, pl_module)
         self._bind(pl_module)
         renew_optimizers(trainer, pl_module, self._trainable)
@@ -238,7 +241,7 @@ class IterativeMagnitudePruning(MaskGuard):
 
     def _write_ticket(self, trainer: Trainer, module: LightningModule) -> None:
         target = self.sparsities[self.round - 1]
-        if target not in self.targets or not trainer.is_global_zero:
+        if target not in self.targets or not trainer.is_global_zero or is_short_try(trainer):
             return
         about = {"stage": "imp", "round": self.round, "after_prune": self.after_prune, "criterion": self.criterion}
         save_network(self.ticket_path(target), trainer, module, self.mask, **about)  # first: it looks at the weights

@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint import METADATA, read_checkpoint, save_network
-from rebasin_lt.lit.training_length import epochs_done, last_epoch_is_whole, steps_per_epoch
+from rebasin_lt.lit.training_length import epochs_done, is_short_try, last_epoch_is_whole, steps_per_epoch
 from rebasin_lt.moment import Moment
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.paths import expanded
@@ -75,6 +75,8 @@ class RewindCheckpoint(Callback):
         self._origin = state_dict.get("origin")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if is_short_try(trainer):
+            return
         for moment, name in self._names.items():
             _refuse_late(trainer, moment, name)
         for name, digest in self._written.items():
@@ -91,7 +93,7 @@ class RewindCheckpoint(Callback):
         """Write the moments at the end. A run that died after its last epoch has no `on_train_end` when it goes on."""
         self._write_due(trainer, pl_module, epoch_begins=last_epoch_is_whole(trainer))
         missing = [name for name in self._names.values() if name not in self._written]
-        if missing and trainer.is_global_zero:
+        if missing and not is_short_try(trainer) and trainer.is_global_zero:
             warnings.warn(
                 f"rewind moments not written: {', '.join(missing)}. They did not come in this run, which ended at "
                 f"step {trainer.global_step} after {epochs_done(trainer)} epochs",
@@ -100,6 +102,8 @@ class RewindCheckpoint(Callback):
 
     def _write_due(self, trainer: Trainer, module: LightningModule, epoch_begins: bool) -> None:
         """Write what comes now: `ep` between two epochs, `it` as soon as so many steps were taken."""
+        if is_short_try(trainer):
+            return
         step, seen = trainer.global_step, -1 if self._seen is None else self._seen
         epochs = epochs_done(trainer)
         self._seen = step

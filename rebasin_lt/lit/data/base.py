@@ -89,6 +89,8 @@ class ImageData(LightningDataModule):
         self.root, self.batch_size, self.augment, self.seed = expanded(root, "root"), batch_size, augment, seed
         self.val_size = self.default_val_size if val_size is None else val_size
         self.train_size = train_size
+        if batch_size is None:
+            raise InputError("batch_size is None, expected at least 1")
         for argument, least in (("batch_size", 1), ("val_size", 0), ("train_size", 1), ("seed", 0)):
             check_least(argument, getattr(self, argument), least)
         self._opened: dict[Split, Images] = {}

@@ -3,7 +3,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rebasin_lt.cli import main
-from rebasin_lt.lit.callbacks.tensorboard_summary import flat_settings, metric_names
+from rebasin_lt.lit.callbacks.run_loggers import flat_settings, metric_names
 from rebasin_lt.pruning.mask import Mask
 
 
@@ -42,7 +42,7 @@ def test_a_dynamic_run_shows_masks_profile_and_hyperparameters(run, tmp_path):
     final = Mask.load(tmp_path / "runs/dst/dst/final.mask.safetensors")
     assert sparsity[-1].value == pytest.approx(final.sparsity)
     for row in final.report():
-        assert found.Scalars(f"mask/sparsity/{row['name']}")[-1].value == pytest.approx(row["sparsity"])
+        assert found.Scalars(f"mask/layer_sparsity/{row['name']}")[-1].value == pytest.approx(row["sparsity"])
     assert [image.step for image in found.Images("mask/profile")] == [60]
     start, metrics = hyperparameters(found)
     assert start["model"].string_value == "Classifier" or start["model"].string_value.endswith(".Classifier")

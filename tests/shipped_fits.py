@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from rebasin_lt.models.registry import build_network
-from rebasin_lt.pruning.mask import Mask, prunable_names
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.config_files import find_config, shipped
 
 STAGES = [name for name in shipped() if "fit --config" in Path(find_config(name)).read_text(encoding="utf-8")]
@@ -39,7 +39,7 @@ def make_inputs(settings: dict[str, Any], folder: Path) -> None:
     for given in (model, *callbacks):
         if "mask" in given:
             (folder / given["mask"]).parent.mkdir(parents=True, exist_ok=True)
-            Mask.ones_like(network.state_dict(), prunable_names(network)).save(folder / given["mask"])
+            Mask.ones_of(network).save(folder / given["mask"])
 
 
 def small(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -191,7 +191,9 @@ def test_every_kind_of_stage_takes_a_module_of_ones_own(tmp_path) -> None:
     assert loaded.mask == Mask.load(folder / "width=1/seed=1/match/permuted/sparsity-0.75.mask.safetensors").unsigned
     weights = dict(loaded.network.named_parameters())
     assert all(not weights[name][~kept].any() for name, kept in loaded.mask.items())
-    assert (folder / path / "csv/version_0/metrics.csv").is_file()
+    logged = (folder / path / "csv/version_0/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"learning_rate", "mask/sparsity", "mask/layer_sparsity/body.weight", "test/top1"} <= set(logged)
+    assert yaml.safe_load((folder / path / "csv/version_0/hparams.yaml").read_text())["rate"] == 0.1
     assert (folder / path / "metrics.jsonl").is_file()
     assert {run["setting"] for run in read_outcome(folder).diversity} == {"dense", "imp", "lth", "permuted", "naive"}
     assert all(0 < run["top1"] <= 1 for run in read_outcome(folder).sparse)

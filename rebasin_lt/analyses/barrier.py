@@ -14,9 +14,9 @@ from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
 from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable, check_calibrates
 from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.judging.judge import Judge, judge_of
 from rebasin_lt.judging.losses import judged_in_result, without_default
-from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.choices import check_known
@@ -110,13 +110,14 @@ def check_barrier(options: BarrierOptions, network: nn.Module) -> list[str]:
 
 
 def _lines(
-    subjects: Subjects, masks: _Masks, permutation: Permutation | None, images: ImageLoader
+    subjects: Subjects, masks: _Masks, permutation: Permutation | None, images: Fed
 ) -> Iterator[tuple[str, Ends]]:
     """`before`: from A to B; with a permutation also `after`: from π(A) to B."""
     network_a, network_b = subjects.on_device()
     firsts = {"before": (masked(network_a.state_dict(), masks.first), masks.first)}
     if permutation is not None:
-        symmetry = trace_symmetry(network_a, next(iter(images))[0][:2])
+        example = subjects.example(images)
+        symmetry = trace_symmetry(network_a, example.args, example.kwargs)
         moved = None if masks.first is None else masks.first.permuted(symmetry, permutation)
         firsts["after"] = symmetry.permute(firsts["before"][0], permutation), moved
     second = masked(network_b.state_dict(), masks.line or masks.second)
@@ -143,7 +144,7 @@ def _measure(
     network: nn.Module,
     lines: Mapping[str, Ends],
     corrections: list[str],
-    images: Mapping[str, ImageLoader],
+    images: Mapping[str, Fed],
     progress: Progress,
 ) -> dict[str, Any]:
     splits = {name: images[name] for name in SPLITS if name in options.splits}

@@ -19,7 +19,7 @@ from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.judging.judge import ByLoss, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY, LOSSES, judged_in_result, without_default
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.lit.data.registry import Data
 from rebasin_lt.precision import full_precision, sum_device
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.settings.options import DiversityOptions
@@ -102,9 +102,10 @@ def _judge_of(loss: str) -> ByLoss:
     return judge
 
 
-def open_test(data: ImageData, batch_size: int = 500, device: str = "auto") -> ImageLoader:
-    """All test images. Raises InputError for a device that is not there."""
-    return data.sweep("test", batch_size=batch_size, device=resolve_device(device))
+def open_test(data: Data, batch_size: int = 500, device: str = "auto") -> Iterable[Any]:
+    """All test images; other data makes its own batches. Raises InputError for a device that is not there."""
+    size = batch_size if isinstance(data, ImageData) else None
+    return data.sweep("test", batch_size=size, device=resolve_device(device))
 
 
 def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:

@@ -13,9 +13,9 @@ from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.connectivity.landscape import Plane, plane_losses
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.subjects import Subjects
+from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.judging.judge import Judge, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
-from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.settings.options import LandscapeOptions
 from rebasin_lt.storage.files import hash_tensors
@@ -53,7 +53,8 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
     permutation = Permutation.load(str(options.permutation))
     train, test = subjects.train(), subjects.test()
     network_a, network_b = subjects.on_device()
-    symmetry = trace_symmetry(network_a, next(iter(train))[0][:2])
+    example = subjects.example(train)
+    symmetry = trace_symmetry(network_a, example.args, example.kwargs)
     try:
         plane = Plane(network_b, symmetry.permute(network_a.state_dict(), permutation), network_b, network_a)
     except InputError as error:
@@ -80,7 +81,7 @@ def _measure(
     network: nn.Module,
     plane: Plane,
     grid: tuple[list[float], list[float]],
-    images: tuple[ImageLoader, ImageLoader],
+    images: tuple[Fed, Fed],
     judge: Judge,
     progress: Progress,
 ) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory_of, reading, settings_with
 from rebasin_lt.experiment.subjects import Subjects
+from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.lit.checkpoint import LoadedNetwork
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.dead_units import find_dead_units
@@ -50,7 +50,7 @@ def analyse_mask(options: MaskOptions, out: Path | str, progress: Progress = unt
         result = _describe(mask, dict(zip(labels, others, strict=True)))
         progress("step", 1, 2)
         for loaded in subjects.networks:
-            result["dead_units"] = _dead_units(loaded, options.model, mask)
+            result["dead_units"] = _dead_units(loaded, subjects.example(), mask)
         if beginning is not None:
             result["before_training"] = _before(mask, beginning, subjects.networks[0].network if moved else None)
     return run_once(out, config, lambda: result)
@@ -116,10 +116,10 @@ def _describe(mask: Mask, others: Mapping[str, Mask]) -> dict[str, Any]:
     }
 
 
-def _dead_units(loaded: LoadedNetwork, model: str | None, mask: Mask) -> dict[str, Any]:
+def _dead_units(loaded: LoadedNetwork, example: ForwardCall, mask: Mask) -> dict[str, Any]:
     """Dead units by group, and what the mask keeps beside their weights."""
-    images = torch.randn(2, *loaded.image_shape(model))
-    found = find_dead_units(loaded.network, trace_symmetry(loaded.network, images), mask)
+    symmetry = trace_symmetry(loaded.network, example.args, example.kwargs)
+    found = find_dead_units(loaded.network, symmetry, mask)
     return {
         "groups": found.report(),
         "effective_kept": found.effective.num_kept,

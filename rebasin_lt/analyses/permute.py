@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
@@ -20,11 +19,12 @@ from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory
 from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.judging.judge import Judge, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
 from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
-from rebasin_lt.lit.data.loader import ImageLoader
+from rebasin_lt.lit.data.registry import is_of_images
 from rebasin_lt.matching.activation import MatchResult
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.magnitude import one_shot_like
@@ -51,11 +51,11 @@ class _Given(NamedTuple):
 
 
 class _Images(NamedTuple):
-    """Batches of (images, labels): to match on, to re-estimate statistics on, and to measure on."""
+    """Batches of inputs and labels: to match on, to re-estimate statistics on, and to measure on."""
 
-    matched: ImageLoader
-    train: ImageLoader
-    test: ImageLoader
+    matched: Fed
+    train: Fed
+    test: Fed
 
 
 def match_and_permute(options: PermuteOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
@@ -88,7 +88,9 @@ def _matcher(options: PermuteOptions) -> Matcher:
         raise InputError(f"--loss is {options.loss}, but --num-alphas 0 measures no barrier: leave it out")
     if matcher.needs_images or options.num_alphas:
         return matcher
-    for option, value in (("data", options.data), ("root", options.root), ("num-images", options.num_images)):
+    of_images = options.data is None or is_of_images(options.data)  # batches of others say what a network is given
+    source = {"data": options.data, "root": options.root, "inputs": options.inputs} if of_images else {}
+    for option, value in {**source, "targets": options.targets, "num-images": options.num_images}.items():
         if value is not None:
             raise InputError(
                 f"--{option} is {value}, but --method {options.method} with --num-alphas 0 looks at no image: "
@@ -123,18 +125,19 @@ def _beginning(options: PermuteOptions, masks: Mapping[str, Mask]) -> Beginning 
 
 def _open_images(options: PermuteOptions, subjects: Subjects) -> _Images:
     train = subjects.train()
-    count, size = len(train.sampler.indices), options.batch_size
-    if options.preset == "paper" and (size == 1 or count % size == 1):
+    shares = subjects.shares(train)
+    if options.preset == "paper" and 1 in shares:
         raise InputError(
-            f"--batch-size is {size}, which leaves one of {count} images alone: --preset paper takes batches of at "
-            "least 2"
+            f"--batch-size is {options.batch_size}, which leaves one of {sum(shares)} images alone: --preset paper "
+            "takes batches of at least 2"
         )
     return _Images(subjects.train(augment=True) if options.augment else train, train, subjects.test())
 
 
 def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progress) -> dict[str, Any]:
     network_a, network_b = given.subjects.on_device()
-    symmetry = trace_symmetry(network_a, _example(options, given).to(given.subjects.device))
+    example = given.subjects.example(given.images and given.images.train)
+    symmetry = trace_symmetry(network_a, example.args, example.kwargs)
     batches = given.images.matched if given.images else ()
     tell = partial(progress, "match")
     match = given.matcher.match(network_a, network_b, batches, symmetry, given.masks, tell)
@@ -171,13 +174,6 @@ def _before(given: _Given, name: str, symmetry: Symmetry, permutation: Permutati
     reference = {name: tensor.cpu() for name, tensor in network_b.state_dict().items()}
     found = {**memory_of(mask, given.beginning), **fit_of(signed.permuted(symmetry, permutation), reference)}
     return {**found, "signs_of": "the mask" if mask.is_signed else "A's weights", "reading": reading(found)}
-
-
-def _example(options: PermuteOptions, given: _Given) -> Tensor:
-    """Two images to trace the network with; their values do not matter."""
-    if given.images is not None:
-        return next(iter(given.images.train))[0][:2]
-    return torch.zeros(2, *given.subjects.networks[0].image_shape(options.model))
 
 
 def mask_overlaps(mask: Mask, permuted: Mask, reference: Mapping[str, Tensor]) -> dict[str, float]:

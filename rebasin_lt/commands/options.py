@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.settings.options import ExampleOptions, SourceOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +78,19 @@ class TransplantOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SymmetryOptions:
+class SymmetryOptions(SourceOptions, ExampleOptions):
     """The network, and what is printed of it.
 
     Args:
         model: a built-in name, torchvision:NAME, timm:NAME, or package.module:factory
         width: factor on the hidden channel counts of a built-in network
         num_classes: outputs of the network
-        input_shape: channels,height,width of one example, such as 3,224,224; the network's usual one if not given
         json: print JSON instead of a table
     """
 
     model: str
     width: float = 1
     num_classes: int = 10
-    input_shape: str | None = None
     json: bool = False
 
 

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rebasin_lt.experiment.subjects import Subjects
-    from rebasin_lt.lit.data.loader import ImageLoader
+    from rebasin_lt.feeding.calls import Fed
     from rebasin_lt.pruning.mask import Mask
     from rebasin_lt.settings.options import ControlOptions
     from rebasin_lt.symmetry.trace import Symmetry
 
 NETWORK = ("ckpt", "model", "width", "num_classes")
 _AMOUNT = ("mask", "sparsity")
-_IMAGES = ("data", "root", "num_images", "batch_size", "seed", "device")
+_IMAGES = ("data", "root", "inputs", "targets", "num_images", "batch_size", "seed", "device")
+_EXAMPLE = ("data", "root", "inputs", "input_shape")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Sources:
         return self.subjects.networks[0].network
 
     @property
-    def batches(self) -> ImageLoader:
+    def batches(self) -> Fed:
         return self.subjects.train()
 
     @property
@@ -59,7 +60,14 @@ class Sources:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return self.subjects.networks[0].image_shape(self.options.model)
+        """Of one example. Raises InputError for a network of other inputs than one tensor of floating point."""
+        call = self.subjects.example()
+        if len(call.tensors) != 1 or not call.tensors[0].is_floating_point():
+            raise InputError(
+                f"--kind {self.options.kind} follows what flows from inputs of ones, but "
+                f"{type(self.network).__name__} takes {call.described}: expected one of floating point; choose another"
+            )
+        return tuple(call.tensors[0].shape[1:])
 
     @property
     def share(self) -> float:
@@ -73,11 +81,10 @@ class Sources:
 
     @property
     def symmetry(self) -> Symmetry:
-        import torch
-
         from rebasin_lt.symmetry.trace import trace_symmetry
 
-        return trace_symmetry(self.network, torch.zeros(2, *self.input_shape))
+        example = self.subjects.example()
+        return trace_symmetry(self.network, example.args, example.kwargs)
 
 
 class ControlKind(NamedTuple):
@@ -139,7 +146,7 @@ CONTROLS: dict[str, ControlKind] = {
     ),
     "random_permutation": ControlKind(
         _random_permutation,
-        ("mask", "seed", *NETWORK),
+        ("mask", "seed", *NETWORK, *_EXAMPLE),
         "random permutation",
         "A's mask under a random but consistent permutation of the units: any permutation instead of the matched one.",
         *("random_permutation", "D"),
@@ -209,7 +216,7 @@ CONTROLS: dict[str, ControlKind] = {
     ),
     "synflow": ControlKind(
         _synflow,
-        (*_AMOUNT, *NETWORK, "device"),
+        (*_AMOUNT, *NETWORK, *_EXAMPLE, "device"),
         "SynFlow",
         "B pruned by SynFlow, which looks at paths and at no data.",
         *("other_5", "8"),

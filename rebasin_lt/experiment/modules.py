@@ -13,6 +13,7 @@ from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.callbacks.init_from import InitFrom
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
+from rebasin_lt.lit.recorded import remember
 from rebasin_lt.settings.signatures import arguments
 from rebasin_lt.settings.user_code import import_named
 
@@ -50,7 +51,10 @@ def build_module(
     begin: dict[str, Any] = {} if init_from is None or not _takes_weights(kind) else {"init_from": str(init_from)}
     if mask is not None and kind is Classifier:
         return MaskedClassifier(str(mask), **recipe.network, **{**settings, **(signs or {})}, **begin)
-    return kind(**network_settings(recipe), **settings, **begin)
+    given = {**network_settings(recipe), **settings, **begin}
+    module = kind(**given)
+    remember(module, given)
+    return module
 
 
 def module_callbacks(

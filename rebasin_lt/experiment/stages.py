@@ -28,7 +28,7 @@ from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_hash, save_network
-from rebasin_lt.lit.data.registry import build_data
+from rebasin_lt.lit.data.registry import build_data, data_module
 from rebasin_lt.lit.loggers import close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
@@ -238,7 +238,7 @@ def _run(
     """
     seed_everything(seed, workers=True, verbose=False)
     module = build()
-    data = build_data(**{**recipe.data, "seed": seed})
+    data = data_module(build_data(**{**recipe.data, "seed": seed}))
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     broadcast_buffers_(module, trainer.strategy.root_device)
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]

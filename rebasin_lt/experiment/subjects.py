@@ -1,21 +1,36 @@
-"""What an analysis is given: networks out of checkpoints, masks that fit them, and the images that they see."""
+"""What an analysis is given: networks out of checkpoints, masks that fit them, and the batches that they see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
 
+from rebasin_lt.batches import device_of, state_of
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.lit.checkpoint import UNSAID, LoadedNetwork, load_network
-from rebasin_lt.lit.data.base import ImageData, Split
+from rebasin_lt.experiment.example import example_of
+from rebasin_lt.feeding.calls import Fed, calls_of
+from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
+from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.lit.data.other import Batches, OtherData
+from rebasin_lt.lit.data.registry import Data, build_data, data_source, source_name
+from rebasin_lt.lit.recorded import UNSAID
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.settings.options import DataOptions, ImageOptions, NetworkOptions, PairOptions, SplitOptions
+from rebasin_lt.settings.options import (
+    DataOptions,
+    ExampleOptions,
+    ImageOptions,
+    NetworkOptions,
+    PairOptions,
+    SourceOptions,
+    SplitOptions,
+)
 from rebasin_lt.settings.signatures import is_primitive
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.storage.files import hash_tensors
@@ -48,37 +63,74 @@ class Subjects:
     @cached_property
     def device(self) -> torch.device:
         """Where the networks are to see the images. Raises InputError for a device that is not there."""
-        return resolve_device(self._images.device)
+        assert isinstance(self.options, DataOptions), "an analysis that looks at images has options for them"
+        return resolve_device(self.options.device)
 
     def on_device(self) -> list[nn.Module]:
         """The networks, moved to the device."""
         return [loaded.network.to(self.device) for loaded in self.networks]
 
     @cached_property
-    def data(self) -> ImageData:
-        """The dataset of the first network. Raises as `open_data`."""
+    def data(self) -> Data:
+        """The data of the first network. Raises as `open_data`."""
+        assert isinstance(self.options, SourceOptions)
         argument, path = next(iter(self.checkpoints.items()))
-        return open_data(self.networks[0], f"{argument} {path}", self._images.data, self._images.root)
+        return open_data(self.networks[0], f"{argument} {path}", self.options.data, self.options.root)
 
-    def train(self, augment: bool = False) -> ImageLoader:
-        """The training images that are chosen, all of them if no number is given; augmented by the seed if asked."""
+    def train(self, augment: bool = False) -> Fed:
+        """The training batches that are chosen, all of them if no number is given; augmented by the seed if asked."""
         assert isinstance(self.options, ImageOptions)
         return self._sweep("train", self.options.num_images, self.options.seed, augment)
 
-    def test(self) -> ImageLoader:
-        """The test images to measure on."""
+    def test(self) -> Fed:
+        """The test batches to measure on."""
         number = self.options.num_test_images if isinstance(self.options, SplitOptions) else None
         return self._sweep("test", number, self.options.seed if isinstance(self.options, ImageOptions) else 0)
 
-    def _sweep(self, part: Split, number: int | None, seed: int, augment: bool = False) -> ImageLoader:
-        return self.data.sweep(
-            part, num_images=number, augment=augment, batch_size=self._images.batch_size, seed=seed, device=self.device
+    def example(self, seen: Iterable[Any] | None = None) -> ForwardCall:
+        """The call to trace the first network with; `seen` are batches that it is about to see (`example_of`)."""
+        options, loaded = self.options, self.networks[0]
+        is_data_named = isinstance(options, SourceOptions) and options.data is not None
+        return example_of(
+            loaded.network,
+            options.input_shape if isinstance(options, ExampleOptions) else None,
+            lambda: seen if seen is not None else self._first_seen() if is_data_named else None,
+            isinstance(options, SourceOptions) and options.inputs is not None,
+            None if seen is not None else loaded.known_shape,
+            loaded.image_shape(options.model),
         )
 
-    @property
-    def _images(self) -> DataOptions:
-        assert isinstance(self.options, DataOptions), "an analysis that looks at images has options for them"
-        return self.options
+    def shares(self, batches: Fed) -> list[int]:
+        """How many images each of our batches of `batches` has; of others it is not known before."""
+        if not isinstance(batches.batches, ImageLoader):
+            return []
+        count, size = len(batches.batches.sampler.indices), batches.batches.sampler.batch_size
+        return [min(size, count - start) for start in range(0, count, size)]
+
+    def _first_seen(self) -> Fed:
+        return self._fed(self.data.sweep("train", device=device_of(state_of(self.networks[0].network))))
+
+    def _sweep(self, part: Split, number: int | None, seed: int, augment: bool = False) -> Fed:
+        options = self.options
+        assert isinstance(options, DataOptions)
+        own = isinstance(self.data, OtherData) and options.batch_size == DataOptions.batch_size
+        size = None if own else options.batch_size
+        settings: dict[str, Any] = {"num_images": number, "augment": augment, "batch_size": size, "seed": seed}
+        return self._fed(self.data.sweep(part, **settings, device=self.device))
+
+    def _fed(self, batches: ImageLoader | Batches) -> Fed:
+        """The batches as the options say that they are read, tried with the first of them where they are of others."""
+        assert isinstance(self.options, SourceOptions)
+        targets = self.options.targets if isinstance(self.options, DataOptions) else None
+        fed = Fed(batches, named_inputs(self.options.inputs), targets)
+        if self.options.inputs or targets or not isinstance(batches, ImageLoader):
+            network = self.networks[0].network
+            call = next(iter(calls_of(fed, network)), None)
+            if call is None:
+                raise InputError(f"data {self.data.name} has no batch, expected at least one")
+            with torch.no_grad():
+                call.to(device_of(state_of(network))).of(network)
+        return fed
 
 
 def open_pair(options: PairOptions) -> Subjects:
@@ -113,7 +165,23 @@ def load_networks(
     return loaded
 
 
-def open_data(network: LoadedNetwork, argument: str, data: str | None = None, root: str | None = None) -> ImageData:
+def named_inputs(text: str | None) -> dict[str, str] | None:
+    """The entry of a batch by the name of each of `forward`'s arguments, out of `input_ids,mask=attention_mask`.
+
+    Raises InputError for an argument or entry without a name, and for an argument that is named twice.
+    """
+    if text is None:
+        return None
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, entry = (each.strip() for each in part.partition("="))
+        if not name or (equals and not entry) or name in found:
+            raise InputError(f"--inputs is {text!r}, expected names with commas between, each once: NAME or NAME=ENTRY")
+        found[name] = entry or name
+    return found
+
+
+def open_data(network: LoadedNetwork, argument: str, data: str | None = None, root: str | None = None) -> Data:
     """The dataset that a network was trained on, or `data` in `root` for a checkpoint that does not say it.
 
     `root` alone says where the dataset lies here. Raises InputError where the checkpoint names another dataset than
@@ -128,6 +196,23 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         return build_data(data, **where)
     if not _is_plain(known):
         raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
+    if known.get(UNSAID) and data is not None and isinstance(data_source(data), FunctionType):
+        return build_data(data, **where)  # the user says how it is made
+    _check_named(known, argument, data)
+    # a file says what to read; it may not have anything fetched or written
+    settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
+    try:
+        return build_data(data or known["name"], **{**settings, **where})
+    except InputError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        raise BrokenFileError(
+            f"{argument} was trained on {known}, which no dataset takes: {error.__cause__}"
+        ) from error
+
+
+def _check_named(known: Mapping[str, Any], argument: str, data: str | None) -> None:
+    """Raise InputError unless the data that a checkpoint names is that of the user, and can be made again."""
     name = known["name"]
     if data is None and is_user_code(name):
         raise InputError(
@@ -141,19 +226,10 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         )
     if known.get(UNSAID):
         raise InputError(
-            f"{argument} was trained on {name} with arguments that a checkpoint cannot say, such as objects: they are "
-            "not known any more; train on a class that takes numbers and texts alone"
+            f"{argument} was trained on {name} with arguments that a checkpoint cannot say, such as objects, or that "
+            "nobody kept: train on a class that takes numbers and texts alone and calls save_hyperparameters(), or "
+            "name a function that makes it (--data package.module:function)"
         )
-    # a file says what to read; it may not have anything fetched or written
-    settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
-    try:
-        return build_data(data or name, **{**settings, **where})
-    except InputError as error:
-        if not isinstance(error.__cause__, TypeError):
-            raise
-        raise BrokenFileError(
-            f"{argument} was trained on {known}, which no dataset takes: {error.__cause__}"
-        ) from error
 
 
 def resolve_device(name: str) -> torch.device:
@@ -170,7 +246,7 @@ def resolve_device(name: str) -> torch.device:
 
 def _same(data: str, name: str) -> bool:
     """Whether the dataset that the user calls `data` is the one of a checkpoint; a script's has no module to go by."""
-    ours = data_class(data).name
+    ours = source_name(data_source(data))
     module, _, attribute = name.partition(":")
     return name in {data, ours} or (module == "__main__" and ours.partition(":")[2] == attribute)
 

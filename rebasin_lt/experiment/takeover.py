@@ -16,9 +16,12 @@ from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.stages import trained_file
 from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, load_weights_, read_checkpoint
+from rebasin_lt.lit.checkpoint_content import MADE_WITH
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
+from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.network_module import NetworkModule
+from rebasin_lt.lit.recorded import recorded
 from rebasin_lt.pruning.mask import Mask
 
 SAME_SPARSITY = 0.005  # how far a given mask may be from the sparsity of the others
@@ -51,8 +54,9 @@ def network_content(where: str, path: Path, recipe: Recipe, moment: str | None =
         raise InputError(f"{where}: {error}") from error
     data = build_data(**recipe.data)
     said = {
-        **{"format_version": CHECKPOINT_VERSION, "data": data.settings(), "image_shape": list(data.input_shape)},
-        **(module.architecture() if isinstance(module, NetworkModule) else {}),
+        **{"format_version": CHECKPOINT_VERSION, "data": data.settings()},
+        "image_shape": list(data.input_shape) if isinstance(data, ImageData) else None,
+        **(module.architecture() if isinstance(module, NetworkModule) else {MADE_WITH: recorded(module)}),
         **({"moment": moment} if moment else {}),
     }
     masks = {MASK: content[MASK]} if MASK in content else {}

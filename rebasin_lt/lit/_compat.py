@@ -14,6 +14,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch.optim.swa_utils import AveragedModel
 
+from rebasin_lt.lit.recorded import remember
+
 NAME_OF_HOOK = "_current_fx_name"
 """Attribute of a LightningModule that Lightning sets before and after every hook."""
 
@@ -26,6 +28,14 @@ class ConfigWinsCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it was given."""
+
+    def instantiate_classes(self) -> None:
+        """As upstream, and what module and data module are made with is kept for the checkpoints, which say it."""
+        super().instantiate_classes()
+        for name, made in (("model", self.model), ("data", self.datamodule)):
+            written = self.config[self.subcommand].get(name)
+            if made is not None and written is not None:
+                remember(made, {**dict(written.get("init_args") or {}), **dict(written.get("dict_kwargs") or {})})
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

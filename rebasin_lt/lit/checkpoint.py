@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
 import rebasin_lt
@@ -16,22 +16,20 @@ from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import CHECKPOINT_VERSION as CHECKPOINT_VERSION
+from rebasin_lt.lit.checkpoint_content import MADE_WITH, is_extra_state, is_ours, network_names
 from rebasin_lt.lit.checkpoint_content import MASK as MASK
 from rebasin_lt.lit.checkpoint_content import METADATA as METADATA
-from rebasin_lt.lit.checkpoint_content import is_extra_state, is_ours, network_names
 from rebasin_lt.lit.checkpoint_file import check_finite, write_checkpoint
 from rebasin_lt.lit.checkpoint_file import read_checkpoint as read_checkpoint
 from rebasin_lt.lit.checkpoint_layout import state_in
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.network_module import NetworkModule
+from rebasin_lt.lit.recorded import UNSAID, made_again, recorded
 from rebasin_lt.models.registry import build_network, default_input_shape
 from rebasin_lt.models.sizes import image_shape
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.storage.files import hash_tensors
-
-UNSAID = "unsaid"
-"""Stands in a checkpoint for a dataset's settings that could not be said."""
 
 
 class LoadedNetwork(NamedTuple):
@@ -52,26 +50,36 @@ class LoadedNetwork(NamedTuple):
 
         Where the file says neither, what a network of its architecture, or else `model`, is meant for.
         """
-        about = self.metadata
-        known = about.get("input_shape") or about.get("image_shape")
-        return tuple(known or default_input_shape(about.get("arch") or str(model)))
+        return self.known_shape or tuple(default_input_shape(self.metadata.get("arch") or str(model)))
+
+    @property
+    def known_shape(self) -> tuple[int, ...] | None:
+        """The same, where its file says it."""
+        known = self.metadata.get("input_shape") or self.metadata.get("image_shape")
+        return tuple(known) if known else None
 
 
 def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """A checkpoint's description of itself, in primitives: format, architecture, progress, data, versions."""
     data: Any = getattr(trainer, "datamodule", None)
-    ours = isinstance(data, ImageData)  # what the attributes of others hold is their business
     return {
         "format_version": CHECKPOINT_VERSION,
         "module": type(module).__name__,
-        **(module.architecture() if isinstance(module, NetworkModule) else {}),
+        **(module.architecture() if isinstance(module, NetworkModule) else {MADE_WITH: recorded(module)}),
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
-        "data": (data.settings() or {"name": type(data).name, UNSAID: True}) if ours else None,
-        "image_shape": [int(size) for size in data.input_shape] if ours else None,
+        "data": _data_settings(data),
+        "image_shape": [int(size) for size in data.input_shape] if isinstance(data, ImageData) else None,
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),
     }
+
+
+def _data_settings(data: Any) -> dict[str, Any] | None:
+    """How a data module is made again, or that it cannot be said; None without one, as of loaders alone."""
+    if isinstance(data, ImageData):
+        return data.settings() or {"name": type(data).name, UNSAID: True}
+    return recorded(data) if isinstance(data, LightningDataModule) else None
 
 
 def save_network(path: Path | str, trainer: Trainer, module: LightningModule, mask: Mask | None, **about: Any) -> None:
@@ -118,7 +126,8 @@ def load_network(
     """The network of any checkpoint of ours, or of a plain state dict whose architecture is given.
 
     `arch` (a name that `build_network` takes), `width`, `num_classes` and `input_shape` are needed for files that do
-    not say what they hold, and ignored otherwise. The state dict may lie in an entry of the file and behind a prefix
+    not say what they hold, and ignored otherwise. A LightningModule of the user's own is made with the arguments that
+    the file says it was made with. The state dict may lie in an entry of the file and behind a prefix
     (`state_in`). One pruned by torch.nn.utils.prune comes as ours do: weights that are zero where pruned, and the mask.
     Raises InputError where the file fits no network, BrokenFileError as `read_checkpoint` and `load_state`.
 
@@ -134,12 +143,22 @@ def load_network(
         arch, width, num_classes = metadata["arch"], metadata["width"], metadata["num_classes"]
         input_shape = metadata["input_shape"]
     if arch is None:
-        raise InputError(f"{path} does not say which network it holds: give its architecture (--model NAME)")
+        raise InputError(f"{path} {_unnamed(metadata)}")
     shape = None if input_shape is None else image_shape(input_shape)
-    network = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
+    network: nn.Module | None = made_again(arch, content, path, width, num_classes)
+    if network is None:
+        network = build_network(arch, width=width, num_classes=num_classes, input_shape=shape)
     found = state_in(content, network.state_dict().keys(), path)
     load_state(network, found.state, found.where)
     return LoadedNetwork(network.eval(), dict(metadata), found.mask)
+
+
+def _unnamed(metadata: Mapping[str, Any]) -> str:
+    name = (metadata.get(MADE_WITH) or {}).get("name")
+    if name is None:
+        return "does not say which network it holds: give its architecture (--model NAME)"
+    name = str(name).replace("__main__", "YOUR_SCRIPT")
+    return f"holds a network of {name}, code that it may not choose: name it too (--model {name})"
 
 
 def _check_builtin(named: str, given: str | None, path: Path | str) -> None:

@@ -15,6 +15,8 @@ from rebasin_lt.pruning.mask import Mask
 
 METADATA = "rebasin_lt"
 MASK = "rebasin_lt_mask"
+MADE_WITH = "made_with"
+"""In the metadata: the LightningModule of the user's own that a checkpoint is of, and its arguments."""
 CHECKPOINT_VERSION = 1
 
 _ARCHITECTURE = ("arch", "width", "num_classes", "input_shape")
@@ -26,6 +28,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "input_shape": (list, tuple, NoneType),
     "image_shape": (list, tuple, NoneType),
     "data": (dict, NoneType),
+    "made_with": (dict, NoneType),
     "epoch": (int,),
     "global_step": (int,),
     "moment": (str,),

@@ -41,18 +41,45 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """A dataset, and where the networks see it.
+class ExampleOptions:
+    """An example of what a network is given, to follow its units through it.
 
     Args:
-        data: dataset, where a checkpoint does not say it: digits, cifar10, …; and one of your own, package.module:Class
+        input_shape: shape of one example without the batch, such as 3,224,224 or 12, and 16:int64 for token ids; where
+            neither the network (example_input_array) nor its data says it
+    """
+
+    input_shape: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """A dataset, and what of its batches a network is given.
+
+    Args:
+        data: dataset, where a checkpoint does not say it: digits, cifar10, …; one of your own is package.module:name,
+            any LightningDataModule or a function that returns loaders
         root: folder of the dataset, where it is not that of the training
-        batch_size: images at a time
-        device: auto, cpu, cuda or cuda:N
+        inputs: names of a batch's inputs where it does not tell them, such as input_ids,attention_mask; NAME=ENTRY
+            where forward's argument and the batch's entry have two names
     """
 
     data: str | None = None
     root: str | None = None
+    inputs: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SourceOptions):
+    """A dataset, and where the networks see it.
+
+    Args:
+        targets: name of a batch's entry that is its label, where the batch does not tell it
+        batch_size: images at a time
+        device: auto, cpu, cuda or cuda:N
+    """
+
+    targets: str | None = None
     batch_size: int = 500
     device: str = "auto"
 
@@ -120,7 +147,7 @@ class MatchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermuteOptions(MatchOptions, LossOptions, ImageOptions, NetworkOptions, PairOptions):
+class PermuteOptions(MatchOptions, LossOptions, ImageOptions, ExampleOptions, NetworkOptions, PairOptions):
     """A network to match to another and to permute, with its masks.
 
     Args:
@@ -136,7 +163,7 @@ class PermuteOptions(MatchOptions, LossOptions, ImageOptions, NetworkOptions, Pa
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierOptions(LossOptions, SplitOptions, NetworkOptions, PairOptions):
+class BarrierOptions(LossOptions, SplitOptions, ExampleOptions, NetworkOptions, PairOptions):
     """The line between two networks, and what is measured on it.
 
     Args:
@@ -160,7 +187,7 @@ class BarrierOptions(LossOptions, SplitOptions, NetworkOptions, PairOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandscapeOptions(LossOptions, SplitOptions, NetworkOptions):
+class LandscapeOptions(LossOptions, SplitOptions, ExampleOptions, NetworkOptions):
     """The plane through A, π(A) and B; or the weights of a network that has two.
 
     Args:
@@ -193,7 +220,7 @@ class DiversityOptions(LossOptions, DataOptions, NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskOptions(NetworkOptions):
+class MaskOptions(SourceOptions, ExampleOptions, NetworkOptions):
     """A mask to analyse, others to compare it with, and the network that it is for.
 
     Args:
@@ -211,7 +238,7 @@ class MaskOptions(NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlOptions(ImageOptions, NetworkOptions):
+class ControlOptions(ImageOptions, ExampleOptions, NetworkOptions):
     """A control mask, and what it is made from; an option that its kind does not use is refused.
 
     Args:

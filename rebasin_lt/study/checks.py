@@ -23,8 +23,8 @@ from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnit
 from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.classifier import Classifier
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.data.registry import build_data, data_class
-from rebasin_lt.lit.network_module import NetworkModule
+from rebasin_lt.lit.data.other import OtherData
+from rebasin_lt.lit.data.registry import Data, build_data, data_source
 from rebasin_lt.lit.trainer import check_strategy
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.checked import check_settings
@@ -39,8 +39,6 @@ from rebasin_lt.study.kinds.sparse import check_signs_there
 from rebasin_lt.study.plan import plan
 from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS, check_analyses, named_setting
 from rebasin_lt.study.stage import points_of
-
-_SAID = ("width", "num_classes")
 
 
 def check_names_and_types(study: Study) -> None:
@@ -72,24 +70,19 @@ def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
         check_settings(f"recipe.{stage}", kind, getattr(recipe, stage), taken=given)
         if loss := getattr(recipe, stage).get("loss"):
             import_named(f"recipe.{stage}.loss", str(loss))
-    lost = [name for name in network if name not in _SAID] if not issubclass(kind, NetworkModule) else []
-    if lost:
-        raise InputError(
-            f"recipe.network.{lost[0]} is set, but a checkpoint of {recipe.module} is opened again with "
-            f"{', '.join(_SAID)} alone: make it a default of the class, or a subclass of NetworkModule"
-        )
 
 
-def check_data(recipe: Recipe) -> ImageData:
-    """The dataset of a recipe, not read yet. Raises InputError for settings that it does not take.
+def check_data(recipe: Recipe) -> Data:
+    """The data of a recipe, not read yet. Raises InputError for settings that it does not take.
 
     Also for a class of the user's own that cannot be made again from what its checkpoints say.
     """
     settings = dict(recipe.data)
     name = str(settings.pop("name", None))
-    kind = data_class(name)
-    check_settings("recipe.data", kind, settings, taken=["seed"])
-    if "seed" not in arguments(kind):
+    kind = data_source(name)
+    if isinstance(kind, type):
+        check_settings("recipe.data", kind, settings, taken=["seed"])
+    if isinstance(kind, type) and issubclass(kind, ImageData) and "seed" not in arguments(kind):
         raise InputError(f"recipe.data.name is {name!r}, which takes no argument seed: a study sets it, hand it on")
     data = build_data(name, **settings)
     if data.settings() is None:
@@ -110,13 +103,15 @@ def check_study(study: Study, here: bool = True, done: Container[str] = (), fold
     if here:
         _check_devices(study.recipe.trainer)
     data = build_data(**study.recipe.data)
-    data.setup("fit")
-    data.setup("test")
+    if isinstance(data, ImageData):
+        data.setup("fit")
+        data.setup("test")
     _check_images(study, data)
     for point in points_of(study):
         for stage in TRAININGS:
             network = _module(point.recipe, stage)
-        _check_fit(network, study.recipe, data)
+        if isinstance(data, ImageData):
+            _check_fit(network, study.recipe, data)
         if (mask := point.recipe.imp.get("mask")) is not None:
             with named_setting("recipe.imp.mask"):
                 Mask.load(mask).check_fits(dict(network_of(network).named_parameters()))
@@ -177,7 +172,10 @@ def _check_fit(module: LightningModule, recipe: Recipe, data: ImageData) -> None
             module.check_takes(data)
 
 
-def _check_images(study: Study, data: ImageData) -> None:
+def _check_images(study: Study, data: Data) -> None:
+    if isinstance(data, OtherData):
+        data.sweep("train")
+        data.sweep("test")
     for name, settings in study.matchers.items():
         with named_setting(f"matchers.{name}"):
             data.sweep("train", num_images=settings.get("num_images"), batch_size=settings.get("batch_size"))

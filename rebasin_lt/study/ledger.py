@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.quick_checks import known_images
 from rebasin_lt.study.stage import Stage
+
+if TYPE_CHECKING:
+    from rebasin_lt.lit.data.base import ImageData
 
 _PROBE_SECONDS = 2.0
 _FULL_STEP = 0.1  # seconds: a step of that length takes per image what one of more images does
@@ -41,9 +44,12 @@ def images_per_epoch(study: Study) -> int | None:
     known = known_images(study.recipe)
     if known is not None:
         return known - known % _batch_size(study)
+    from rebasin_lt.lit.data.other import OtherData
     from rebasin_lt.lit.data.registry import build_data
 
     data = build_data(**study.recipe.data)
+    if isinstance(data, OtherData):
+        return None
     try:
         data.setup("fit")
         count = len(data.sweep("train").sampler.indices)
@@ -68,25 +74,28 @@ def probe(study: Study) -> dict[float, float]:
     """Seconds per training image at each width, measured on this machine's first device for a few seconds each.
 
     Random images, forward, backward and a step of SGD, with as many images as a batch has, or fewer where these take
-    long enough. What a worker beside others on the same cores takes is more.
+    long enough. What a worker beside others on the same cores takes is more. Of data of other kinds, nothing.
     """
-    return {width: _seconds_per_image(study, width) for width in study.widths}
+    from rebasin_lt.lit.data.base import ImageData
+    from rebasin_lt.lit.data.registry import build_data
+
+    data = build_data(**study.recipe.data)
+    return {width: _seconds_per_image(study, width, data) for width in study.widths if isinstance(data, ImageData)}
 
 
-def _seconds_per_image(study: Study, width: float) -> float:
+def _seconds_per_image(study: Study, width: float, data: ImageData) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
     from rebasin_lt.batches import network_of
     from rebasin_lt.experiment.modules import build_module
     from rebasin_lt.experiment.subjects import resolve_device
-    from rebasin_lt.lit.data.registry import build_data
     from rebasin_lt.models.registry import default_input_shape
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it
     network = {**study.recipe.network, "width": width}
-    device, data = resolve_device("auto"), build_data(**study.recipe.data)
+    device = resolve_device("auto")
     net = network_of(build_module(study.recipe_of(width), study.recipe.dense)).to(device)
     usual = data.input_shape if study.recipe.module else default_input_shape(str(network.get("arch", "mlp")))
     shape = network.get("input_shape") or usual

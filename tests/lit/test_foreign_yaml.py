@@ -177,7 +177,7 @@ def test_attributes_of_somebodys_data_are_left_alone(written, tmp_path, monkeypa
         )
     assert main(["fit", "--config", "x.yaml", "--debug"]) == 0
     about = read_checkpoint(tmp_path / "run2" / "last.ckpt")["rebasin_lt"]
-    assert (about["data"], about["image_shape"]) == (None, None)
+    assert (about["data"], about["image_shape"]) == ({"name": "foreign:ForeignData", "batch_size": 16}, None)
 
 
 def test_the_last_checkpoint_of_somebodys_module_knows_our_data(tmp_path, monkeypatch):

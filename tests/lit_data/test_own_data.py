@@ -14,7 +14,7 @@ from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import describe
 from rebasin_lt.lit.classifier import Classifier
-from rebasin_lt.lit.data.registry import build_data, data_class
+from rebasin_lt.lit.data.registry import build_data, data_source
 
 
 def test_a_class_is_found_by_its_import_path_and_made_again_from_its_settings() -> None:
@@ -78,17 +78,17 @@ def test_a_checkpoint_says_of_which_data_it_could_not_say_how_it_was_made() -> N
 
 
 def test_arguments_without_a_name_and_one_called_name_say_nothing() -> None:
-    positional = data_class("own_data:Positional")
+    positional = data_source("own_data:Positional")
     assert positional(3).settings() is None
     assert positional(3, 4).settings() is None
     assert positional().settings() == {"name": "own_data:Positional"}
-    assert data_class("own_data:Named")().settings() is None
-    assert data_class("own_data:Renamed").name == "own_data:Renamed"
+    assert data_source("own_data:Named")().settings() is None
+    assert data_source("own_data:Renamed").name == "own_data:Renamed"
     renamed = build_data("own_data:Renamed")
     assert renamed.name == "digits"
     assert renamed.settings()["name"] == "own_data:Renamed"
-    assert data_class("own_data:Fields")(rows=2).settings() is None
-    assert data_class("own_data:Swallowing")(mood=3).settings() is None
+    assert data_source("own_data:Fields")(rows=2).settings() is None
+    assert data_source("own_data:Swallowing")(mood=3).settings() is None
 
 
 def test_paths_numpy_s_numbers_and_mixins_can_be_said() -> None:
@@ -125,9 +125,9 @@ def test_a_class_of_a_function_says_nothing() -> None:
     [
         ("own_date:Stripes", "data is 'own_date:Stripes', which cannot be imported: No module named 'own_date'; is it"),
         ("own_data:Strips", "data is 'own_data:Strips', which cannot be imported: module 'own_data' has no attribute"),
-        ("own_data:NOT_DATA", r"data is 'own_data:NOT_DATA', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
-        ("own_data:NotData", r"data is 'own_data:NotData', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
-        ("own_data:torch", r"data is 'own_data:torch', expected a subclass of rebasin_lt\.lit\.data\.ImageData"),
+        ("own_data:NOT_DATA", "data is 'own_data:NOT_DATA', which is a .*, expected a LightningDataModule, or"),
+        ("own_data:NotData", "data is 'own_data:NotData', which is a NotData, expected a LightningDataModule, or"),
+        ("own_data:torch", "data is 'own_data:torch', which is a module, expected a LightningDataModule, or"),
         ("own_data.Stripes", r"data is 'own_data.Stripes', which is not known \(did you mean own_data:Stripes\?\)"),
         ("own_broken:Data", "cannot be imported: ZeroDivisionError: division by zero$"),
         ("own_needs:Data", "cannot be imported: No module named 'nowhere_to_be_found'$"),

@@ -78,6 +78,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the control, and the hash of the weights that it looks at."""
     from rebasin_lt.lit.checkpoint import network_hash
+    from rebasin_lt.lit.data.registry import is_of_images
 
     settings, kind, recipe = stage.settings, control_kind(stage.settings["kind"]), recipe_for(study, stage)
     weights = folder / settings["weights"]
@@ -88,7 +89,7 @@ def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], 
         contents["sha256_ckpt"] = network_hash(weights)
         code, sizes = code_of(recipe)
         options |= {"model": code, **sizes} if code else {}
-    if "root" in kind.uses:
+    if "num_images" in kind.uses or ("root" in kind.uses and not is_of_images(recipe.data["name"])):
         options |= {"data": recipe.own_data} if recipe.own_data else {}
         options |= {"root": recipe.data["root"]} if recipe.data.get("root") else {}
     return options, contents

@@ -33,7 +33,7 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return {name: _without_none(hint) for name, hint in typing.get_type_hints(kind).items()}
 
 

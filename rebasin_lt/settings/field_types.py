@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from rebasin_lt.errors import InputError
 
@@ -20,13 +20,13 @@ _PLAIN: Mapping[Any, tuple[type, str]] = {
 }
 
 
-def check_fields(settings: Any, prefix: str = "") -> None:
+def check_fields(settings: object, prefix: str = "") -> None:
     """Raise InputError for a field of a dataclass that is not of its type, and for a list that holds something else.
 
     Looked at are texts, numbers, truth values, mappings, and lists of those; what mappings hold is for others to check.
     None passes. `prefix` stands before names in errors.
     """
-    for name, hint in _hints(type(settings)).items():
+    for name, hint in _hints(cast(Hashable, type(settings))).items():
         value = getattr(settings, name)
         if value is not None:
             _check(f"{prefix}{name}", value, hint)

@@ -122,7 +122,7 @@ def test_two_processes_begin_with_the_same_signs(fits, signs):
         assert sign_agreement(signed, state) == 1
         for name in kept:
             torch.testing.assert_close(
-                state[name], network[name].double().abs() * signed.content[name], atol=1e-6, rtol=0
+                state[name].float(), network[name].abs() * signed.content[name], atol=1e-6, rtol=0
             )
 
 

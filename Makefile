@@ -25,6 +25,7 @@ check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/pytest -q -m types tests/test_typing.py
 
 bench: $(INSTALLED)  ## measure speed on the CPU, with ratios taken side by side in one run, in minutes
 	$(BIN)/python -m benchmarks data_path step trainer startup matching

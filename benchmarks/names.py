@@ -13,6 +13,7 @@ from rebasin_lt.experiment.controls import CONTROLS
 from rebasin_lt.experiment.methods import known_methods
 from rebasin_lt.experiment.metrics import METRICS
 from rebasin_lt.experiment.signed_methods import SIGNS
+from rebasin_lt.judging.losses import LOSSES
 from rebasin_lt.matching.methods import MATCHING_METHODS
 from rebasin_lt.matching.objectives import OBJECTIVES, PRESETS
 from rebasin_lt.pruning.criteria import CRITERIA
@@ -55,6 +56,18 @@ FAMILIES = (
         "`barrier --corrections`, `corrections:` of a study's barrier; `connectivity/corrections.py`",
         lambda: CORRECTIONS,
         (("label", lambda record: record.label), _MEANING, ("of networks", lambda record: _networks(record.applies))),
+    ),
+    Family(
+        "Losses",
+        "`--loss` of `barrier`, `landscape`, `permute` and `diversity`, `loss=` in Python; `judging/losses.py`; or "
+        "your own, [`package.module:name` or `validation_step:NAME`](extending.md#a-loss-to-judge-by)",
+        lambda: LOSSES,
+        (
+            _MEANING,
+            ("mean over", lambda record: record.mean_over),
+            ("unit", lambda record: record.unit or "–"),
+            ("error", lambda record: record.error or "none"),
+        ),
     ),
     Family(
         "Control masks",

@@ -1,10 +1,10 @@
 """How good permutations are: barriers, mask overlap and accuracy after masked training, by method, over pairs of seeds.
 
-    python -m benchmarks.quality [--settings digits,resnet20,...] [--work DIR] [--root DIR] [--out benchmarks/results]
+    python -m benchmarks.quality [--settings digits,...] [--read] [--work DIR] [--root DIR] [--out benchmarks/results]
 
 For each pair: dense A and B, A pruned, then every method's permutation, judged. Every stage is a folder under --work
 and is done once, so an interrupted run goes on where it was. Results go into quality.json, table by table into
-docs/matching.md. Images: digits, Fashion-MNIST in
+docs/matching.md; --read trains and matches nothing, and leaves out what is missing. Images: digits, Fashion-MNIST in
 /usr/share/datasets/fashion-mnist, or CIFAR-10 as class folders of image files, `--root/train` and `--root/test`.
 """
 
@@ -40,7 +40,11 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.memory import init_memory
 from rebasin_lt.pruning.signs import sign_agreement
 from rebasin_lt.storage.files import write_json
+from rebasin_lt.storage.run_folder import finished
 from rebasin_lt.symmetry.trace import trace_symmetry
+
+CONTROLS = ("LTH", "B's one-shot mask", "B's own mask")
+"""Masks that no method moved, in the order of records."""
 
 
 def prepare(root: Path, folder: Path, size: int, per_class: int = 1000) -> None:
@@ -66,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not there yet, then write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("--settings", default="digits", help="digits, resnet20, conv4, vgg11, resnet20x4, by commas")
+    parser.add_argument("--read", action="store_true", help="train nothing: write what is complete")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="folder of all trained networks")
     parser.add_argument("--root", type=Path, default=Path("data"), help="class folders of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of quality.json")
@@ -76,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name not in known:
             parser.error(f"setting {name!r} is not known, expected {', '.join(known)}")
         data = known[name].recipe.data
-        if "image_size" in data:
+        if "image_size" in data and not given.read:
             prepare(given.root, Path(data["root"]), data["image_size"])
-        records = run(name, known[name], given.work / name)
+        records = (read if given.read else run)(name, known[name], given.work / name)
         results = given.out / "quality.json"
         content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
         content[name] = {"title": known[name].title, "torch": str(torch.__version__), "records": records}
@@ -96,6 +101,61 @@ def run(name: str, setting: Setting, folder: Path) -> list[dict[str, Any]]:
     return records + (_voted(setting, folder) if setting.num_votes else [])
 
 
+def read(name: str, setting: Setting, folder: Path) -> list[dict[str, Any]]:
+    """The records of `run` that are there, in its order; none of a pair before its A is pruned."""
+    folders = [folder / f"pair={index}" for index in range(setting.num_pairs)]
+    records = [record for index, path in enumerate(folders) for record in _read_pair(setting, path, index)]
+    votes = [_read_votes(setting, path, index) for index, path in enumerate(folders)] if setting.num_votes else []
+    return records + [record for record in votes if record is not None]
+
+
+def _read_pair(setting: Setting, folder: Path, index: int) -> list[dict[str, Any]]:
+    done = {name: finished(folder / name) for name in ("dense_a", "dense_b", "imp")}
+    if None in done.values():
+        return []
+    records = [{"method": f"dense {role}", "accuracy": _top1(done[f"dense_{role}"])} for role in "ab"]
+    records[0]["memory"] = _memory(folder, Mask.load(_mask_path(setting, folder)))
+    for method in (*setting.methods, *setting.screened):
+        path = _judged_file(folder, method)
+        records += [_known(setting, path, method)] if path.exists() else []
+    for method in CONTROLS:
+        result = finished(_sparse_folder(folder, method))
+        records += [{"method": method, "accuracy": _top1(result)}] if result is not None else []
+    return [{"pair": index, **record} for record in records]
+
+
+def _read_votes(setting: Setting, folder: Path, index: int) -> dict[str, Any] | None:
+    result = finished(_sparse_folder(folder, "votes"))
+    if result is None:
+        return None
+    mask, reference = Mask.load(folder / "masks" / "votes.mask.safetensors"), load_network(folder / "dense_b" / FINAL)
+    own = one_shot_like(reference.network.state_dict(), Mask.load(_mask_path(setting, folder)))
+    return _vote_record(setting, index, _top1(result), mask.overlap(own))
+
+
+def _vote_record(setting: Setting, index: int, accuracy: float, overlap: float) -> dict[str, Any]:
+    title = f"tried: votes of {setting.num_votes} masks"
+    return {"pair": index, "method": title, "accuracy": accuracy, "overlap": overlap}
+
+
+def _top1(result: Any) -> float:
+    return float(result["test/top1"])
+
+
+def _known(setting: Setting, path: Path, method: str) -> dict[str, Any]:
+    """The record of a method that was judged; of one that is screened, no accuracy, should it have been trained."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in record.items() if name != "accuracy" or method not in setting.screened}
+
+
+def _judged_file(folder: Path, method: str) -> Path:
+    return folder / "judged" / f"{method}.json"
+
+
+def _sparse_folder(folder: Path, method: str) -> Path:
+    return folder / "sparse" / method.replace(" ", "-").replace("'", "")
+
+
 def _voted(setting: Setting, folder: Path) -> list[dict[str, Any]]:
     """B trained under the vote of the masks of several A, its own and those of the next pairs, moved as by default."""
     folders = [folder / f"pair={index}" for index in range(setting.num_pairs)]
@@ -111,9 +171,7 @@ def _voted(setting: Setting, folder: Path) -> list[dict[str, Any]]:
         mask.save(path / "masks" / "votes.mask.safetensors")
         init = stages.rewind_file(path / "dense_b", setting.recipe.rewinds[-1])
         accuracy = _train(setting, path, "votes", path / "masks" / "votes.mask.safetensors", init, 10 * index + 3)
-        title = f"tried: votes of {setting.num_votes} masks"
-        overlap = mask.overlap(_one_shot(pairs[index]))
-        records.append({"pair": index, "method": title, "accuracy": accuracy, "overlap": overlap})
+        records.append(_vote_record(setting, index, accuracy, mask.overlap(_one_shot(pairs[index]))))
     return records
 
 
@@ -125,7 +183,7 @@ def _pair_records(setting: Setting, folder: Path, index: int) -> list[dict[str, 
     stages.prune(folder / "imp", recipe, dense["a"], seeds["imp"])
     pair = _open(setting, folder, index)
     records = [{"method": f"dense {role}", "accuracy": accuracy} for role, accuracy in dense_accuracy.items()]
-    records[0]["memory"] = _memory(setting, folder, pair)
+    records[0]["memory"] = _memory(folder, pair.mask)
     own = _one_shot(pair)
     for method in (*setting.methods, *setting.screened):
         records.append(_judged(setting, folder, pair, method, own, seeds["sparse"]))
@@ -163,10 +221,10 @@ def _open(setting: Setting, folder: Path, index: int) -> Pair:
     )
 
 
-def _memory(setting: Setting, folder: Path, pair: Pair) -> dict[str, float]:
+def _memory(folder: Path, mask: Mask) -> dict[str, float]:
     """How much A's mask still holds of A's initialisation."""
     initial = load_network(stages.rewind_file(folder / "dense_a", "0it")).network.state_dict()
-    return {**init_memory(pair.mask, initial), "left": share_left(folder / "dense_a" / FINAL)}
+    return {**init_memory(mask, initial), "left": share_left(folder / "dense_a" / FINAL)}
 
 
 def _mask_path(setting: Setting, folder: Path) -> Path:
@@ -180,9 +238,9 @@ def _one_shot(pair: Pair) -> Mask:
 
 def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, seed: int) -> dict[str, Any]:
     """The record of one method; read, if it is there."""
-    path = folder / "judged" / f"{method}.json"
+    path = _judged_file(folder, method)
     if path.exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return _known(setting, path, method)
     began = time.process_time()
     permutation = METHODS[method][1](pair)
     record: dict[str, Any] = {"method": method, "seconds": time.process_time() - began}
@@ -224,8 +282,7 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
 
 def _train(setting: Setting, folder: Path, method: str, mask: Path, init: Path, seed: int) -> float:
     """Test accuracy in % after training under a mask."""
-    run_folder = folder / "sparse" / method.replace(" ", "-").replace("'", "")
-    recipe = setting.recipe
+    recipe, run_folder = setting.recipe, _sparse_folder(folder, method)
     return stages.train_sparse(run_folder, recipe, mask, init, seed, recipe.epochs_after(recipe.rewinds[-1]))[
         "test/top1"
     ]

@@ -132,6 +132,81 @@ class EnsembleDiversity(Metric):
         }
 
 
+class ValueDiversity(Metric):
+    """Squared errors of `num_members` regressors and of the mean of their answers, and how far they are apart.
+
+    `compute` returns, with M = num_members and means over all values of all targets:
+
+    - `member_loss` (M,) and `ensemble_loss` (): mean squared error
+    - `disagreement` (): mean squared difference of the answers of two members, mean over unordered pairs
+    - `disagreement_matrix` (M, M): the same by pair
+    - `num_images` (): the number of values
+
+    All are fp64. `ensemble_loss` is the mean of `member_loss` less (M − 1) / (2 M) times `disagreement` (the ambiguity
+    decomposition of Krogh and Vedelsby, NeurIPS 1994). A single member has no pairs: its disagreement is nan.
+
+    Args:
+        num_members: networks that are compared
+        kwargs: of `torchmetrics.Metric`
+
+    >>> metric = ValueDiversity(2)
+    >>> metric.update(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([2.0, 2.0]))
+    >>> found = metric.compute()
+    >>> found["member_loss"].tolist(), found["ensemble_loss"].item(), found["disagreement"].item()
+    ([0.5, 0.5], 0.0, 2.0)
+    """
+
+    full_state_update = False
+    squares: Tensor
+    ensemble_squares: Tensor
+    differences: Tensor
+    num_values: Tensor
+
+    def __init__(self, num_members: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_least("num_members", num_members, 1)
+        self.num_members = num_members
+        shapes = {"squares": (num_members,), "ensemble_squares": (), "differences": (num_members, num_members)}
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_values", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(self, answers: Tensor, targets: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            answers: shape (num_members, …), floating
+            targets: shape (…), numbers
+
+        Raises InputError for other shapes.
+        """
+        if len(answers) != self.num_members or answers.shape[1:] != targets.shape:
+            raise InputError(
+                f"answers have shape {tuple(answers.shape)} and targets {tuple(targets.shape)}, expected "
+                f"({self.num_members}, …) and that without the first"
+            )
+        answers, targets = answers.double().flatten(1), targets.double().flatten()
+        self.squares += (answers - targets).square().sum(1)
+        self.ensemble_squares += (answers.mean(0) - targets).square().sum()
+        for index, answer in enumerate(answers):
+            self.differences[index] += (answers - answer).square().sum(1)
+        self.num_values += len(targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The results over all values so far. Raises InputError without any."""
+        if not self.num_values:
+            raise InputError("there are no values: call update(answers, targets) before compute()")
+        apart = self.differences / self.num_values
+        return {
+            "member_loss": self.squares / self.num_values,
+            "ensemble_loss": self.ensemble_squares / self.num_values,
+            "disagreement": _off_diagonal_mean(apart),
+            "disagreement_matrix": apart,
+            "num_images": self.num_values.clone(),
+        }
+
+
 def _divergences(log_p: Tensor, p: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p || q) and KL(p || ½ (p + q)) for each q of `others`, shape (members, batch, classes), summed over the batch.
 

@@ -22,7 +22,7 @@ from rebasin_lt.symmetry.trace import trace_symmetry
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 TABLES = (OBJECTIVES, CORRECTIONS, METRICS)
-WORKS_IN = ["runs/first", "runs/by-norm", "runs/mine", "runs/absolute", "runs/half"]
+WORKS_IN = ["runs/first", "runs/by-norm", "runs/top-two", "runs/mine", "runs/absolute", "runs/half"]
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

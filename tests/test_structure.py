@@ -28,6 +28,7 @@ ROOMS = [
     "precision",
     "batches",
     "feeding",
+    "judging",
     "models",
     "symmetry",
     "pruning",
@@ -193,7 +194,7 @@ def test_importing_loads_neither_torch_nor_lightning(statement: str) -> None:
 
 def test_importing_the_tables_of_names_loads_no_torch() -> None:
     tables = "matching.methods matching.objectives connectivity.corrections pruning.criteria experiment.methods"
-    modules = [f"rebasin_lt.{name}" for name in f"{tables} experiment.metrics".split()]
+    modules = [f"rebasin_lt.{name}" for name in f"{tables} judging.losses experiment.metrics".split()]
     assert not loaded_after(f"import {', '.join(modules)}") & (LIGHTNING | {"torch", "scipy", "matplotlib"})
 
 

@@ -59,6 +59,7 @@ def check(revealed: dict[int, str], errors: dict[int, str]) -> None:
     assert "match_activation" in errors[len(lines)]
 
 
+@pytest.mark.types
 def test_mypy_knows_every_name_and_refuses_a_misspelt_one(tmp_path: Path) -> None:
     options = ("--ignore-missing-imports", "--follow-imports=silent", "--cache-dir", str(ROOT / ".mypy_cache"))
     said = run("mypy", *options, folder=tmp_path)
@@ -69,8 +70,8 @@ def test_mypy_knows_every_name_and_refuses_a_misspelt_one(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.types
 def test_pyright_knows_every_name_and_refuses_a_misspelt_one(tmp_path: Path) -> None:
-    pytest.importorskip("basedpyright", reason="it comes with `pip install rebasin-lt[dev]`")
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)], "typeCheckingMode": "basic"}))
     said = run("basedpyright", "--outputjson", "--pythonpath", sys.executable, folder=tmp_path)
     found = [
@@ -93,11 +94,7 @@ def test_an_editor_completes_the_public_names_and_nothing_internal() -> None:
     hint = jedi.Script(
         "import rebasin_lt as rb\nrb.trace_symmetry(", path=ROOT / "program.py", project=jedi.Project(ROOT)
     )
-    assert [parameter.name for parameter in hint.get_signatures(2, 18)[0].params] == [
-        "model",
-        "example_inputs",
-        "verify",
-    ]
+    assert [each.name for each in hint.get_signatures(2, 18)[0].params][:2] == ["model", "example_inputs"]
 
 
 def test_the_names_are_those_of_the_stub() -> None:

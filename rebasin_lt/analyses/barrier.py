@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barriers
-from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable
+from rebasin_lt.connectivity.corrections import CORRECTIONS, applicable, check_calibrates
 from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.judging.judge import Judge, judge_of
+from rebasin_lt.judging.losses import judged_in_result, without_default
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
@@ -44,7 +46,9 @@ def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progres
     permutation or masks that do not fit, corrections that do not apply, or data that is not there.
     """
     subjects = open_pair(options)
-    corrections = check_barrier(options, subjects.networks[1].network)
+    judge, corrections = judge_of(options.loss, "--loss"), check_barrier(options, subjects.networks[1].network)
+    for name in corrections:
+        check_calibrates(name, judge.judged, judge.calibrates)
     masks = _masks(options, subjects)
     permutation = None if options.permutation is None else Permutation.load(options.permutation)
     images = {"train": subjects.train(), "test": subjects.test()}
@@ -56,9 +60,9 @@ def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progres
         "sha256_permutation": None if permutation is None else hash_tensors(permutation),
         "sha256_masks": [mask.hash for mask in masks.given],
     }
-    work = partial(_measure, options, subjects.networks[1].network, lines, corrections, images, progress)
+    work = partial(_measure, options, judge, subjects.networks[1].network, lines, corrections, images, progress)
     paths = ("ckpt_a", "ckpt_b", "permutation", "masks", "root")
-    return run_once(out, {**asdict(options), **contents}, work, but=paths)
+    return run_once(out, {**without_default(asdict(options)), **contents}, work, but=paths)
 
 
 class _Masks(NamedTuple):
@@ -135,6 +139,7 @@ def union(first: Mask, second: Mask) -> Mask:
 
 def _measure(
     options: BarrierOptions,
+    judge: Judge,
     network: nn.Module,
     lines: Mapping[str, Ends],
     corrections: list[str],
@@ -147,12 +152,12 @@ def _measure(
         for alignment, ends in lines.items():
             found = loss_barriers(
                 network, ends.first, ends.second, splits,
-                alphas=options.num_alphas, correction=correction, correction_batches=images["train"],
+                alphas=options.num_alphas, correction=correction, correction_batches=images["train"], loss=judge,
                 progress=partial(progress, f"{alignment} alignment, {correction}"),
             )  # fmt: skip
             curves += [_curve(correction, alignment, split, barrier) for split, barrier in found.items()]
     sparsity = {name: 0.0 if ends.mask is None else ends.mask.sparsity for name, ends in lines.items()}
-    return {"sparsity": sparsity, "curves": curves}
+    return {**judged_in_result(judge.judged), "sparsity": sparsity, "curves": curves}
 
 
 def _curve(correction: str, alignment: str, split: str, barrier: BarrierResult) -> dict[str, Any]:

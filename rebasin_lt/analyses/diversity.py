@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from glob import glob
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rebasin_lt.diversity import EnsembleDiversity
+from rebasin_lt.diversity import EnsembleDiversity, ValueDiversity
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.stages import trained_file
 from rebasin_lt.experiment.subjects import Subjects, resolve_device
+from rebasin_lt.feeding.calls import calls_of
+from rebasin_lt.judging.judge import ByLoss, judge_of
+from rebasin_lt.judging.losses import CROSS_ENTROPY, LOSSES, judged_in_result, without_default
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.precision import full_precision, sum_device
@@ -31,8 +34,9 @@ def measure_diversity(options: DiversityOptions, out: Path | str, progress: Prog
     """Measure every setting and write `result.json` into `out`; a complete one is kept.
 
     Everything is checked before the folder is made. Raises InputError for checkpoints of different architectures or
-    datasets, and for data that is not there.
+    datasets, for data that is not there, and for a loss of one's own.
     """
+    _judge_of(options.loss)
     checkpoints = gather_checkpoints(options.checkpoints)
     subjects = Subjects(options, dict(_numbered(checkpoints)))
     networks: dict[str, list[nn.Module]] = {name: [] for name in checkpoints}
@@ -44,31 +48,58 @@ def measure_diversity(options: DiversityOptions, out: Path | str, progress: Prog
     images = subjects.test()
 
     def work() -> dict[str, Any]:
-        return {"data": subjects.data.name, "checkpoints": checkpoints, **measure(networks, images, progress)}
+        return {
+            "data": subjects.data.name,
+            "checkpoints": checkpoints,
+            **measure(networks, images, progress, options.loss),
+        }
 
-    return run_once(out, {**asdict(options), "checkpoints": checkpoints, "sha256": hashes}, work)
+    settings = without_default(asdict(options))
+    return run_once(out, {**settings, "checkpoints": checkpoints, "sha256": hashes}, work)
 
 
 @torch.no_grad()
 def measure(
-    networks: Mapping[str, Sequence[nn.Module]], images: ImageLoader, progress: Progress = untold
+    networks: Mapping[str, Sequence[nn.Module]],
+    images: Iterable[Any],
+    progress: Progress = untold,
+    loss: str = CROSS_ENTROPY,
 ) -> dict[str, Any]:
-    """The results of `EnsembleDiversity` for each setting's networks, as numbers and lists, in one pass over `images`.
+    """The diversity of each setting's networks, as numbers and lists, in one pass over `images`.
 
-    The networks are moved to the images' device. What is not finite becomes None. Raises InputError as the metric.
+    By a loss of classes it is that of `EnsembleDiversity`, where every image, pixel, token or label that counts is one
+    of its images; by `mse` that of `ValueDiversity`. The networks are moved to the images' device. What is not finite
+    becomes None. Raises InputError as the metric, and for a loss of one's own.
     """
-    metrics = {name: EnsembleDiversity(len(members)) for name, members in networks.items()}
-    for done, (inputs, targets) in enumerate(images, start=1):
+    judge = _judge_of(loss)
+    in_classes = judge.measure.classes is not None
+    kind, parts_of = (EnsembleDiversity, judge.classes) if in_classes else (ValueDiversity, judge.rows)
+    metrics: dict[str, Any] = {name: kind(len(members)) for name, members in networks.items()}
+    calls = calls_of(images, next(member for members in networks.values() for member in members), "images")
+    for done, call in enumerate(calls, start=1):
+        device = call.tensors[0].device
+        place = sum_device(device)
         for name, members in networks.items():
-            with full_precision(inputs.device):
-                logits = torch.stack([member.to(inputs.device).eval()(inputs) for member in members])
-            place = sum_device(inputs.device)
-            metrics[name].to(place).update(logits.to(place), targets.to(place))
-        progress("batch", done, len(images))
+            with full_precision(device):
+                parts = [parts_of(member.to(device).eval(), call) for member in members]
+            answers, target = torch.stack([answer for answer, _ in parts]), parts[0][1]
+            metrics[name].to(place).update(answers.to(place), target.to(place))
+        progress("batch", done, len(calls) or done)
     results = {name: _plain(metric.compute(), metric.num_members) for name, metric in metrics.items()}
     count = {result.pop("num_images") for result in results.values()}.pop()
-    bins = {metric.num_bins for metric in metrics.values()}.pop()
-    return {"num_images": count, "num_bins": bins, "settings": results}
+    bins = {"num_bins": next(iter(metrics.values())).num_bins} if in_classes else {}
+    return {**judged_in_result(judge.judged), "num_images": count, **bins, "settings": results}
+
+
+def _judge_of(loss: str) -> ByLoss:
+    """The judge by a loss of the table. Raises InputError for one of one's own, which says nothing of two networks."""
+    judge = judge_of(loss, "--loss")
+    if not isinstance(judge, ByLoss):
+        raise InputError(
+            f"--loss is {loss}, which does not say how far the answers of two networks are apart: expected one of "
+            f"{', '.join(LOSSES)}"
+        )
+    return judge
 
 
 def open_test(data: ImageData, batch_size: int = 500, device: str = "auto") -> ImageLoader:

@@ -13,6 +13,8 @@ from rebasin_lt.connectivity.batchnorm import batchnorm_layers
 from rebasin_lt.connectivity.landscape import Plane, plane_losses
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.subjects import Subjects
+from rebasin_lt.judging.judge import Judge, judge_of
+from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.settings.options import LandscapeOptions
@@ -32,7 +34,8 @@ def measure_landscape(options: LandscapeOptions, out: Path | str, progress: Prog
         if None in files.values():
             raise InputError("expected --ckpt-a, --ckpt-b and --permutation, or --two-weights alone")
         return measure_plane(options, out, progress)
-    for name, value in files.items():
+    loss = None if options.loss == CROSS_ENTROPY else options.loss
+    for name, value in {**files, "--loss": loss}.items():
         if value is not None:
             raise InputError(f"--two-weights trains its own networks, but {name} is {value}: give one or the other")
     return run_once(out, {"two_weights": True}, two_weights)
@@ -45,7 +48,7 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
     before the folder is made. Raises InputError for checkpoints of different networks, a permutation that does not fit
     or that leaves A where it is, or data that is not there.
     """
-    out = Path(out)
+    out, judge = Path(out), judge_of(options.loss, "--loss")
     subjects = Subjects(options, {"--ckpt-a": str(options.ckpt_a), "--ckpt-b": str(options.ckpt_b)})
     permutation = Permutation.load(str(options.permutation))
     train, test = subjects.train(), subjects.test()
@@ -61,11 +64,12 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
     contents = {"sha256_a": sha256_a, "sha256_b": sha256_b, "sha256_permutation": hash_tensors(permutation)}
 
     def work() -> dict[str, Any]:
-        done = _measure(out, network_b, plane, (columns, rows), (train, test), progress)
+        done = _measure(out, network_b, plane, (columns, rows), (train, test), judge, progress)
         names = dict(zip(("permuted", "b", "a"), plane.corners, strict=True))
-        return {"x": columns, "y": rows, "corners": names, "num_images": done.pop("num_images"), **done}
+        about = {**judged_in_result(judge.judged), "x": columns, "y": rows, "corners": names}
+        return {**about, "num_images": done.pop("num_images"), **done}
 
-    settings = {name: value for name, value in asdict(options).items() if name != "two_weights"}
+    settings = {name: value for name, value in without_default(asdict(options)).items() if name != "two_weights"}
     result = run_once(out, {**settings, **contents}, work)
     (out / ROWS).unlink(missing_ok=True)
     return result
@@ -77,11 +81,12 @@ def _measure(
     plane: Plane,
     grid: tuple[list[float], list[float]],
     images: tuple[ImageLoader, ImageLoader],
+    judge: Judge,
     progress: Progress,
 ) -> dict[str, Any]:
     """Row by row, from below, on the test images, reset on the others.
 
-    {"num_images", "loss" and "error": {correction: rows}}
+    {"num_images", "loss" and "error": {correction: rows}}; errors are None for a loss that has none
     """
     path, corrections = out / ROWS, ["none", *["bn_reset"] * bool(batchnorm_layers(network))]
     blank: dict[str, dict[str, list[Any]]] = {
@@ -94,7 +99,7 @@ def _measure(
         while len(finished_rows) < len(rows):
             found = plane_losses(
                 network, plane, [(column, rows[len(finished_rows)]) for column in columns], test,
-                reset_batches=train if correction == "bn_reset" else None,
+                reset_batches=train if correction == "bn_reset" else None, loss=judge,
             )  # fmt: skip
             finished_rows.append([point.loss for point in found])
             done["error"][correction].append([point.error for point in found])

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from rebasin_lt.connectivity.barrier import BarrierResult, loss_barrier
 from rebasin_lt.connectivity.batchnorm import batchnorm_layers
+from rebasin_lt.connectivity.evaluation import check_judged
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.before import Beginning, beginning_of, fit_of, memory_of, reading, settings_with
 from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.matcher import Matcher
 from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.judging.judge import Judge, judge_of
+from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
 from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.loader import ImageLoader
@@ -44,6 +47,7 @@ class _Given(NamedTuple):
     masks: Mapping[str, Mask]  # by file name
     images: _Images | None  # None where nothing looks at images
     beginning: Beginning | None  # None without masks
+    judge: Judge  # of the barrier
 
 
 class _Images(NamedTuple):
@@ -70,7 +74,7 @@ def match_and_permute(options: PermuteOptions, out: Path | str, progress: Progre
     }
     work = partial(_permute, options, out, given, progress)
     outputs = [PERMUTATION, PERMUTED, *given.masks, *map(permutation_file, given.masks)]
-    config = {**settings_with(options, given.beginning), **contents}
+    config = {**without_default(settings_with(options, given.beginning)), **contents}
     return run_once(out, config, work, outputs, but=("ckpt_a", "ckpt_b", "masks", "init_a", "root"))
 
 
@@ -80,6 +84,8 @@ def _matcher(options: PermuteOptions) -> Matcher:
     matcher.check_code()
     if options.num_alphas < 0 or options.num_alphas in {1, 2}:
         raise InputError(f"--num-alphas is {options.num_alphas}, expected 0 (no barrier) or at least 3")
+    if not options.num_alphas and options.loss != CROSS_ENTROPY:
+        raise InputError(f"--loss is {options.loss}, but --num-alphas 0 measures no barrier: leave it out")
     if matcher.needs_images or options.num_alphas:
         return matcher
     for option, value in (("data", options.data), ("root", options.root), ("num-images", options.num_images)):
@@ -100,8 +106,11 @@ def _open(options: PermuteOptions, matcher: Matcher) -> _Given:
         if not {name, permutation_file(name)}.isdisjoint({CONFIG, RESULT, PERMUTATION, PERMUTED}):
             raise InputError(f"mask {name} has the name of a file that permute writes: rename it")
     images = _open_images(options, subjects) if matcher.needs_images or options.num_alphas else None
-    subjects.on_device()
-    return _Given(matcher, subjects, masks, images, _beginning(options, masks))
+    _, network_b = subjects.on_device()
+    judge = judge_of(options.loss, "--loss")
+    if images is not None and options.num_alphas:
+        check_judged(network_b, images.test, "test images", judge)
+    return _Given(matcher, subjects, masks, images, _beginning(options, masks), judge)
 
 
 def _beginning(options: PermuteOptions, masks: Mapping[str, Mask]) -> Beginning | None:
@@ -149,7 +158,8 @@ def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progre
             "masks": {name: _before(given, name, symmetry, match.masked[name]) for name in given.masks},
         }
     if given.images is not None and options.num_alphas:
-        result["barrier"] = _barriers(options, network_a, network_b, permuted, given.images, progress)
+        result |= judged_in_result(given.judge.judged)
+        result["barrier"] = _barriers(options, (network_a, network_b), permuted, given.images, given.judge, progress)
     return result
 
 
@@ -229,14 +239,15 @@ def _write(
 
 def _barriers(
     options: PermuteOptions,
-    network_a: nn.Module,
-    network_b: nn.Module,
+    networks: tuple[nn.Module, nn.Module],
     permuted: Mapping[str, Tensor],
     images: _Images,
+    judge: Judge,
     progress: Progress,
 ) -> dict[str, Any]:
     """Curves on the test images, by correction, before (A to B) and after A is permuted (π(A) to B)."""
-    settings: Any = {"alphas": options.num_alphas, "correction_batches": images.train}
+    network_a, network_b = networks
+    settings: Any = {"alphas": options.num_alphas, "correction_batches": images.train, "loss": judge}
     curves: dict[str, Any] = {"none": {}, "bn_reset" if batchnorm_layers(network_b) else "repair": {}}
     for correction, measured in curves.items():
         for name, state in (("before", network_a), ("after", permuted)):

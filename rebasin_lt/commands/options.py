@@ -81,7 +81,7 @@ class SymmetryOptions:
     """The network, and what is printed of it.
 
     Args:
-        model: a built-in name, torchvision:NAME, or package.module:factory
+        model: a built-in name, torchvision:NAME, timm:NAME, or package.module:factory
         width: factor on the hidden channel counts of a built-in network
         num_classes: outputs of the network
         input_shape: channels,height,width of one example, such as 3,224,224; the network's usual one if not given

@@ -73,6 +73,7 @@ COMMANDS: Mapping[str, Command] = {
             "objective": "matching.objectives:OBJECTIVES",
             "stream": "matching.objectives:STREAMS",
             "preset": "matching.objectives:PRESETS",
+            "loss": "judging.losses:LOSSES",
         },
     ),
     "barrier": Command(
@@ -80,19 +81,21 @@ COMMANDS: Mapping[str, Command] = {
         ("settings.options:BarrierOptions",),
         "analyses.barrier:measure_barriers",
         "report.analyses.barrier:show_barriers",
-        names={"corrections": "connectivity.corrections:CORRECTIONS"},
+        names={"corrections": "connectivity.corrections:CORRECTIONS", "loss": "judging.losses:LOSSES"},
     ),
     "landscape": Command(
         "Draw the loss on the plane through A, π(A) and B, or of a network with two weights (--two-weights).",
         ("settings.options:LandscapeOptions",),
         "analyses.landscape:measure_landscape",
         "report.analyses.landscape:show_landscape",
+        names={"loss": "judging.losses:LOSSES"},
     ),
     "diversity": Command(
         "Measure disagreement, KL, JS, calibration and ensemble accuracy of settings side by side, on the test images.",
         ("settings.options:DiversityOptions",),
         "analyses.diversity:measure_diversity",
         "report.analyses.diversity:show_diversity",
+        names={"loss": "judging.losses:LOSSES"},
     ),
     "ensemble": Command(
         "Train an ensemble under one mask matched to N initialisations, and dense, IMP, LTH and naive ones beside it.",

@@ -11,6 +11,8 @@ from rebasin_lt.settings.choices import chosen
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rebasin_lt.judging.losses import Judged
+
     Endpoints = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
@@ -34,6 +36,7 @@ class Correction(NamedTuple):
     refuses_batchnorm: bool = False
     needs_batches: bool = True
     by_default: bool = True  # measured where no corrections are named
+    calibrates: bool = False  # it divides logits, which not every loss is of
 
 
 def _as_they_are(network: nn.Module, ends: Endpoints, batches: Iterable[Any]) -> Line:
@@ -129,6 +132,7 @@ CORRECTIONS: dict[str, Correction] = {
         "X",
         dashes=(3, 1, 1, 1, 1, 1),
         by_default=False,
+        calibrates=True,
     ),
 }
 """The corrections by name, in the order of every table and figure."""
@@ -142,6 +146,15 @@ def correction_label(name: str) -> str:
 def applicable(network: nn.Module) -> list[str]:
     """The corrections that change something in this network: of batch norm, or of layers where there is none."""
     return [name for name, record in CORRECTIONS.items() if record.applies(_has_batchnorm(network))]
+
+
+def check_calibrates(correction: str, judged: Judged, calibrates: bool) -> None:
+    """Raise InputError for a correction that divides logits, beside a loss that is not of logits per image."""
+    if correction in CORRECTIONS and CORRECTIONS[correction].calibrates and not calibrates:
+        raise InputError(
+            f"correction is {correction!r}, which fits logits to cross_entropy, but loss is {judged.loss}: leave out "
+            "one of them"
+        )
 
 
 def corrected_line(network: nn.Module, endpoints: Endpoints, correction: str, batches: Iterable[Any] | None) -> Line:

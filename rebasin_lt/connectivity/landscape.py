@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from rebasin_lt.batches import Network, check_alike, check_repeatable, network_of, state_of
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm_of
-from rebasin_lt.connectivity.evaluation import Evaluation, check_classifies, evaluate
+from rebasin_lt.connectivity.evaluation import Evaluation, check_judged, evaluate
 from rebasin_lt.connectivity.passes import chunks
 from rebasin_lt.errors import InputError, check_least
+from rebasin_lt.judging.judge import Chosen, Judge, judge_of
+from rebasin_lt.judging.losses import CROSS_ENTROPY
 
 Point = tuple[float, float]
 
@@ -84,12 +86,13 @@ def plane_losses(
     batches: Iterable[Any],
     *,
     reset_batches: Iterable[Any] | None = None,
+    loss: Chosen = CROSS_ENTROPY,
 ) -> list[Evaluation]:
-    """Loss and error at points of the plane, over all images of `batches`.
+    """Loss and error at points of the plane, over all images of `batches`; `loss` as in `loss_barrier`.
 
     With `reset_batches` batch norm statistics are re-estimated on them at each point. As many points as fit in memory
     share each pass. `network` gives architecture and device and is not modified. Raises InputError for batches that can
-    be read only once, and for what is no classification (`check_classifies`).
+    be read only once, and for what the loss is not of (`check_judged`).
 
         >>> networks, batches = [nn.Linear(2, 2) for _ in "abc"], [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]
         >>> plane = rb.Plane(networks[0], *networks)
@@ -97,20 +100,27 @@ def plane_losses(
         >>> [one.error == rb.evaluate([other], batches)[0].error for one, other in zip(corners, networks)]
         [True, True, True]
     """
-    sets = [each for each in (batches, reset_batches) if each is not None]
-    for each in sets:
-        check_repeatable(each)
-    check_classifies(network, batches)
-    groups = chunks(points, network)
-    return [found for group in groups for found in _evaluated(network, [plane.state(point) for point in group], *sets)]
+    judge = judge_of(loss)
+    for each in (batches, reset_batches):
+        if each is not None:
+            check_repeatable(each)
+    check_judged(network, batches, loss=judge)
+    found = []
+    for group in chunks(points, network):
+        found += _evaluated(network, [plane.state(point) for point in group], batches, reset_batches, judge)
+    return found
 
 
 def _evaluated(
-    network: nn.Module, states: list[dict[str, Tensor]], batches: Iterable[Any], reset: Iterable[Any] | None = None
+    network: nn.Module,
+    states: list[dict[str, Tensor]],
+    batches: Iterable[Any],
+    reset: Iterable[Any] | None,
+    judge: Judge,
 ) -> list[Evaluation]:
     if reset is not None:
         states = reset_batchnorm_of(network, reset, states)
-    return evaluate([clone(network, state) for state in states], batches)
+    return evaluate([clone(network, state) for state in states], batches, loss=judge)
 
 
 def _difference(state: Mapping[str, Tensor], origin: Mapping[str, Tensor], names: Iterable[str]) -> list[Tensor]:

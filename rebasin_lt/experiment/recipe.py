@@ -10,6 +10,7 @@ from typing import Any
 from rebasin_lt.errors import InputError
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
+from rebasin_lt.settings.field_types import check_fields
 from rebasin_lt.settings.user_code import is_user_code
 
 TRAININGS = ("dense", "prune", "sparse")
@@ -25,7 +26,7 @@ class Recipe:
     training had left at the rewind moment, as in the paper. `imp` are more settings of `IterativeMagnitudePruning`,
     such as `after_prune`; its `rewind_from` may be a moment of the dense training. `module` is a LightningModule of
     the user's own to train instead of `Classifier`, `package.module:Class`. `sign_in` are settings of `SignIn`, under
-    which sparse networks then train.
+    which sparse networks then train. Raises InputError for a field of another type.
 
         >>> recipe = rb.Recipe(targets=(0.5,), fraction=0.5, epochs_per_round=2)
         >>> recipe.prune_epochs, recipe.data["name"]
@@ -47,6 +48,9 @@ class Recipe:
     imp: Mapping[str, Any] = field(default_factory=dict)
     module: str | None = None
     sign_in: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "recipe.")
 
     @property
     def prune_epochs(self) -> int:

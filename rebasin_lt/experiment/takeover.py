@@ -35,7 +35,10 @@ def network_files(where: str, run: Path, moments: Sequence[str]) -> dict[str, Pa
     files = {FINAL: trained, **{rewind_name(moment): trained.parent / rewind_name(moment) for moment in moments}}
     for name, path in files.items():
         if not path.is_file():
-            raise InputError(f"{where} is {run}, which has no {name}: set recipe.rewinds to a moment it kept")
+            raise InputError(
+                f"{where} is {run}, which has no {name}: set recipe.rewinds, and moments of matchers and signs, to "
+                "those it kept"
+            )
     return files
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, scaled
+from rebasin_lt.settings.choices import near
 from rebasin_lt.settings.user_code import TORCHVISION
 
 _BLOCKS = (3, 4, 6, 3)
@@ -52,9 +51,7 @@ def torchvision_network(name: str, width: float, num_classes: int, input_shape: 
 
     known = models.list_models(module=models)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {TORCHVISION}{close[0]}?" if close else "see torchvision.models.list_models()"
-        raise InputError(f"model is {TORCHVISION}{name}, which torchvision does not have: {hint}")
+        raise InputError(f"model is {TORCHVISION}{name}, which torchvision does not have{near(name, known)}")
     if width != 1:
         raise InputError(f"width is {width:g}, but {TORCHVISION}{name} has one width only: leave it at 1")
     if input_shape[0] != 3:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.sizes import ImageShape, check_sizes
 from rebasin_lt.settings.choices import check_known, imported
-from rebasin_lt.settings.user_code import TORCHVISION, import_function, is_user_code
+from rebasin_lt.settings.user_code import TIMM, TORCHVISION, import_function, is_user_code
 
 if TYPE_CHECKING:  # whoever only asks for names need not wait for torch
     from torch import nn
@@ -43,8 +43,9 @@ def build_network(
 
     Args:
         name: `mlp`, `conv2`, `conv4`, `conv6`, `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110`, `vgg11`,
-            `vgg11_bn`, `resnet50`; `torchvision:NAME`, any classifier of torchvision; or `package.module:factory`, a
-            function or class of your own, called with those of `width`, `num_classes` and `input_shape` it accepts
+            `vgg11_bn`, `resnet50`; `torchvision:NAME` or `timm:NAME`, any classifier of theirs; or
+            `package.module:factory`, a function or class of your own, called with those of `width`, `num_classes` and
+            `input_shape` that are arguments of it; one that ends in `**kwargs` gets `num_classes`, and a width but 1
         width: factor on every hidden channel count; a fraction if that keeps them whole
         num_classes: outputs
         input_shape: channels, height and width of an image; `default_input_shape(name)` if not given
@@ -60,6 +61,10 @@ def build_network(
         from rebasin_lt.models.imagenet import torchvision_network
 
         return torchvision_network(name.removeprefix(TORCHVISION), width, num_classes, shape)
+    if name.startswith(TIMM):
+        from rebasin_lt.models.timm import timm_network
+
+        return timm_network(name.removeprefix(TIMM), width, num_classes, input_shape)
     return _call_factory(name, width, num_classes, input_shape)
 
 
@@ -73,6 +78,10 @@ def default_input_shape(name: str) -> ImageShape:
         return _NETWORKS[name].input_shape
     if name.startswith(TORCHVISION):
         return (3, 299, 299) if name == f"{TORCHVISION}inception_v3" else _IMAGENET
+    if name.startswith(TIMM):
+        from rebasin_lt.models.timm import timm_input_shape
+
+        return timm_input_shape(name.removeprefix(TIMM))
     parameter = inspect.signature(_factory(name)).parameters.get("input_shape")
     if parameter is None or not isinstance(parameter.default, tuple | list):
         return _CIFAR
@@ -83,7 +92,7 @@ def default_input_shape(name: str) -> ImageShape:
 def _factory(name: str) -> Callable[..., object]:
     """The factory that `package.module:factory` names. Raises InputError for a name of any kind that is not known."""
     if not is_user_code(name):
-        check_known("model", name, _NETWORKS, "torchvision:NAME or package.module:factory")
+        check_known("model", name, _NETWORKS, "torchvision:NAME, timm:NAME or package.module:factory")
     return import_function("model", name, "a function or class")
 
 
@@ -96,9 +105,18 @@ def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageS
     if width != 1 and not (takes_any or "width" in parameters):
         raise InputError(f"width is {width:g}, but {name} takes no argument `width`: leave it at 1")
     offered = {"width": width, "num_classes": num_classes, "input_shape": input_shape}
-    network = factory(**{
-        key: value for key, value in offered.items() if value is not None and (takes_any or key in parameters)
-    })
+    unasked = {"num_classes"} | ({"width"} if width != 1 else set())  # for what may know them, behind **kwargs
+    given = {
+        key: value
+        for key, value in offered.items()
+        if value is not None and (key in parameters or (takes_any and key in unasked))
+    }
+    try:
+        network = factory(**given)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputError(f"model is {name!r}, which cannot be made with {', '.join(given)}: {error}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model is {name!r}, which made a {type(network).__name__}, expected a torch.nn.Module")
     return network

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.batches import Network, network_of, state_of
 from rebasin_lt.errors import BrokenFileError, InputError
-from rebasin_lt.pruning.prunable import SHORTCUTS, prunable
+from rebasin_lt.pruning.prunable import SHORTCUTS, prunable_names
 from rebasin_lt.storage.files import hash_tensors
 from rebasin_lt.storage.safetensors_file import check_format, read_safetensors, write_safetensors
 
@@ -66,7 +66,7 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def ones_of(cls, network: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> Mask:
         """Everything kept, for the weights of `network` that can be pruned. Takes and raises what `prunable` does."""
-        return cls.ones_like(dict(network_of(network).named_parameters()), prunable(network, exclude, include).names)
+        return cls.ones_like(dict(network_of(network).named_parameters()), prunable_names(network, exclude, include))
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

@@ -77,6 +77,11 @@ def prunable(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iter
     return Prunable(names, dense, {name: same[0].tensor.numel() for name, same in matrices.items()})
 
 
+def prunable_names(model: nn.Module, exclude: Iterable[str] = SHORTCUTS, include: Iterable[str] = ()) -> list[str]:
+    """The names of `prunable`, in the order of the network's parameters. Raises as it."""
+    return list(prunable(model, exclude, include).names)
+
+
 @dataclass(frozen=True)
 class _Use:
     """A parameter under one of its names: the module that owns it, and what that calls it (`weight_ih_l0`).

@@ -35,6 +35,19 @@ def waypoints(targets: Sequence[float], fraction: float, start: float = 0.0) -> 
     return rounds
 
 
+def target_of(removed: int, weights: int) -> float:
+    """The shortest target, of three decimals or more, at which pruning removes this number of the weights.
+
+    >>> target_of(95_004, 100_004), target_of(950, 1_000)
+    (0.95, 0.95)
+    >>> target_of(99_996, 100_000)
+    0.99996
+    """
+    sparsity = removed / max(1, weights)
+    shorter = (round(sparsity, decimals) for decimals in range(3, 16))
+    return next((target for target in shorter if round(target * weights) == removed and 0 < target < 1), sparsity)
+
+
 def check_names_of_files(targets: Sequence[float]) -> None:
     """Raise InputError for two targets whose files would have one name."""
     names = [f"{target:g}" for target in targets]

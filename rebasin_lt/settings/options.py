@@ -81,6 +81,18 @@ class SplitOptions(ImageOptions):
     num_test_images: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """By what networks are judged.
+
+    Args:
+        loss: what is measured, by name; a function of your own is package.module:name, and validation_step:NAME what
+            the module's own validation step logs
+    """
+
+    loss: str = "cross_entropy"
+
+
 @dataclass(frozen=True)
 class MatchOptions:
     """How the permutation is found.
@@ -108,7 +120,7 @@ class MatchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermuteOptions(MatchOptions, ImageOptions, NetworkOptions, PairOptions):
+class PermuteOptions(MatchOptions, LossOptions, ImageOptions, NetworkOptions, PairOptions):
     """A network to match to another and to permute, with its masks.
 
     Args:
@@ -124,7 +136,7 @@ class PermuteOptions(MatchOptions, ImageOptions, NetworkOptions, PairOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierOptions(SplitOptions, NetworkOptions, PairOptions):
+class BarrierOptions(LossOptions, SplitOptions, NetworkOptions, PairOptions):
     """The line between two networks, and what is measured on it.
 
     Args:
@@ -148,7 +160,7 @@ class BarrierOptions(SplitOptions, NetworkOptions, PairOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandscapeOptions(SplitOptions, NetworkOptions):
+class LandscapeOptions(LossOptions, SplitOptions, NetworkOptions):
     """The plane through A, π(A) and B; or the weights of a network that has two.
 
     Args:
@@ -169,7 +181,7 @@ class LandscapeOptions(SplitOptions, NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiversityOptions(DataOptions, NetworkOptions):
+class DiversityOptions(LossOptions, DataOptions, NetworkOptions):
     """Networks by the name of their setting.
 
     Args:

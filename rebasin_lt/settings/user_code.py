@@ -9,13 +9,13 @@ from typing import Any
 
 from rebasin_lt.errors import InputError
 
-TORCHVISION = "torchvision:"
-"""What the names of torchvision's networks begin with."""
+TORCHVISION, TIMM = "torchvision:", "timm:"
+"""What the names of networks of torchvision and timm begin with."""
 
 
 def is_user_code(name: str) -> bool:
-    """True if a name is of that form; `torchvision:NAME` is the registry's."""
-    return all(name.partition(":")) and not name.startswith(TORCHVISION)
+    """True if a name is of that form; `torchvision:NAME` and `timm:NAME` are the registry's."""
+    return all(name.partition(":")) and not name.startswith((TORCHVISION, TIMM))
 
 
 def import_named(argument: str, name: str) -> object:

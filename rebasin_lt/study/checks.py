@@ -35,6 +35,8 @@ from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.barrier import barrier_of
 from rebasin_lt.study.kinds.given import check_sources
+from rebasin_lt.study.kinds.sparse import check_signs_there
+from rebasin_lt.study.plan import plan
 from rebasin_lt.study.quick_checks import PRUNING_OURS, TRAINER_OURS, check_analyses, named_setting
 from rebasin_lt.study.stage import points_of
 
@@ -98,10 +100,11 @@ def check_data(recipe: Recipe) -> ImageData:
     return data
 
 
-def check_study(study: Study, here: bool = True, done: Container[str] = ()) -> None:
+def check_study(study: Study, here: bool = True, done: Container[str] = (), folder: Path | str | None = None) -> None:
     """Refuse networks and data that do not fit or are not there, and, where stages run `here`, devices that are not.
 
-    What stages that are `done` were given need not be there any more. Raises InputError.
+    What stages that are `done` were given need not be there any more; what they left in `folder` must be of use to
+    those that are left. Raises InputError.
     """
     check_names_and_types(study)
     if here:
@@ -118,6 +121,8 @@ def check_study(study: Study, here: bool = True, done: Container[str] = ()) -> N
             with named_setting("recipe.imp.mask"):
                 Mask.load(mask).check_fits(dict(network_of(network).named_parameters()))
     check_sources(study, done)
+    if folder is not None:
+        check_signs_there(plan(study), Path(folder), done)
     if study.barrier is not None:
         with named_setting("barrier"):
             check_barrier(barrier_of(study), network_of(network))

@@ -15,6 +15,7 @@ from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, mome
 from rebasin_lt.moment import END, Moment
 from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, check_names
+from rebasin_lt.settings.field_types import check_fields
 from rebasin_lt.settings.signatures import written_class
 from rebasin_lt.study.axes import at_point, check_axes, grid_points
 from rebasin_lt.study.given import check_given
@@ -72,6 +73,7 @@ class Study:
     early: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "widths", tuple(map(float, self.widths)))  # 1 and 1.0 are one, in files too
         check_axes(self.axes)
         named: dict[str, Any] = {"seeds": self.seeds, "widths": self.widths}
@@ -131,14 +133,24 @@ class Study:
         business."""
         return tuple(dict.fromkeys([*self.recipe.rewinds, *self._looked_at("b")])) if self.early else self.kept_moments
 
+    def moments_of(self, role: str) -> tuple[str, ...]:
+        """Those that something needs of the network of a role: one that is given need hold no others."""
+        masks = {method.base: fixed_methods().get(method.base) for method in self.trained.values()}
+        of_b = "imp" in self.compared or any(record is not None and record.mask == "b" for record in masks.values())
+        pruned = of_b if role == "b" else "mask" not in (self.given or {})
+        pruned_from = [recipe.pruned_from for recipe in self._recipes if recipe.pruned_from and pruned]
+        rewinds = self.recipe.rewinds if any(method.weights == role for method in self.trained.values()) else ()
+        return tuple(dict.fromkeys([*rewinds, *self._looked_at(role), *pruned_from]))
+
     @property
     def b_ends_at(self) -> str | None:
         """The moment at which the dense training of B stops; None where it goes on to its end."""
         return max(self.moments_of_b, key=lambda name: Moment.parse(name).count) if self.early else None
 
     def _looked_at(self, networks: str) -> list[str]:
-        """Those to match at, and those of the own signs of `networks`, in an order that is not that of the methods."""
+        """Those to match at and of the own signs, of `networks`, in an order that is not that of the methods."""
         at = [settings["at"] for settings in self.matchers.values() if settings.get("at", END) != END]
+        at = at if "b" in networks else []  # A is matched at its end
         signs = {
             str(method.moment)
             for method in self.trained.values()
@@ -271,6 +283,9 @@ def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) ->
     for key in keys:
         if key in settings and not (isinstance(settings[key], list | tuple) and settings[key]):
             raise InputError(f"{name}.{key} is {settings[key]!r}, expected a list of some, or leave it out for all")
+        for each in settings.get(key, ()):
+            if not isinstance(each, str | int | float):
+                raise InputError(f"{name}.{key} holds {each!r}, expected names or numbers")
 
 
 def _plain(value: Any) -> Any:

@@ -48,7 +48,7 @@ def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
 
         kind = launcher_kind(launcher.launcher)
         kind.check()
-        check_study(study, kind.here, state.done)
+        check_study(study, kind.here, state.done, folder)
     with claim_study(folder, study):
         run_study(study, folder, state, launcher)
     return state

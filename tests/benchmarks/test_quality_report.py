@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from benchmarks import quality
 from benchmarks._page import between
 from benchmarks._quality_report import DEFAULT, quality_table, write_report
+from rebasin_lt.experiment import stages
+from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.report.kit.statistics import Estimate
+from rebasin_lt.storage.files import write_json
+from rebasin_lt.storage.run_folder import finish
 
 
 def barrier(loss: float, midpoint: float) -> dict:
@@ -79,3 +87,26 @@ def test_the_report_goes_between_its_markers(tmp_path) -> None:
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="has <!-- x --> … <!-- end of x --> 0 times, expected once"):
         between("no markers", "x", "text")
+
+
+def test_what_is_there_is_read_and_nothing_trained(tmp_path, monkeypatch) -> None:
+    """In the order of `run`; a pair that is not pruned yet is left out, and so is the accuracy of a screened method."""
+    monkeypatch.setattr(quality, "_memory", lambda *_: {"iou": 0.1})
+    setting = SimpleNamespace(
+        num_pairs=2, num_votes=0, methods=("naive", "signs"), screened=("composed",), recipe=Recipe(targets=(0.95,))
+    )
+    for name in ("pair=0/dense_a", "pair=0/dense_b", "pair=0/imp", "pair=0/sparse/LTH", "pair=1/dense_a"):
+        (tmp_path / name).mkdir(parents=True)
+        finish(tmp_path / name, {"test/top1": 90.0})
+    Mask({"weight": torch.ones(2, 2, dtype=torch.bool)}).save(stages.mask_file(tmp_path / "pair=0/imp", 0.95))
+    for method in ("composed", "naive"):
+        write_json(tmp_path / f"pair=0/judged/{method}.json", {"method": method, "overlap": 0.2, "accuracy": 50.0})
+    before = sorted(tmp_path.rglob("*"))
+    assert quality.read("toy", setting, tmp_path) == [
+        {"pair": 0, "method": "dense a", "accuracy": 90.0, "memory": {"iou": 0.1}},
+        {"pair": 0, "method": "dense b", "accuracy": 90.0},
+        {"pair": 0, "method": "naive", "overlap": 0.2, "accuracy": 50.0},
+        {"pair": 0, "method": "composed", "overlap": 0.2},
+        {"pair": 0, "method": "LTH", "accuracy": 90.0},
+    ]
+    assert sorted(tmp_path.rglob("*")) == before

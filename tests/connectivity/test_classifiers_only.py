@@ -1,4 +1,4 @@
-"""What is no classification has no loss and error here: it is refused in one line, before anything is computed."""
+"""What is no classification has no cross-entropy: it is refused in one line, before anything is computed."""
 
 from __future__ import annotations
 
@@ -104,6 +104,32 @@ def test_every_batch_is_looked_at(case):
     with pytest.raises(InputError) as error:
         evaluate([net], [(torch.randn(N, 6), targets)])
     assert message in str(error.value)
+
+
+FITTING = {
+    "a regressor": "no loss by name fits",
+    "a regressor of several values": "losses that fit are mse",
+    "one output": "losses that fit are bce, mse",
+    "segmentation": "losses that fit are pixel_cross_entropy",
+    "a sequence of words": "losses that fit are token_cross_entropy, next_token_cross_entropy",
+    "several labels": "losses that fit are bce, mse",
+    "ignored images": "no loss by name fits",
+}
+
+
+@pytest.mark.parametrize("case", FITTING)
+def test_the_losses_that_would_fit_are_named(case):
+    net, targets, _ = CASES[case]
+    with pytest.raises(InputError, match=f"{FITTING[case]}, and a function of your own may"):
+        measure_barrier(net, [(torch.randn(N, 6), targets)], Unread())
+
+
+@pytest.mark.parametrize("answer", [lambda out: {"logits": out}, lambda out: (out, out.sum())])
+def test_the_answer_may_lie_in_a_dict_or_a_tuple(answer):
+    net, batches = Net(), [(torch.randn(N, 6), labels())]
+    expected = evaluate([net], batches)
+    net.answer = answer
+    assert evaluate([net], batches) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])

@@ -15,6 +15,7 @@ from kill_driver import Driver
 from rebasin_lt.lit.checkpoint import load_network
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.pruning.signs import sign_agreement
 
 BATCH = 16  # of all processes together
 IMP = {"class_path": "IterativeMagnitudePruning", "init_args": {"targets": [0.4, 0.8], "epochs_per_round": 1}}
@@ -33,12 +34,14 @@ class Fits:
     def __init__(self, driver: Driver, root: Path) -> None:
         self.driver, self.root, self.numbers = driver, root, itertools.count()
 
-    def run(self, verb: str, ranks: int, model: dict, callbacks=(), code: int = 0, **trainer) -> tuple[Path, list]:
+    def run(
+        self, verb: str, ranks: int, model: dict, callbacks=(), code: int = 0, kind: str = "Classifier", **trainer
+    ) -> tuple[Path, list]:
         """The folder and what every rank wrote down. In double precision, so that sums in another order are equal."""
         folder = self.root / str(next(self.numbers))
         folder.mkdir()
         settings = {
-            "model": {"class_path": "Classifier", "init_args": model},
+            "model": {"class_path": kind, "init_args": model},
             "data": {**NOISE, "init_args": {"batch_size": BATCH // ranks}},
             "trainer": {
                 "default_root_dir": "run",
@@ -96,6 +99,31 @@ def test_two_processes_train_as_one(fits, callback):
         [json.loads(row) for row in (folder / "run" / "metrics.jsonl").open()] for folder in (folder_one, folder_two)
     ]
     assert all(ours == pytest.approx(theirs, rel=1e-6) for ours, theirs in zip(*rows, strict=True))
+
+
+@pytest.mark.parametrize("signs", ["mask", "own"])
+def test_two_processes_begin_with_the_same_signs(fits, signs):
+    """Those of the mask, or of a checkpoint, and keep them at a rate at which none can change."""
+    torch.manual_seed(0)
+    network, other = (build_network("mlp", num_classes=7, input_shape=(3, 6, 6)).state_dict() for _ in range(2))
+    for name, state in (("init", network), ("other", other)):
+        torch.save(state, fits.root / f"{name}.ckpt")
+    kept = Mask({name: torch.rand(tensor.shape) < 0.4 for name, tensor in network.items() if tensor.dim() == 2})
+    signed = kept.signed_by(other)
+    (signed if signs == "mask" else kept).save(fits.root / f"{signs}.mask.safetensors")
+    model = {**MLP, "learning_rate": 1e-9, "init_from": "../init.ckpt", "mask": f"../{signs}.mask.safetensors"}
+    model |= {"signs": signs, **({"signs_from": "../other.ckpt"} if signs == "own" else {})}
+    folder_one, (one,) = fits.run("fit", 1, model, kind="MaskedClassifier", max_epochs=1)
+    folder_two, two = fits.run("fit", 2, model, kind="MaskedClassifier", max_epochs=1)
+    assert two[0]["parameters"] == two[1]["parameters"]
+    assert two[0]["masks"] == two[1]["masks"] == one["masks"] == [kept.hash]
+    for folder in (folder_one, folder_two):
+        state = load_network(folder / "run" / "last.ckpt").network.state_dict()
+        assert sign_agreement(signed, state) == 1
+        for name in kept:
+            torch.testing.assert_close(
+                state[name], network[name].double().abs() * signed.content[name], atol=1e-6, rtol=0
+            )
 
 
 def test_batch_norm_differs_between_processes_but_not_the_masks(fits):

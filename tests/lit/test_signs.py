@@ -150,3 +150,54 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"signs is 'mask', but the mask .*m.mask.safetensors has none: expected one"):
         MaskGuard(str(tmp_path / "m.mask.safetensors"), signs="mask")
+
+
+@pytest.mark.parametrize("signs", ["mask", "own"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
+def test_they_are_set_in_half_precision(trainer, tmp_path, precision, signs):
+    """On weights kept in it, and on those that are not; magnitudes are the weights' own, as they are rounded."""
+    other, module = ForeignModule(), ForeignModule()
+    torch.save(other.state_dict(), tmp_path / "other.ckpt")
+    mask = random_mask(module)
+    given = mask.signed_by(other.state_dict()) if signs == "mask" else mask
+    guard = MaskGuard(given, signs=signs, signs_from=str(tmp_path / "other.ckpt") if signs == "own" else None)
+    start, seen = state_of(module), AtTheFirstBatch()
+    trainer(2, [guard, seen], precision=precision).fit(module, ForeignData())
+    kept = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16, "16-true": torch.float16}[precision]
+    for name in NAMES:
+        assert seen.state[name].dtype == kept
+        expected = torch.where(mask[name], start[name].abs() * state_of(other)[name].sign(), 0).to(kept)
+        assert torch.equal(seen.state[name], expected), name
+        assert not module.get_parameter(name)[~mask[name]].any()
+
+
+class Normed(ForeignModule):
+    """With weight norm on its head, whose direction is what a mask names."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.utils.parametrizations.weight_norm(self.head)
+
+
+@pytest.mark.parametrize("signs", ["mask", "own"])
+def test_under_weight_norm_they_are_those_of_the_directions(trainer, tmp_path, signs):
+    """Which are the weights' own signs, as long as no length is below 0."""
+    name = "head.parametrizations.weight.original1"
+    other, module = Normed(), Normed()
+    torch.save(other.state_dict(), tmp_path / "other.ckpt")
+    mask = Mask({name: torch.rand(module.get_parameter(name).shape) < 0.4})
+    mask[name][0, 0] = True
+    given = mask.signed_by(other.state_dict()) if signs == "mask" else mask
+    guard = MaskGuard(given, signs=signs, signs_from=str(tmp_path / "other.ckpt") if signs == "own" else None)
+
+    class Weights(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 0:
+                expected = torch.where(mask[name], other.head.weight.sign(), 0)
+                assert torch.equal(pl_module.head.weight.sign(), expected)
+                self.looked = True
+
+    look = Weights()
+    trainer(2, [guard, look]).fit(module, ForeignData())
+    assert look.looked
+    assert not module.head.weight[~mask[name]].any()

@@ -168,6 +168,44 @@ def test_a_study_grows_without_what_it_was_given_and_takes_no_other(finished, tm
         check_study(grown)
 
 
+def test_a_needs_the_moments_that_something_begins_from_and_no_others(finished, tmp_path) -> None:
+    """Each is looked for before anything runs; those at which B is matched, or A never pruned, are none of them."""
+    a = tmp_path / "a"
+    shutil.copytree(finished / "width=1/seed=0/dense_a", a)
+    kept = {path.stem for path in (a / "rewind").iterdir()}
+    assert {"0it", "1ep"} <= kept
+    small = {"barrier": None, "diversity": None, "seeds": [0], "given": {"a": str(a)}}
+    matchers = {"permuted": {"at": "2ep"}}
+    recipe = replace(STUDY.recipe, rewinds=("1ep",), dense_epochs=3)
+    grid = replace(STUDY, recipe=recipe, methods=["lth", "permuted"], matchers=matchers, **small)
+    (a / "rewind/2ep.ckpt").unlink(missing_ok=True)
+    check_study(grid)
+    assert plan(grid)["width=1/seed=0/dense_a"].outputs == ("final.ckpt", "rewind/1ep.ckpt")
+    signed = replace(grid, methods=["lth", "lth+own@2ep"])
+    pruned = replace(grid, recipe=replace(recipe, imp={"rewind_from": "2ep", "after_prune": "rewind_weights"}))
+    for other in (signed, pruned):
+        with pytest.raises(
+            InputError, match=r"given\.a is .*, which has no rewind/2ep\.ckpt: set recipe\.rewinds, and"
+        ):
+            check_study(other)
+    (a / "rewind/1ep.ckpt").unlink()
+    with pytest.raises(InputError, match=r"given\.a is .*, which has no rewind/1ep\.ckpt"):
+        check_study(grid)
+    check_study(replace(grid, methods=["naive", "permuted"]))
+
+
+def test_moments_of_a_given_network_may_be_added(finished, tmp_path) -> None:
+    a = str(finished / "width=1/seed=0/dense_a")
+    recipe = replace(STUDY.recipe, rewinds=("1ep",))
+    small = {"barrier": None, "diversity": None, "seeds": [0], "matchers": {}, "recipe": recipe, "given": {"a": a}}
+    grid, folder = replace(STUDY, methods=["naive"], **small), tmp_path / "study"
+    for each, outputs in ((grid, 1), (replace(grid, methods=["naive", "lth"]), 2), (grid, 1)):
+        stage = plan(each)["width=1/seed=0/dense_a"]
+        assert len(stage.outputs) == outputs
+        run_stage(each, stage, folder)
+    assert (folder / stage.path / "rewind/1ep.ckpt").is_file()
+
+
 GIVEN = [
     ({"c": "x"}, {}, "a name under given is 'c', which is not known: expected a, b, mask"),
     ({"a": 3}, {}, "given.a is 3, expected a path, which may hold {seed}, or one per seed"),

@@ -132,7 +132,7 @@ REFUSED = [
     ({"data": {"name": "digit"}}, {}, "did you mean digits"),
     ({"prune": {"rate": 1}}, {}, "recipe.prune has no setting 'rate'"),
     ({"network": {"arch": "mlp", "width": 2}}, {}, "has width 1.0, this network has 2.0"),
-    ({"rewinds": ["2ep"]}, {}, "has no rewind/2ep.ckpt: set recipe.rewinds to a moment it kept"),
+    ({"rewinds": ["2ep"]}, {}, "has no rewind/2ep.ckpt: set recipe.rewinds, and moments"),
     ({}, {"a": "."}, "holds neither final.ckpt nor last.ckpt: give a finished dense run"),
     ({"targets": [0.9]}, {}, "and recipe.targets holds 0.9, to which the others are pruned"),
 ]

@@ -16,8 +16,8 @@ from rebasin_lt.study.grid import Study
 RECIPE = Recipe(rewinds=("0it", "1ep"))
 
 
-def study(recipe=None, **settings):
-    return Study(**{"title": "grid", "recipe": replace(RECIPE, **(recipe or {})), "seeds": [0, 1], **settings})
+def study(change=None, **settings):
+    return Study(**{"title": "grid", "recipe": replace(RECIPE, **(change or {})), "seeds": [0, 1], **settings})
 
 
 GRIDS = [
@@ -76,7 +76,37 @@ GRIDS = [
     ),
 ]
 
+GRIDS += [
+    ({"methods": [{"permuted": {}}]}, "methods holds {'permuted': {}}, expected a text in each place"),
+    ({"methods": "lth"}, "methods is 'lth', expected a list"),
+    ({"methods": {"lth": 1}}, "methods is {'lth': 1}, expected a list"),
+    ({"seeds": ["0"]}, "seeds holds '0', expected a whole number in each place"),
+    ({"seeds": [0.5]}, "seeds holds 0.5, expected a whole number in each place"),
+    ({"seeds": 3}, "seeds is 3, expected a list"),
+    ({"widths": ["wide"]}, "widths holds 'wide', expected a number in each place"),
+    ({"widths": [None]}, "widths holds None, expected a number in each place"),
+    ({"matchers": ["permuted"]}, "matchers is ['permuted'], expected settings by name"),
+    ({"axes": ["sparse"]}, "axes is ['sparse'], expected settings by name"),
+    ({"given": "runs/a"}, "given is 'runs/a', expected settings by name"),
+    ({"barrier": True}, "barrier is True, expected settings by name"),
+    ({"barrier": {"matchers": [{}]}}, "barrier.matchers holds {}, expected names or numbers"),
+    ({"diversity": {"methods": [{"a": 1}]}}, "diversity.methods holds {'a': 1}, expected names or numbers"),
+    ({"diversity": {"sparsities": [[0.9]]}}, "diversity.sparsities holds [0.9], expected names or numbers"),
+    ({"early": "no"}, "early is 'no', expected true or false"),
+    ({"title": 3}, "title is 3, expected a text"),
+    ({"recipe": {"targets": [0.9]}}, "recipe is {'targets': [0.9]}, expected a Recipe"),
+]
+
 RECIPES = [
+    ({"targets": ("0.9",)}, "recipe.targets holds '0.9', expected a number in each place"),
+    ({"targets": (True,)}, "recipe.targets holds True, expected a number in each place"),
+    ({"targets": 0.9}, "recipe.targets is 0.9, expected a list"),
+    ({"rewinds": (1,)}, "recipe.rewinds holds 1, expected a text in each place"),
+    ({"rewinds": "1ep"}, "recipe.rewinds is '1ep', expected a list"),
+    ({"data": "digits"}, "recipe.data is 'digits', expected settings by name"),
+    ({"dense_epochs": "2"}, "recipe.dense_epochs is '2', expected a whole number"),
+    ({"fraction": "0.2"}, "recipe.fraction is '0.2', expected a number"),
+    ({"module": 3}, "recipe.module is 3, expected a text"),
     ({"targets": ()}, "recipe.targets is empty, expected at least one value"),
     ({"targets": (0.9, 0.9)}, "recipe.targets is [0.9, 0.9], which holds 0.9 twice"),
     ({"targets": (0.9, 0.8)}, "imp targets are [0.9, 0.8], expected increasing sparsities"),
@@ -101,7 +131,7 @@ RECIPES = [
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [*GRIDS, *(({"recipe": recipe}, message) for recipe, message in RECIPES)],
+    [*GRIDS, *(({"change": change}, message) for change, message in RECIPES)],
     ids=[message[:60] for _, message in [*GRIDS, *RECIPES]],
 )
 def test_a_grid_that_cannot_be_is_refused(settings, message) -> None:

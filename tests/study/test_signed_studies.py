@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,6 +255,27 @@ def test_masks_without_signs_are_refused_where_signs_are_asked_of_them(finished,
     check_study(replace(grid, methods=["permuted"], given=given))
     with pytest.raises(InputError, match=r"unsigned\.mask\.safetensors, which carries no signs, and permuted\+mask"):
         check_study(replace(grid, methods=["permuted", "permuted+mask"], given=given))
+
+
+@pytest.mark.parametrize("name", ["naive+mask", "permuted+mask", "lth+mask", "late+mask", "random_permutation+mask"])
+def test_masks_of_an_earlier_release_are_looked_at_before_anything_is_trained(early, tmp_path, name) -> None:
+    """A's, or moved ones, where they are there; A's, where those that are moved will be made from them."""
+    grid = study({"targets": (0.75,)}, methods=["naive", "permuted"], matchers={"permuted": {"at": "1ep"}})
+    done = {f"{ROOT}/dense_a", f"{ROOT}/imp_a", f"{ROOT}/match/permuted"}
+    for path in done:
+        shutil.copytree(early / path, tmp_path / path)
+    for path in tmp_path.rglob("*.mask.safetensors"):
+        Mask.load(path).unsigned.save(path)
+    check_study(grid, done=done, folder=tmp_path)
+    grown = replace(grid, methods=[*grid.methods, name], matchers={**grid.matchers, "late": {"at": "1ep"}})
+    place = "match/permuted" if name.startswith("permuted") else "imp_a/imp"
+    line = rf"{place}/sparsity-0.75.mask.safetensors carries no signs, as .*, and {re.escape(name)} begins with them: "
+    with pytest.raises(InputError, match=line):
+        check_study(grown, done=done, folder=tmp_path)
+    check_study(grown, folder=tmp_path)  # where all of it is made anew
+    check_study(grown, done={*done, *plan(grown)}, folder=tmp_path)  # where nothing is left
+    own = replace(grown, methods=[*grid.methods, "naive+own@1ep", "b_imp+mask"])
+    check_study(own, done=done, folder=tmp_path)
 
 
 def test_what_is_given_is_not_priced() -> None:

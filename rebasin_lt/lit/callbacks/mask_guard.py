@@ -154,7 +154,12 @@ class MaskGuard(Callback):
             )
 
     def _set_signs(self, trainer: Trainer, module: LightningModule) -> SignsSet | None:
-        """Give the kept weights their signs, before the first step; twice is as good as once."""
+        """Give the kept weights their signs, before the first step.
+
+        When fit starts, for what looks at weights before the first step: a sanity check of validation, or callbacks
+        whose turn is before ours, such as SignIn and RewindCheckpoint. And again when training starts, for weights that
+        a callback after ours loaded in between, such as InitFrom; where none did, this changes nothing.
+        """
         if self._signs is None or trainer.global_step or trainer.ckpt_path:  # a resumed run has its own weights
             return None
         return set_signs_(dict(network_of(module).named_parameters(remove_duplicate=False)), self._signs)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
@@ -18,6 +20,7 @@ from rebasin_lt.lit._compat import hides_its_steps
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard, check_settings_kept
 from rebasin_lt.pruning.factors import balanced_factors
 
+_LOG = logging.getLogger(__name__)
 _SETTINGS = ("every", "balance")
 
 
@@ -34,7 +37,9 @@ class SignIn(Callback):
     mask have factors and no others, `balance` and `every` have defaults of our own, the state of the optimiser, such as
     momentum, is kept over a rescaling, m keeps its sign in it, and weight decay is the optimiser's own on m and on w.
 
-    Works with one optimiser of torch that looks at gradients once in a step (not LBFGS), and a mask that stays.
+    Works with one optimiser of torch that looks at gradients once in a step (not LBFGS), and a mask that stays. Weights
+    that are frozen have factors if the optimiser has them, and use them once they are trained; those that come to the
+    optimiser later train plain, which a warning says.
 
         >>> network = rb.build_network("mlp")
         >>> guard = rb.MaskGuard(rb.Mask.ones_of(network))
@@ -44,7 +49,8 @@ class SignIn(Callback):
         every: epochs from one rescaling to the next
         balance: m² − w² after it, above 0; the speed at which a weight of 0 learns, as a factor on the learning rate
 
-    Raises InputError, when fit begins, without such a guard or optimiser, and for a resume of a run of other settings.
+    Raises InputError, when fit begins, without such a guard or optimiser, beside a callback that finds the optimiser's
+    parameters by the module's names, and for a resume of a run of other settings.
     """
 
     state_key = "rebasin_lt.sign_in"
@@ -63,6 +69,8 @@ class SignIn(Callback):
         self._m: dict[str, nn.Parameter] = {}
         self._w: dict[str, Tensor] = {}
         self._stepping = False  # while the parameters hold w instead of the product
+        self._stepped: list[str] = []  # those that do
+        self._late: set[str] = set()  # of the mask, but without factors
         self._saved: dict[str, dict[str, Tensor]] | None = None
         self._hook: RemovableHandle | None = None
 
@@ -74,14 +82,16 @@ class SignIn(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the optimiser the factors m, before the state of a checkpoint, which has theirs, is put into it."""
         guard, optimizer = _guard_of(trainer), _optimizer_of(trainer)
+        _check_callbacks(trainer)
         parameters = dict(network_of(pl_module).named_parameters(remove_duplicate=False))
         guard.mask.check_fits(parameters)
         names = {id(parameters[name]): name for name in guard.mask}
         for group in optimizer.param_groups:
             for weight in list(group["params"]):
-                if (name := names.get(id(weight))) is not None and weight.requires_grad:
+                if (name := names.get(id(weight))) is not None:
                     self._weights[name], self._m[name] = weight, nn.Parameter(torch.ones_like(weight))
                     group["params"].append(self._m[name])
+        self._late = {*guard.mask} - {*self._weights}
         self._hook = register_optimizer_step_post_hook(self._after_step)
 
     @torch.no_grad()
@@ -98,6 +108,21 @@ class SignIn(Callback):
         """Here and not when the epoch begins, which a resume in the middle of it does again."""
         if batch_idx == 0 and trainer.current_epoch and trainer.current_epoch % self.every == 0:
             self._rescale()
+        if self._late:
+            self._name_late_ones(trainer.optimizers[0], pl_module)
+
+    def _name_late_ones(self, optimizer: Optimizer, module: LightningModule) -> None:
+        """Say which weights came to the optimiser after it was given the factors: each once."""
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        parameters = dict(network_of(module).named_parameters(remove_duplicate=False))
+        late = sorted(name for name in self._late if id(parameters[name]) in held)
+        self._late -= {*late}
+        if late and module.global_rank == 0:
+            _LOG.warning(
+                "%s came to the optimiser after training began, and train without factors: give it all weights at the "
+                "start, those that are to train later with requires_grad False",
+                ", ".join(late),
+            )
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -108,11 +133,12 @@ class SignIn(Callback):
                 "take another optimiser"
             )
         self._follow_writes()
-        for name, weight in self._weights.items():
-            m, w = self._m[name], self._w[name]
-            if weight.grad is not None:
-                m.grad = weight.grad * w
-                weight.grad.mul_(m)
+        self._stepped = [name for name, weight in self._weights.items() if weight.grad is not None]
+        for name in self._stepped:  # the optimiser leaves those without a gradient as they are, and so do we
+            weight, m, w = self._weights[name], self._m[name], self._w[name]
+            assert weight.grad is not None
+            m.grad = weight.grad * w
+            weight.grad.mul_(m)
             weight.copy_(w)
         self._stepping = True
 
@@ -166,7 +192,8 @@ class SignIn(Callback):
         """Put the product back in its place, unless it is there."""
         if self._stepping:
             self._stepping = False
-            for name, weight in self._weights.items():
+            for name in self._stepped:
+                weight = self._weights[name]
                 self._w[name] = weight.detach().clone()
                 weight.mul_(self._m[name])
 
@@ -190,6 +217,17 @@ def _guard_of(trainer: Trainer) -> MaskGuard:
         found = " and ".join(type(guard).__name__ for guard in guards) or "none"
         raise InputError(f"SignIn trains under one MaskGuard, whose mask stays as it is; this fit has {found}")
     return guards[0]
+
+
+def _check_callbacks(trainer: Trainer) -> None:
+    """Raise InputError beside Lightning's callbacks of fine-tuning, which look up the optimiser's parameters by the
+    module's names, and m has none there."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, BaseFinetuning):
+            raise InputError(
+                f"SignIn does not train beside {type(callback).__name__}: freeze weights by requires_grad, and give "
+                "the optimiser all of them"
+            )
 
 
 def _optimizer_of(trainer: Trainer) -> Optimizer:

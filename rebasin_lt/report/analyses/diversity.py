@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rebasin_lt.judging.losses import judged_of_result
 from rebasin_lt.report.kit.figures import plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS, has_label, label_of
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
@@ -28,19 +29,22 @@ def diversity_table(result: Mapping[str, Any]) -> Table:
 
     `result` is that of `analyses.diversity.measure`.
     """
-    columns = [
-        *texts("setting"),
-        *numbers("members"),
-        *numbers("member accuracy (%)", spread="std"),
-        *numbers("ensemble accuracy (%)"),
-        *numbers("disagreement", "KL (nats)", "JS (nats)", "member ECE", "ensemble ECE", decimals=4),
-    ]
-    caption = f"{result['num_images']:,} test images; members: mean ± standard deviation; pairs: means"
+    judged = judged_of_result(result)
+    caption = f"{result['num_images']:,} test {judged.mean_over}; members: mean ± standard deviation; pairs: means"
+    columns = [*texts("setting"), *numbers("members")]
+    if judged.error is None:
+        columns += numbers("member loss", decimals=4, spread="std")
+        columns += numbers("ensemble loss", "squared difference of two", decimals=4)
+        caption += f"; by {judged.label}"
+    else:
+        columns += numbers("member accuracy (%)", spread="std")
+        columns += numbers("ensemble accuracy (%)")
+        columns += numbers("disagreement", "KL (nats)", "JS (nats)", "member ECE", "ensemble ECE", decimals=4)
     return Table(columns, [_row(name, values) for name, values in result["settings"].items()], caption)
 
 
 def diversity_figure(result: Mapping[str, Any], title: str = "Members and their ensemble") -> Figure:
-    """One line per setting: the accuracy of each member and of the ensemble, and beside it the disagreement."""
+    """One line per setting: the accuracy, or loss, of each member and the ensemble, and beside it the disagreement."""
     settings = result["settings"]
     height = _MARGINS + _LINE * len(settings)  # inches
     labels = [_lines(name) for name in settings]
@@ -51,6 +55,8 @@ def diversity_figure(result: Mapping[str, Any], title: str = "Members and their 
         accuracies = figure.add_axes((left, bottom, 0.66 - left, size))
         disagreements = figure.add_axes((0.72, bottom, 0.17, size))
         _draw_accuracies(accuracies, settings)
+        if (judged := judged_of_result(result)).error is None:
+            accuracies.set_xlabel(f"test {judged.label}")
         _label_lines(accuracies, settings, labels)
         _draw_disagreements(disagreements, settings)
         for axes in (accuracies, disagreements):
@@ -77,18 +83,26 @@ _ENSEMBLE: Any = {"marker": "D", "linestyle": "none", "markersize": 7}
 
 
 def _row(name: str, values: Mapping[str, Any]) -> list[Cell]:
-    accuracies = [100 * accuracy for accuracy in values["member_accuracy"]]
-    spread = Estimate(mean(accuracies), sample_std(accuracies), len(accuracies))
+    scores, ensemble = _scores(values)
+    spread = Estimate(mean(scores), sample_std(scores), len(scores))
+    found: list[Cell] = [_label(name), len(scores), spread, ensemble]
+    if "member_accuracy" not in values:
+        return [*found, values["disagreement"]]
     pairs = [values[key] for key in ("disagreement", "kl", "js")]
-    calibration = [mean(values["member_ece"]), values["ensemble_ece"]]
-    return [_label(name), len(accuracies), spread, 100 * values["ensemble_accuracy"], *pairs, *calibration]
+    return [*found, *pairs, mean(values["member_ece"]), values["ensemble_ece"]]
+
+
+def _scores(values: Mapping[str, Any]) -> tuple[list[float], float]:
+    """The accuracy in percent of each member, and of the ensemble; of regressors their losses."""
+    if "member_accuracy" not in values:
+        return values["member_loss"], values["ensemble_loss"]
+    return [100 * accuracy for accuracy in values["member_accuracy"]], 100 * values["ensemble_accuracy"]
 
 
 def _draw_accuracies(axes: Axes, settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Members above the line of their setting, the ensemble on it, and a stroke from their mean to it."""
     for line, (name, values) in enumerate(settings.items()):
-        members, colour = [100 * accuracy for accuracy in values["member_accuracy"]], _colour(name)
-        ensemble = 100 * values["ensemble_accuracy"]
+        (members, ensemble), colour = _scores(values), _colour(name)
         axes.plot([mean(members), ensemble], [line + _LOWER] * 2, color=colour, linewidth=1.4)
         axes.plot([mean(members)], [line + _LOWER], "|", markersize=9, color=colour)
         axes.plot(members, [line - _UPPER] * len(members), **_MEMBER, markeredgecolor=colour)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
+from rebasin_lt.judging.losses import judged_of_result, measured_on, quantities
 from rebasin_lt.report.kit.figures import save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
@@ -95,7 +96,7 @@ def _draw_path(axes: Axes, initial: Sequence[float], path: Sequence[Sequence[flo
 
 def planes_figure(result: Mapping[str, Any]) -> Figure:
     """Test loss on the plane through π(A), B and A, one panel raw and one with batch norm reset."""
-    panels = result["loss"]
+    panels, (title, _) = result["loss"], quantities(judged_of_result(result))["loss"]
     width = 0.35 + _SIDE * len(panels)
     across, up = np.ptp(result["x"]), np.ptp(result["y"])
     height = _SIDE * 0.9 * up / across + 1.0
@@ -107,7 +108,7 @@ def planes_figure(result: Mapping[str, Any]) -> Figure:
             axes = figure.add_axes((left, 0.5 / height, 0.9 * _SIDE / width, (height - 1) / height))
             _contours(axes, result["x"], result["y"], losses, levels)
             _draw_corners(axes, result["corners"])
-            axes.set_title(f"{correction_label(correction)}: test loss (nats)", loc="left", x=0)
+            axes.set_title(f"{correction_label(correction)}: test {title}", loc="left", x=0)
             axes.set_xlabel("distance in weight space")
     return figure
 
@@ -182,5 +183,7 @@ def plane_table(result: Mapping[str, Any]) -> Table:
     }
     distances = ", ".join(f"{label} to B {length:.2f}" for label, length in lengths.items())
     columns = [*texts("statistics"), *numbers("smallest loss", "median loss", "largest loss", decimals=4)]
-    size = f"{len(result['x'])} × {len(result['y'])} points on {result['num_images']:,} test images"
+    judged = judged_of_result(result)
+    size = f"{len(result['x'])} × {len(result['y'])} points on {measured_on(judged, result['num_images'], 'test')}"
+    size += f", by {judged.label}" if "judged" in result else ""
     return Table(columns, rows, f"{size}; distances: {distances}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
+from rebasin_lt.judging.losses import BY_CROSS_ENTROPY, Judged, judged_of_result, quantities
 from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
@@ -29,7 +30,7 @@ def show_permuted(result: Mapping[str, Any], out: str) -> str:
     if "before_training" in result:
         parts.append(before_text(**result["before_training"]))
     if "barrier" in result:
-        parts.append(barrier_table(result["barrier"]).to_text())
+        parts.append(barrier_table(result["barrier"], judged_of_result(result)).to_text())
         save_figures(barrier_figures(result), out)
     return "\n".join(parts)
 
@@ -49,24 +50,30 @@ def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
     return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
 
 
-def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """Loss and error barrier between A and B, before and after alignment, by correction."""
-    rows = [
-        [correction_label(correction), f"{name} alignment", curve["loss_barrier"], times(100, curve["error_barrier"])]
-        for correction, curves in barriers.items()
-        for name, curve in curves.items()
-    ]
-    columns = texts("statistics", "A to B")
-    columns += [*numbers("loss barrier (nats)", decimals=4), *numbers("error barrier (%)")]
-    return Table(columns, rows, "Largest excess over the chord, test images")
+def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]], judged: Judged = BY_CROSS_ENTROPY) -> Table:
+    """Loss barrier, and error barrier if there is one, between A and B, before and after alignment, by correction."""
+    unit = f" ({judged.unit})" if judged.unit else ""
+    columns = [*texts("statistics", "A to B"), *numbers(f"loss barrier{unit}", decimals=4)]
+    columns += [] if judged.error is None else numbers("error barrier (%)")
+    rows = []
+    for correction, curves in barriers.items():
+        for name, curve in curves.items():
+            found = [curve["loss_barrier"], times(100, curve["error_barrier"])]
+            rows.append([correction_label(correction), f"{name} alignment", *found][: len(columns)])
+    by = "" if judged == BY_CROSS_ENTROPY else f", by {judged.label}"
+    return Table(columns, rows, f"Largest excess over the chord, test images{by}")
 
 
 def barrier_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
-    """Loss and error along the line from A to B: `barrier-loss` and `barrier-error`."""
-    error = _curves(result, "error", 100)
+    """Loss and error along the line from A to B: `barrier-loss` and `barrier-error`.
+
+    There is no second figure for a loss that has no error.
+    """
     return {
-        "barrier-loss": barrier_figure(_curves(result, "loss", 1), title="Loss between A and B"),
-        "barrier-error": barrier_figure(error, title="Error between A and B", quantity="test error (%)"),
+        f"barrier-{name}": barrier_figure(
+            _curves(result, name, factor), title=f"{name.capitalize()} between A and B", quantity=f"test {title}"
+        )
+        for name, (title, factor) in quantities(judged_of_result(result)).items()
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 def given_network(point: GridPoint, seed: int, role: str) -> Stage:
     """A network of a repetition that is given, with those of its moments that something begins from."""
     study = point.study
-    moments = study.kept_moments
-    if role == "a" and all(method.weights == "b" for method in study.trained.values()):
-        moments = (study.recipe.pruned_from,) if study.recipe.pruned_from else ()
+    moments = study.moments_of(role)
     source = given_path(study.given or {}, role, study.seeds, seed)
     return Stage(
         point.path(GIVEN_KIND, seed, f"dense_{role}"),
@@ -95,11 +93,16 @@ def check_same_sources(study: Study, folder: Path) -> None:
     for stage in _stages(study):
         place = folder / stage.path / CONFIG
         taken = read_config(place) if place.is_file() else None
-        if taken is not None and any(taken.get(name) != value for name, value in _hashes(stage).items()):
+        if taken is not None and not all(_agree(taken.get(name), value) for name, value in _hashes(stage).items()):
             raise InputError(
                 f"output folder {folder} holds another study: {_where(stage)} has other tensors here than "
                 f"{taken['given']} had there; choose another folder"
             )
+
+
+def _agree(there: Mapping[str, str] | None, here: Mapping[str, str]) -> bool:
+    """Whether what is known of both is equal; a study that grows may need moments that were not taken before."""
+    return there is not None and all(there.get(name, value) == value for name, value in here.items())
 
 
 def _where(stage: Stage) -> str:
@@ -135,7 +138,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 def _run_network(study: Study, stage: Stage, place: Path) -> None:
     from rebasin_lt.experiment.takeover import network_files, take_network
-    from rebasin_lt.storage.run_folder import run_once
+    from rebasin_lt.storage.run_folder import CONFIG, read_config, run_once
 
     where, recipe = _where(stage), recipe_for(study, stage)
     source = stage.settings["sources"]["network"]
@@ -147,7 +150,9 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
         return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
 
     said = {"network": recipe.network, "data": recipe.data, **_hashes(stage)}
-    run_once(place, {"given": source, **said}, work, stage.outputs, but=("given", "data.root"))
+    known = read_config(place / CONFIG).get("sha256", {}) if (place / CONFIG).is_file() else said["sha256"]
+    more = {f"sha256.{name}" for name in known.keys() ^ said["sha256"].keys()}  # moments that another study needed
+    run_once(place, {"given": source, **said}, work, stage.outputs, but=("given", "data.root", *more))
 
 
 def _run_mask(study: Study, stage: Stage, place: Path) -> None:

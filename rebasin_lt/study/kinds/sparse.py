@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
 from rebasin_lt.experiment.methods import fixed_methods, kind_of_control
 from rebasin_lt.experiment.metrics import metrics_of
@@ -55,6 +56,32 @@ def mask_stage(point: GridPoint, base: str, rewind: str, a: int, b: int) -> tupl
         return match_stage(point, base, a, b), ""
     role = fixed_methods()[base].mask
     return imp_stage(point, a if role == "a" else b, role), "imp/"
+
+
+def check_signs_there(plan: Mapping[str, Stage], folder: Path, done: Container[str]) -> None:
+    """Raise InputError for a mask in a study's folder that has no signs, though what is left begins with them.
+
+    It was given so, or an earlier release left it. Whether masks that are not there yet have them follows from A's.
+    """
+    from rebasin_lt.pruning.mask import Mask
+
+    signed: dict[str, bool] = {}
+    for stage in plan.values():
+        if stage.kind != SPARSE.name or stage.path in done or stage.settings.get("signs") != "mask":
+            continue
+        name, masks = stage.settings["method"], plan[stage.needs[1]]
+        file = stage.settings["mask"]
+        if masks.path not in done and read_method(name).takes_signs_of_a:
+            file = next((path for path in masks.inputs if path.endswith(f"/{Path(file).name}")), file)
+        if not any(file.startswith(f"{path}/") for path in (masks.path, *masks.needs) if path in done):
+            continue  # it is made by what is left
+        if file not in signed:
+            signed[file] = Mask.load(folder / file).is_signed
+        if not signed[file]:
+            raise InputError(
+                f"{folder / file} carries no signs, as masks of an earlier release, and {name} begins with them: leave "
+                f"{name} out, or have another folder prune anew"
+            )
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:

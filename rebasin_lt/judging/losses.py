@@ -1,0 +1,140 @@
+"""The losses that networks are judged by, by name: what each is of, what it is the mean over, and its second curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.settings.choices import near
+from rebasin_lt.settings.user_code import is_user_code
+
+CROSS_ENTROPY = "cross_entropy"
+"""The default, by which the results of earlier releases are too."""
+STEP = "validation_step"
+"""What comes before the colon and the name of what a module's own validation step logs."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What numbers are, as tables, figures and files say it.
+
+    `unit` is empty where there is none; `error` says what the second curve is the share of, and is None where there is
+    no such curve.
+    """
+
+    loss: str = CROSS_ENTROPY
+    label: str = "cross entropy"
+    unit: str = "nats"
+    mean_over: str = "images"
+    error: str | None = "images classified wrongly"
+
+
+BY_CROSS_ENTROPY = Judged()
+
+
+class Loss(NamedTuple):
+    """All there is to know of a loss."""
+
+    label: str
+    meaning: str
+    measure: str  # a `LossMeasure`, as `imported` takes it: what it accepts, and how it is computed
+    mean_over: str  # what the mean is over, of all batches together
+    unit: str = ""
+    error: str | None = None  # what the second curve is the share of; None for a loss that has none
+    calibrates: bool = False  # its answers are logits per sample, which a temperature may divide
+
+    def judged(self, name: str) -> Judged:
+        return Judged(name, self.label, self.unit, self.mean_over, self.error)
+
+
+LOSSES: dict[str, Loss] = {
+    CROSS_ENTROPY: Loss(
+        "cross entropy",
+        "Of classifiers: logits (N, classes), labels (N,), the index of each image's class.",
+        "judging.measures:IMAGES",
+        "images",
+        "nats",
+        "images classified wrongly",
+        calibrates=True,
+    ),
+    "pixel_cross_entropy": Loss(
+        "cross entropy per pixel",
+        "Of segmentation: logits (N, classes, …), labels (N, …); the label -100 is ignored.",
+        "judging.measures:PIXELS",
+        "pixels that are not ignored",
+        "nats",
+        "pixels classified wrongly",
+    ),
+    "token_cross_entropy": Loss(
+        "cross entropy per token",
+        "Of tokens: logits (N, …, classes), labels (N, …), of the same places; the label -100 is ignored.",
+        "judging.measures:TOKENS",
+        "tokens that are not ignored",
+        "nats",
+        "tokens classified wrongly",
+    ),
+    "next_token_cross_entropy": Loss(
+        "cross entropy of the next token",
+        "Of causal language models: logits (N, T, classes), labels (N, T), which are the tokens themselves: logits of "
+        "place t are compared with label t + 1; the label -100 is ignored.",
+        "judging.measures:NEXT_TOKENS",
+        "tokens that are not ignored",
+        "nats",
+        "tokens predicted wrongly",
+    ),
+    "bce": Loss(
+        "binary cross entropy",
+        "Of several labels at once: logits and labels of one shape, labels from 0 to 1.",
+        "judging.measures:MULTI_LABEL",
+        "labels",
+        "nats",
+        "labels told wrongly",
+    ),
+    "mse": Loss(
+        "mean squared error",
+        "Of regression: answers and targets of one shape. It has no error curve.",
+        "judging.measures:VALUES",
+        "values",
+    ),
+}
+"""The losses by name; the first is the default. `package.module:name` is a function of the user's own, called as
+`loss(output, target)`, and `validation_step:NAME` is what the module's own validation step logs as NAME."""
+
+
+def check_loss_name(loss: str, argument: str = "loss") -> None:
+    """Raise InputError for a loss that is neither in the table nor of one's own. Nothing is imported."""
+    if loss not in LOSSES and not is_user_code(loss):
+        raise InputError(
+            f"{argument} is {loss!r}, which is not known{near(loss, LOSSES)}: expected {', '.join(LOSSES)}, "
+            f"package.module:name, or {STEP}:NAME, what the module's own validation step logs as NAME"
+        )
+
+
+def without_default(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they identify a run: those of earlier releases, which knew one loss, do not name it."""
+    return {name: value for name, value in settings.items() if name != "loss" or value != CROSS_ENTROPY}
+
+
+def judged_in_result(judged: Judged) -> dict[str, Any]:
+    """What a result says of its loss, to be merged into it: nothing for the default, as in earlier releases."""
+    return {} if judged.loss == CROSS_ENTROPY else {"judged": asdict(judged)}
+
+
+def judged_of_result(result: Mapping[str, Any]) -> Judged:
+    """What a result was judged by; only what a table says of it is read, and no code of it imported."""
+    said = result.get("judged") or {}
+    return Judged(**{name: said[name] for name in asdict(BY_CROSS_ENTROPY) if name in said})
+
+
+def quantities(judged: Judged) -> dict[str, tuple[str, int]]:
+    """The curves that there are, by their names in a result: the title of each, and the factor to its unit."""
+    name = "loss" if judged.loss == CROSS_ENTROPY else judged.label
+    curves = {"loss": (f"{name} ({judged.unit})" if judged.unit else name, 1)}
+    return curves if judged.error is None else {**curves, "error": ("error (%)", 100)}
+
+
+def measured_on(judged: Judged, count: int, split: str) -> str:
+    """What was measured on, such as `500 test images`."""
+    return f"{count:,} {split} {judged.mean_over}"

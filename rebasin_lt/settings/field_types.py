@@ -26,7 +26,8 @@ def check_fields(settings: Any, prefix: str = "") -> None:
     Looked at are texts, numbers, truth values, mappings, and lists of those; what mappings hold is for others to check.
     None passes. `prefix` stands before names in errors.
     """
-    for name, hint in _hints(type(settings)).items():
+    kind: type = type(settings)
+    for name, hint in _hints(kind).items():
         value = getattr(settings, name)
         if value is not None:
             _check(f"{prefix}{name}", value, hint)

@@ -26,7 +26,12 @@ def check_fields(settings: object, prefix: str = "") -> None:
     Looked at are texts, numbers, truth values, mappings, and lists of those; what mappings hold is for others to check.
     None passes. `prefix` stands before names in errors.
     """
+<<<<<<< HEAD
     for name, hint in _hints(cast(Hashable, type(settings))).items():
+=======
+    kind: type = type(settings)
+    for name, hint in _hints(kind).items():
+>>>>>>> 9cfd5748ee2eb3dd58f33b366580e620e05097b4
         value = getattr(settings, name)
         if value is not None:
             _check(f"{prefix}{name}", value, hint)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import Any
 
 from rebasin_lt.errors import InputError
 
@@ -26,12 +26,8 @@ def check_fields(settings: object, prefix: str = "") -> None:
     Looked at are texts, numbers, truth values, mappings, and lists of those; what mappings hold is for others to check.
     None passes. `prefix` stands before names in errors.
     """
-<<<<<<< HEAD
-    for name, hint in _hints(cast(Hashable, type(settings))).items():
-=======
     kind: type = type(settings)
     for name, hint in _hints(kind).items():
->>>>>>> 9cfd5748ee2eb3dd58f33b366580e620e05097b4
         value = getattr(settings, name)
         if value is not None:
             _check(f"{prefix}{name}", value, hint)

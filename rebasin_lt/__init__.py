@@ -45,6 +45,7 @@ __all__ = [
     "StudyOutcome",
     "Symmetry",
     "SymmetryError",
+    "ValueDiversity",
     "__version__",
     "build_network",
     "evaluate",

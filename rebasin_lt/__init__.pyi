@@ -11,6 +11,7 @@ from .connectivity.landscape import Plane as Plane
 from .connectivity.landscape import plane_losses as plane_losses
 from .connectivity.repair import repair as repair
 from .diversity import EnsembleDiversity as EnsembleDiversity
+from .diversity import ValueDiversity as ValueDiversity
 from .errors import BrokenFileError as BrokenFileError
 from .errors import DivergedError as DivergedError
 from .errors import InputError as InputError

@@ -95,14 +95,13 @@ def loss_barrier(
     `network` gives architecture and device and is not modified; A and B are networks or state dicts. `batches` yields
     inputs with targets, of any form (`read_call`, or `Fed`), any number of times; means are over images, or what else
     the loss counts, whatever the batches' sizes. `loss` is a name of `LOSSES`, a function of output and target, or what
-    the module's own validation step logs (`Chosen`). `alphas` is
-    a number of equal steps' ends from 0 to 1, or the values themselves, from 0 to 1. `correction` applies to every
-    point, the ends included: "bn_reset" re-estimates batch norm statistics (nothing without batch norm), "repair" is
-    `repair`, "closed_form" predicts what that measures, "rescale" leaves the means, "temperature" resets as the first,
-    and calibrates the loss, not the error; all need `correction_batches`, as a rule training images. As many points as
-    fit in memory share each pass. `progress(done, total)` counts batches, where their number is known. Raises
-    InputError for arguments that cannot be right, and, before anything is computed, for what the loss is not of
-    (`check_judged`).
+    the module's own validation step logs (`Chosen`). `alphas` is a number of equal steps' ends from 0 to 1, or the
+    values themselves, from 0 to 1. `correction` applies to every point, the ends included: "bn_reset" re-estimates
+    batch norm statistics (nothing without batch norm), "repair" is `repair`, "closed_form" predicts what that measures,
+    "rescale" leaves the means, "temperature" resets as the first, and calibrates cross entropy, not the error; all need
+    `correction_batches`, as a rule training images. As many points as fit in memory share each pass. `progress(done,
+    total)` counts batches, where their number is known. Raises InputError for arguments that cannot be right, and,
+    before anything is computed, for what the loss is not of (`check_judged`).
 
         >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
         >>> batches = [(torch.randn(8, 2), torch.tensor([0, 1] * 4))]

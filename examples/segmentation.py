@@ -103,7 +103,7 @@ class PictureData(LightningDataModule):
 
 
 def drawn(part: int, count: int) -> tuple[Tensor, Tensor]:
-    """Pictures, (count, 1, 24, 24) of numbers in [0, 1], and labels, (count, 24, 24) of integers."""
+    """Pictures, (count, 1, 24, 24) of mean 0 and standard deviation 1, and labels, (count, 24, 24) of integers."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -115,7 +115,7 @@ def drawn(part: int, count: int) -> tuple[Tensor, Tensor]:
         for top, left in ((0, 0), (0, 12), (12, 0), (12, 12)):
             which, down, right = (int(torch.randint(size, (), generator=generator)) for size in (len(kinds), 5, 5))
             place = (slice(top + down, top + down + 8), slice(left + right, left + right + 8))
-            pictures[number, 0, *place] = shades[which] / 16
+            pictures[number, 0, *place] = shades[which]
             labels[number, *place] = torch.where(shades[which] >= 8, kinds[which] + 1, IGNORED)
             labels[number, *place][shades[which] == 0] = 0
-    return pictures, labels
+    return (pictures - 2.2) / 4.7, labels

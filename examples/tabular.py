@@ -83,5 +83,6 @@ class TabularData(LightningDataModule):
         generator = torch.Generator().manual_seed(seed)
         features = torch.rand(rows, FEATURES, generator=generator)
         a, b, c, d, e = features[:, :5].T
-        values = 10 * (torch.pi * a * b).sin() + 20 * (c - 0.5) ** 2 + 10 * d + 5 * e + torch.randn(rows, generator=generator)
+        noise = torch.randn(rows, generator=generator)
+        values = 10 * (torch.pi * a * b).sin() + 20 * (c - 0.5) ** 2 + 10 * d + 5 * e + noise
         return DataLoader(TensorDataset(features, (values - 14.4) / 5), self.hparams.batch_size, shuffle=shuffle)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from examples.sentences import TOPICS, encoded
 from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 from transformers.utils import ModelOutput
+
+from examples.sentences import TOPICS, encoded
 
 IGNORED = -100
 Batch = dict[str, Tensor]
@@ -50,18 +51,18 @@ class Encoder(_Judged):
 
     Args:
         vocabulary: of the data
-        width: of the residual stream; layers between have twice as many units
+        units: of the residual stream; layers between have twice as many units
         learning_rate: of Adam
     """
 
-    def __init__(self, vocabulary: int = 1000, width: int = 32, learning_rate: float = 0.003) -> None:
+    def __init__(self, vocabulary: int = 1000, units: int = 32, learning_rate: float = 0.003) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.net = DistilBertForSequenceClassification(
             DistilBertConfig(
                 vocab_size=vocabulary,
-                dim=width,
-                hidden_dim=2 * width,
+                dim=units,
+                hidden_dim=2 * units,
                 n_layers=2,
                 n_heads=4,
                 max_position_embeddings=32,
@@ -79,18 +80,18 @@ class Decoder(_Judged):
 
     Args:
         vocabulary: of the data
-        width: of the residual stream; layers between have twice as many units
+        units: of the residual stream; layers between have twice as many units
         learning_rate: of Adam
     """
 
-    def __init__(self, vocabulary: int = 500, width: int = 32, learning_rate: float = 0.003) -> None:
+    def __init__(self, vocabulary: int = 500, units: int = 32, learning_rate: float = 0.003) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.net = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=vocabulary,
-                hidden_size=width,
-                intermediate_size=2 * width,
+                hidden_size=units,
+                intermediate_size=2 * units,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,

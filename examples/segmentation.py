@@ -33,19 +33,19 @@ class UNet(LightningModule):
     """Two halvings, and two doublings that see what was before them (Ronneberger et al., MICCAI 2015).
 
     Args:
-        width: channels of the finest layer
+        units: channels of the finest layer
         learning_rate: of Adam
     """
 
-    def __init__(self, width: int = 8, learning_rate: float = 0.01) -> None:
+    def __init__(self, units: int = 8, learning_rate: float = 0.01) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.fine, self.middle, self.coarse = block(1, width), block(width, 2 * width), block(2 * width, 4 * width)
-        self.up_to_middle = nn.ConvTranspose2d(4 * width, 2 * width, kernel_size=2, stride=2)
-        self.middle_again = block(4 * width, 2 * width)
-        self.up_to_fine = nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
-        self.fine_again = block(2 * width, width)
-        self.head = nn.Conv2d(width, CLASSES, kernel_size=1)
+        self.fine, self.middle, self.coarse = block(1, units), block(units, 2 * units), block(2 * units, 4 * units)
+        self.up_to_middle = nn.ConvTranspose2d(4 * units, 2 * units, kernel_size=2, stride=2)
+        self.middle_again = block(4 * units, 2 * units)
+        self.up_to_fine = nn.ConvTranspose2d(2 * units, units, kernel_size=2, stride=2)
+        self.fine_again = block(2 * units, units)
+        self.head = nn.Conv2d(units, CLASSES, kernel_size=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits, (pictures, classes, height, width), of pictures, (pictures, 1, height, width)."""

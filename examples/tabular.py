@@ -17,22 +17,22 @@ class Regressor(LightningModule):
     """Two hidden layers with batch norm.
 
     Args:
-        width: hidden units of each layer
+        units: hidden units of each layer
         learning_rate: of Adam
     """
 
-    def __init__(self, width: int = 64, learning_rate: float = 0.01) -> None:
+    def __init__(self, units: int = 64, learning_rate: float = 0.01) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.example_input_array = torch.zeros(2, FEATURES)  # Lightning's own way to say what it is called with
         self.layers = nn.Sequential(
-            nn.Linear(FEATURES, width),
-            nn.BatchNorm1d(width),
+            nn.Linear(FEATURES, units),
+            nn.BatchNorm1d(units),
             nn.ReLU(),
-            nn.Linear(width, width),
-            nn.BatchNorm1d(width),
+            nn.Linear(units, units),
+            nn.BatchNorm1d(units),
             nn.ReLU(),
-            nn.Linear(width, 1),
+            nn.Linear(units, 1),
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from examples.sentences import TOPICS, encoded
 from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+
+from examples.sentences import TOPICS, encoded
 
 Batch = dict[str, Tensor]
 
@@ -22,17 +23,17 @@ class TextClassifier(LightningModule):
 
     Args:
         vocabulary: of the data
-        width: hidden units of each layer
+        units: hidden units of each layer
         learning_rate: of Adam
     """
 
-    def __init__(self, vocabulary: int = 1000, width: int = 64, learning_rate: float = 0.003) -> None:
+    def __init__(self, vocabulary: int = 1000, units: int = 64, learning_rate: float = 0.003) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.neighbours = nn.Conv1d(width, width, kernel_size=3, padding=1)
-        self.hidden = nn.Linear(width, width)
-        self.head = nn.Linear(width, len(TOPICS))
+        self.embedding = nn.Embedding(vocabulary, units)
+        self.neighbours = nn.Conv1d(units, units, kernel_size=3, padding=1)
+        self.hidden = nn.Linear(units, units)
+        self.head = nn.Linear(units, len(TOPICS))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits of the topics, (sentences, topics), of ids and mask, (sentences, words); the mask is 0 at padding."""

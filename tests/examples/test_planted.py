@@ -1,4 +1,4 @@
-"""Every example: a shuffled copy of its network is matched exactly, by its own batches, and a mask moves bit for bit."""
+"""Every example: a shuffled copy of its network is matched exactly by its own batches, and its mask moves."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def made(named: dict[str, Any]) -> Any:
 
 
 def test_a_planted_permutation_is_found_and_masks_move_with_it(example: dict[str, Any]) -> None:
+    """Bit for bit, to the mask that the copy has itself."""
     network, twin, data = made(example["model"]), made(example["model"]), made(example["data"])
     assert isinstance(data, LightningDataModule)
     batches = list(itertools.islice(data.train_dataloader(), 4))

@@ -1,4 +1,4 @@
-"""Tabular regression: the first function of Friedman (The Annals of Statistics, 1991), 10 features, 5 of which matter."""
+"""Tabular regression: the first function of Friedman (The Annals of Statistics, 1991); 5 of 10 features matter."""
 
 from __future__ import annotations
 

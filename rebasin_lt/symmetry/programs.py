@@ -20,7 +20,8 @@ class Programs:
     A program holds for every batch size. Other sizes, such as the length of a sequence, are numbers in it, unless they
     differ between calls: then it is exported anew, for any size if `torch.export` finds that it holds for any, else for
     this one. All programs compute the same operators in the same order, for units are observed by their place in it; a
-    call for which the network does something else is refused.
+    call for which the network does something else is refused. Slices of all there is do not count: of a length that is a
+    number, `torch.export` leaves them out.
     """
 
     def __init__(self, model: nn.Module, first: Program) -> None:
@@ -44,8 +45,8 @@ class Programs:
         program = export(self._model, call, first)
         if first.is_decomposed:
             program = program.decomposed()
-        nodes = _tensors(program)
-        if [node.target for node in nodes] != [node.target for node in wanted]:
+        nodes = _alike(wanted, _tensors(program))
+        if nodes is None:
             raise InputError(
                 f"batches holds one of {call.described}, for which {type(self._model).__name__} computes other steps "
                 f"than for {first.call.described}, on which it was traced: give batches of inputs of one size"
@@ -70,6 +71,30 @@ def _runs(program: Program, states: Sequence[Mapping[str, Tensor]], call: Forwar
 def _tensors(program: Program) -> list[fx.Node]:
     """The steps that compute tensors, in order; others compute sizes."""
     return [node for node in program.graph.nodes if node.op == "call_function" and not _is_size(node)]
+
+
+def _alike(wanted: Sequence[fx.Node], found: Sequence[fx.Node]) -> list[fx.Node] | None:
+    """Those of `found` that do what `wanted` do, one for each in order, without slices of all; None if others do not."""
+    alike: list[fx.Node] = []
+    for node in found:
+        place = len(alike)
+        if place < len(wanted) and _step(node) == _step(wanted[place]):
+            alike.append(node)
+        elif not _is_whole_slice(node):
+            return None
+    return alike if len(alike) == len(wanted) else None
+
+
+def _step(node: fx.Node) -> tuple[Any, bool]:
+    return node.target, _is_whole_slice(node)
+
+
+def _is_whole_slice(node: fx.Node) -> bool:
+    """True for a slice that keeps its tensor as it is."""
+    if node.target is not torch.ops.aten.slice.Tensor:
+        return False
+    kept, whole = (value.meta["val"].shape for value in (node, node.all_input_nodes[0]))
+    return len(node.args) < 5 and [str(size) for size in kept] == [str(size) for size in whole]
 
 
 def _is_size(node: fx.Node) -> bool:

@@ -45,14 +45,14 @@ class Programs:
         program = export(self._model, call, first)
         if first.is_decomposed:
             program = program.decomposed()
-        nodes = _alike(wanted, _tensors(program))
-        if nodes is None:
+        same = _alike(wanted, _tensors(program))
+        if same is None:
             raise InputError(
                 f"batches holds one of {call.described}, for which {type(self._model).__name__} computes other steps "
                 f"than for {first.call.described}, on which it was traced: give batches of inputs of one size"
             )
-        self._all.append((program, nodes))
-        return program, nodes
+        self._all.append((program, same))
+        return program, same
 
 
 def _runs(program: Program, states: Sequence[Mapping[str, Tensor]], call: ForwardCall) -> bool:

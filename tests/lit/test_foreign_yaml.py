@@ -161,7 +161,7 @@ def test_last_says_what_a_rewind_point_says(written, tmp_path):
         read_checkpoint(tmp_path / "run" / name)["rebasin_lt"] for name in ("rewind/1ep.ckpt", "last.ckpt")
     )
     del last["training_state_tensors"]  # a rewind point has no training state
-    assert last.items() <= rewound.items() | {("epoch", last["epoch"])}
+    assert {name for name, value in last.items() if rewound[name] != value} <= {"epoch"}
     assert last["format_version"] == 1
     assert last["module"] == "ForeignModule"
 

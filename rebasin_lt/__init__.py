@@ -20,6 +20,7 @@ __all__ = [
     "EnsembleDiversity",
     "Evaluation",
     "FashionMNIST",
+    "Fed",
     "ImageData",
     "ImageFolder",
     "ImageNet",

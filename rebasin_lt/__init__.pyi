@@ -18,6 +18,7 @@ from .errors import InputError as InputError
 from .errors import MaskLeakError as MaskLeakError
 from .errors import SymmetryError as SymmetryError
 from .experiment.recipe import Recipe as Recipe
+from .feeding.calls import Fed as Fed
 from .lit.callbacks.dynamic_sparse_training import DynamicSparseTraining as DynamicSparseTraining
 from .lit.callbacks.init_from import InitFrom as InitFrom
 from .lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning as IterativeMagnitudePruning

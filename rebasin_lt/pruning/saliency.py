@@ -18,8 +18,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rebasin_lt.batches import check_repeatable, network_of, nonempty
+from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.feeding.calls import calls_of
+from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.judging.measures import IMAGES, Unfit
 from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import full_precision
 from rebasin_lt.pruning.mask import Mask
@@ -110,8 +113,8 @@ def taylor_scores(network: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
     with evaluation_mode(network), full_precision(device), torch.enable_grad():
         for call in nonempty(calls_of(batches, network)):
             call = call.to(device)
-            targets = call.label
-            loss = cross_entropy(answer_of(functional_call(network, weights, call.args, call.kwargs)), targets)
+            logits, targets = _classes(functional_call(network, weights, call.args, call.kwargs), call)
+            loss = cross_entropy(logits, targets)
             gradients = _gradient(loss, list(weights.values()))
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 total[name] += (weight.detach() * gradient).abs() * len(targets)
@@ -147,12 +150,23 @@ def _mean(
     num_images = 0
     for call in nonempty(calls_of(batches, network)):
         call = call.to(device)
-        targets = call.label
         with full_precision(device):
-            derived = derive(cross_entropy(answer_of(call.of(network)) / temperature, targets, reduction="sum"))
+            logits, targets = _classes(call.of(network), call)
+            derived = derive(cross_entropy(logits / temperature, targets, reduction="sum"))
         total = [a + b for a, b in zip(total, derived, strict=True)] if total else list(derived)
         num_images += len(targets)
     return [tensor / num_images for tensor in total]
+
+
+def _classes(output: Any, call: ForwardCall) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and labels (N,). Raises InputError for what is no classification of each example."""
+    try:
+        return IMAGES.rows(answer_of(output), call.label)
+    except Unfit as error:
+        raise InputError(
+            f"weights are judged by the cross entropy of classifiers here, but the network is none: {error}; choose "
+            "what looks at no loss, such as magnitude, or a function of your own"
+        ) from error
 
 
 def _gradient(loss: Tensor, weights: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:

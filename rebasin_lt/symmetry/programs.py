@@ -20,8 +20,8 @@ class Programs:
     A program holds for every batch size. Other sizes, such as the length of a sequence, are numbers in it, unless they
     differ between calls: then it is exported anew, for any size if `torch.export` finds that it holds for any, else for
     this one. All programs compute the same operators in the same order, for units are observed by their place in it; a
-    call for which the network does something else is refused. Slices of all there is do not count: of a length that is a
-    number, `torch.export` leaves them out.
+    call for which the network does something else is refused. Slices of all there is do not count: `torch.export`
+    leaves them out where the length is a number.
     """
 
     def __init__(self, model: nn.Module, first: Program) -> None:
@@ -74,7 +74,7 @@ def _tensors(program: Program) -> list[fx.Node]:
 
 
 def _alike(wanted: Sequence[fx.Node], found: Sequence[fx.Node]) -> list[fx.Node] | None:
-    """Those of `found` that do what `wanted` do, one for each in order, without slices of all; None if others do not."""
+    """Those of `found` that do what `wanted` do, one for each in order, but slices of all; None if others do not."""
     alike: list[fx.Node] = []
     for node in found:
         place = len(alike)

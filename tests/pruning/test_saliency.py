@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from rebasin_lt.errors import InputError
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.pruning.mask import Mask, prunable_names
-from rebasin_lt.pruning.saliency import grasp, grasp_scores, snip, snip_scores
+from rebasin_lt.pruning.saliency import grasp, grasp_scores, snip, snip_scores, taylor_scores
 
 
 def network():
@@ -163,3 +163,14 @@ def test_a_batch_norm_that_a_network_keeps_frozen_uses_its_running_statistics(fr
     scores = snip_scores(network, Mask.ones_of(network), batches)
     assert network[1].training is not frozen
     assert torch.equal(scores["0.weight"], whole["0.weight"]) is not frozen
+
+
+@pytest.mark.parametrize("scores", [snip_scores, grasp_scores])
+def test_a_network_that_tells_no_classes_apart_is_refused(scores) -> None:
+    """A regressor's targets would pass for classes, and the scores mean nothing."""
+    network, batches = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1)), [(torch.randn(5, 4), torch.randn(5, 1))]
+    message = r"by the cross entropy of classifiers here, .* expected logits .* for at least two classes; choose what"
+    with pytest.raises(InputError, match=message):
+        scores(network, Mask.ones_of(network), batches)
+    with pytest.raises(InputError, match=message):
+        taylor_scores(network, batches)

@@ -106,15 +106,14 @@ class Decoder(_Judged):
 
 
 class SentenceData(LightningDataModule):
-    """Sentences out of docstrings: 3 of 5 to train, the others to validate and to test.
+    """Sentences out of docstrings, and their topics: 3 of 5 to train, the others to validate and to test.
 
     Args:
-        next_word: labels are the following words, (sentences, words); else the topics, (sentences,)
         vocabulary: how many of the most frequent words have a number of their own
         batch_size: sentences of a batch
     """
 
-    def __init__(self, next_word: bool = False, vocabulary: int = 1000, batch_size: int = 50) -> None:
+    def __init__(self, vocabulary: int = 1000, batch_size: int = 50) -> None:
         super().__init__()
         self.save_hyperparameters()
 
@@ -129,20 +128,24 @@ class SentenceData(LightningDataModule):
 
     def _loader(self, fifths: tuple[int, ...], shuffle: bool = False) -> DataLoader[Any]:
         chosen = [pair for number, pair in enumerate(encoded(self.hparams.vocabulary)) if number % 5 in fifths]
-        collate = following if self.hparams.next_word else labelled
-        return DataLoader(chosen, self.hparams.batch_size, shuffle=shuffle, collate_fn=collate)
+        return DataLoader(chosen, self.hparams.batch_size, shuffle=shuffle, collate_fn=self.batch)
+
+    def batch(self, pairs: list[tuple[list[int], int]]) -> Batch:
+        """Sentences as long as the longest of them, and their topics, (sentences,)."""
+        return _padded([ids for ids, _ in pairs]) | {"labels": torch.tensor([topic for _, topic in pairs])}
 
 
-def labelled(pairs: list[tuple[list[int], int]]) -> Batch:
-    """Sentences as long as the longest of them, and their topics."""
-    return _padded([ids for ids, _ in pairs]) | {"labels": torch.tensor([topic for _, topic in pairs])}
+class NextWordData(SentenceData):
+    """The same sentences, labelled with the next word of each; the vocabulary is smaller."""
 
+    def __init__(self, vocabulary: int = 500, batch_size: int = 50) -> None:
+        super().__init__(vocabulary, batch_size)
 
-def following(pairs: list[tuple[list[int], int]]) -> Batch:
-    """Sentences without their last word, and for each word the next; IGNORED behind the end."""
-    labels = [torch.tensor(ids[1:]) for ids, _ in pairs]
-    padded = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
-    return _padded([ids[:-1] for ids, _ in pairs]) | {"labels": padded}
+    def batch(self, pairs: list[tuple[list[int], int]]) -> Batch:
+        """Sentences without their last word, and the next words, (sentences, words); IGNORED behind the end."""
+        labels = [torch.tensor(ids[1:]) for ids, _ in pairs]
+        padded = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+        return _padded([ids[:-1] for ids, _ in pairs]) | {"labels": padded}
 
 
 def _padded(sentences: list[list[int]]) -> Batch:

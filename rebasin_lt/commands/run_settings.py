@@ -30,7 +30,8 @@ _LARGEST_SEED = 2**32 - 1
 def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings that may differ between a run and its resume, since the run's numbers do not depend on them."""
     class_path = settings["data"]["class_path"] if settings.get("data") else ""
-    kind = vars(rebasin_lt.lit.data).get(class_path.removeprefix("rebasin_lt.lit.data."))
+    package, _, name = class_path.partition(".")
+    kind = vars(rebasin_lt.lit.data).get(name.rpartition(".")[2]) if package == "rebasin_lt" else None
     in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
     return (*_MAY_DIFFER, "data.init_args.resident") if in_memory else _MAY_DIFFER
 

@@ -113,12 +113,18 @@ def _places(levels: Iterable[_Level], names: Collection[str]) -> Iterator[_Place
         counts = Counter({"": 0})
         for name in entries:
             dense = dense_name(name, entries)
-            parts = dense.split(".")
-            ends = (".".join(parts[cut:]) for cut in range(len(parts)))
-            counts.update(dense.removesuffix(end) for end in ends if end in names)
+            # without its mask beside it, a weight of torch.nn.utils.prune is refused later, where its place is known
+            known = {dense, dense.removesuffix("_orig")}
+            counts.update(each.removesuffix(end) for each in known for end in _ends(each) if end in names)
         if counts[""] == len(names):
             counts = Counter({"": counts[""]})
         yield from (_Place(keys, entries, prefix, count) for prefix, count in counts.items())
+
+
+def _ends(name: str) -> Iterator[str]:
+    """The name without its first parts, from none of them to all but the last."""
+    parts = name.split(".")
+    yield from (".".join(parts[cut:]) for cut in range(len(parts)))
 
 
 def _alike(first: _Place, second: _Place) -> bool:

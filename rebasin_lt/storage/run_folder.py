@@ -14,7 +14,7 @@ import yaml
 from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
 from rebasin_lt.storage.files import finite, is_temporary, write_json, write_text
 from rebasin_lt.storage.folder_lock import LOCK, FolderLock
-from rebasin_lt.storage.former_names import by_present_names
+from rebasin_lt.storage.former_names import by_present_names, with_public_classes
 from rebasin_lt.storage.links import check_links
 from rebasin_lt.storage.paths import with_paths_located
 from rebasin_lt.storage.strict_yaml import read_settings
@@ -81,7 +81,7 @@ def check_folder(
 
 def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, Any], but: Collection[str]) -> None:
     """Raise InputError naming the first setting in which the run that lies in `folder` differs."""
-    plain = json.loads(json.dumps(dict(config)))
+    plain, existing = with_public_classes(json.loads(json.dumps(dict(config)))), with_public_classes(existing)
     wanted, here = dotted(plain), dotted(with_paths_located(plain))
     present, there = (by_present_names(dotted(each), wanted) for each in (existing, with_paths_located(existing)))
     earlier = " (an earlier rebasin-lt 0.1.0 wrote it, `report` reads it)" if dotted(existing).keys() - present else ""

@@ -150,7 +150,6 @@ CHANGES = {
 REFUSED = {
     ("imp", "ema"): "EMAWeightAveraging beside IterativeMagnitudePruning would average networks of different rounds",
     ("imp", "swa"): "StochasticWeightAveraging beside IterativeMagnitudePruning would average networks",
-    ("imp", "fast_dev_run"): "trainer.max_epochs is 1, but pruning to",
 }
 
 

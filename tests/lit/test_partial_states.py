@@ -6,7 +6,7 @@ from foreign import ForeignData, ForeignModule
 from torch import nn
 
 import rebasin_lt as rb
-from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.init_from import InitFrom
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.rewind_checkpoint import RewindCheckpoint
@@ -80,9 +80,13 @@ def test_a_module_starts_from_its_own_partial_checkpoint_and_from_a_full_one(tra
         trainer(1, [InitFrom(str(tmp_path / "other.pt"))]).fit(module, ForeignData())
 
 
-def test_other_entries_that_are_no_tensors_are_still_refused(trainer, tmp_path):
-    torch.save({**ForeignModule().state_dict(), "tag": {"a": 1}}, tmp_path / "bad.pt")
-    with pytest.raises(BrokenFileError, match="holds 'tag' of type dict, expected tensors by name"):
+def test_a_weight_that_is_no_tensor_is_refused_and_what_is_no_weight_is_left_aside(trainer, tmp_path):
+    state = ForeignModule().state_dict()
+    torch.save({**state, "tag": {"a": 1}}, tmp_path / "more.pt")
+    trainer(1, [InitFrom(str(tmp_path / "more.pt"))]).fit(ForeignModule(), ForeignData())
+    name = next(iter(state))
+    torch.save({**state, name: {"a": 1}}, tmp_path / "bad.pt")
+    with pytest.raises(InputError, match=f"lacks {name}, which the network has"):
         trainer(1, [InitFrom(str(tmp_path / "bad.pt"))]).fit(ForeignModule(), ForeignData())
 
 

@@ -92,6 +92,11 @@ def test_a_run_goes_on_wherever_its_images_lie(cifar10: Path, tmp_path: Path) ->
     words += ["--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path / 'run'}"]
     assert main(words) == 0
     assert main([*words, "--data.resident=false"]) == 0
+    config = tmp_path / "run" / "config.yaml"  # as a release wrote it in which the class was named by its place
+    former = config.read_text().replace("rebasin_lt.CIFAR10", "rebasin_lt.lit.data.CIFAR10")
+    assert former != config.read_text()
+    config.write_text(former)
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize("path", ["rebasin_lt.lit.data.ImageFolder", "rebasin_lt.lit.data.Digits", "mine.CIFAR10"])

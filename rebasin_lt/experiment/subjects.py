@@ -18,7 +18,7 @@ from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.loader import ImageLoader
-from rebasin_lt.lit.data.other import Batches, OtherData
+from rebasin_lt.lit.data.other import Batches, OtherData, handed_to
 from rebasin_lt.lit.data.registry import Data, build_data, data_source, source_name
 from rebasin_lt.lit.recorded import UNSAID
 from rebasin_lt.pruning.mask import Mask
@@ -122,9 +122,9 @@ class Subjects:
         """The batches as the options say that they are read, tried with the first of them where they are of others."""
         assert isinstance(self.options, SourceOptions)
         targets = self.options.targets if isinstance(self.options, DataOptions) else None
-        fed = Fed(batches, named_inputs(self.options.inputs), targets)
+        network = self.networks[0].network
+        fed = Fed(handed_to(batches, self.data, network), named_inputs(self.options.inputs), targets)
         if self.options.inputs or targets or not isinstance(batches, ImageLoader):
-            network = self.networks[0].network
             call = next(iter(calls_of(fed, network)), None)
             if call is None:
                 raise InputError(f"data {self.data.name} has no batch, expected at least one")

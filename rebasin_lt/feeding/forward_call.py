@@ -51,7 +51,8 @@ class ForwardCall:
         if not isinstance(self.target, Tensor):
             raise InputError(
                 "batches holds inputs without targets, expected (input, target) pairs or a "
-                "dict with labels; say where the label is (targets=NAME, or a function of the batch)"
+                "dict with labels; say where the label is (targets=NAME, or a function of the batch), or judge by what "
+                "needs none (loss=validation_step:NAME)"
             )
         return self.target
 

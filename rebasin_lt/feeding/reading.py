@@ -25,6 +25,9 @@ _WAY_OUT = "say which parts are inputs: inputs=NAMES (--inputs), or a function o
 def read_call(batch: Any, form: Form, inputs: Inputs | None = None, targets: Targets | None = None) -> ForwardCall:
     """The call that a batch stands for.
 
+    What `targets` names is an input too only where `forward` requires it. Of a tuple of which a function takes the
+    inputs, the one part that is left is the label; where several are, `targets` has to say which.
+
     A tensor is the input. Of a dict, the entries that `forward` names are inputs and one of `LABELS` is the label. Of a
     tuple, the first entry is the input, or holds the inputs, and the second is the label, wherever the network can be
     called so; else all are inputs, or all but the last. Raises InputError for a batch that fits no reading, or several.
@@ -40,39 +43,41 @@ def read_call(batch: Any, form: Form, inputs: Inputs | None = None, targets: Tar
         inputs = tuple(name.strip() for name in inputs.split(","))
     if callable(inputs):
         args, kwargs = form.arguments(inputs(batch))
-        call = ForwardCall(args, kwargs, _usual_target(batch))
+        call = ForwardCall(args, kwargs, _target_beside(batch, (*args, *kwargs.values())))
     elif inputs:
         call = _by_given_names(batch, form, inputs if isinstance(inputs, Mapping) else {name: name for name in inputs})
     else:
-        call = _by_form(batch, form)
+        call = _by_form(batch, form, targets if isinstance(targets, str) else None)
     if targets is not None:
         call = ForwardCall(call.args, call.kwargs, _given_target(batch, targets))
     bound = form.bind(call.args, call.kwargs)
     return ForwardCall(bound.args, bound.kwargs, call.target)
 
 
-def _by_form(batch: Any, form: Form) -> ForwardCall:
+def _by_form(batch: Any, form: Form, label: str | None = None) -> ForwardCall:
     if isinstance(batch, Tensor):
         return ForwardCall((batch,))
     if isinstance(batch, Mapping):
-        return _of_dict(batch, form)
+        return _of_dict(batch, form, label)
     if isinstance(batch, tuple | list) and batch:
-        return _of_sequence(batch, form)
+        return _of_sequence(batch, form, label)
     raise InputError(
         f"batches holds a {type(batch).__name__}, expected input tensors, (input, target) pairs or a dict; {_WAY_OUT}"
     )
 
 
-def _of_dict(batch: Mapping[str, Any], form: Form) -> ForwardCall:
+def _of_dict(batch: Mapping[str, Any], form: Form, said: str | None = None) -> ForwardCall:
+    """`said` is the name of the label, if it is not a usual one."""
     label = next((name for name in LABELS if name in batch), None)
     target = None if label is None else batch[label]
-    named = {name: batch[name] for name in form.names if name in batch and _is_input(name, form)}
+    named = {name: batch[name] for name in form.names if name in batch and _is_input(name, form, said)}
     missing = [name for name in form.required if name not in named]
     if named and not missing:
         return ForwardCall((), named, target)
     if form.takes_dict:
         return ForwardCall((dict(batch),), {}, target)
     others = {name: value for name, value in batch.items() if name not in LABELS}
+    others = {name: value for name, value in others.items() if name != said} or others
     if not named and form.takes(1):  # its one argument has another name, or takes the dict itself
         return ForwardCall((next(iter(others.values())),) if len(others) == 1 else (dict(batch),), {}, target)
     if not named and not form.required and form.names_all(others):
@@ -83,14 +88,14 @@ def _of_dict(batch: Mapping[str, Any], form: Form) -> ForwardCall:
     )
 
 
-def _is_input(name: str, form: Form) -> bool:
-    return name not in LABELS or name in form.required
+def _is_input(name: str, form: Form, said: str | None) -> bool:
+    return name not in (*LABELS, said) or name in form.required
 
 
-def _of_sequence(batch: Sequence[Any], form: Form) -> ForwardCall:
+def _of_sequence(batch: Sequence[Any], form: Form, label: str | None = None) -> ForwardCall:
     first, target = batch[0], batch[1] if len(batch) > 1 else None
     if isinstance(first, Mapping):
-        call = _of_dict(first, form)
+        call = _of_dict(first, form, label)
         return ForwardCall(call.args, call.kwargs, call.target if target is None else target)
     if isinstance(first, tuple | list):
         if form.takes(len(first)) or form.takes(1):
@@ -137,11 +142,22 @@ def _by_given_names(batch: Any, form: Form, names: Mapping[str, str]) -> Forward
 
 
 def _usual_target(batch: Any) -> Any:
+    """The label of a dict; of a tuple that begins with what holds the inputs, the second, as in `_of_sequence`."""
     if isinstance(batch, Mapping):
         return next((batch[name] for name in LABELS if name in batch), None)
     if not isinstance(batch, tuple | list) or not batch:
         return None
-    return batch[-1] if len(batch) > 1 else _usual_target(batch[0]) if isinstance(batch[0], Mapping) else None
+    return batch[1] if len(batch) > 1 else _usual_target(batch[0]) if isinstance(batch[0], Mapping) else None
+
+
+def _target_beside(batch: Any, inputs: Sequence[Any]) -> Any:
+    """The label where `inputs` were taken from a batch: of a tuple of parts, the only one that is none of them."""
+    if not isinstance(batch, tuple | list) or not batch or isinstance(batch[0], Mapping | tuple | list):
+        return _usual_target(batch)
+    rest = [part for part in batch if all(part is not each for each in inputs)]
+    if len(rest) == len(batch):  # they are made from the first ones
+        rest = list(batch[len(inputs) :])
+    return rest[0] if len(rest) == 1 else None
 
 
 def _given_target(batch: Any, targets: Targets) -> Any:

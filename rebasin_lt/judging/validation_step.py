@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from rebasin_lt.batches import device_of, state_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.calls import Calls, Fed
-from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors, mapped
+from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors
+from rebasin_lt.feeding.handed import Handed, handed
 from rebasin_lt.judging.losses import STEP, Judged
 from rebasin_lt.judging.measures import Sums
 from rebasin_lt.precision import sum_dtype
@@ -63,7 +65,7 @@ class ByStep:
                 f"loss is {self.judged.loss}, but {type(network).__name__} has no {STEP}: give a LightningModule that "
                 "has, or the name of a loss"
             )
-        while isinstance(batches, Fed | Calls):
+        while isinstance(batches, Fed | Calls | Handed):
             batches = batches.batches
         return batches if isinstance(batches, Steps) else Steps(batches)
 
@@ -71,7 +73,7 @@ class ByStep:
         """The value times the size of the batch, and that size. Raises InputError where it is not logged."""
         if isinstance(step.batch, ForwardCall):
             raise InputError(f"loss is {self.judged.loss}, which takes batches as loaders give them, not calls")
-        batch = _moved(network, step.batch)
+        batch = handed(network, step.batch)
         value, size = self._logged(network, batch, step.place)
         if size is None:
             size = next((len(tensor) for tensor in input_tensors(batch) if tensor.dim()), 1)
@@ -108,7 +110,8 @@ def _run_step(network: nn.Module, batch: Any, index: int, replaced: Mapping[str,
     own = {name: vars(network)[name] for name in replaced if name in vars(network)}
     vars(network).update(replaced)
     try:
-        getattr(network, STEP)(batch, index)
+        step = getattr(network, STEP)
+        step(*(batch, index)[: _num_taken(step)])
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -122,13 +125,8 @@ def _run_step(network: nn.Module, batch: Any, index: int, replaced: Mapping[str,
         vars(network).update(own)
 
 
-def _moved(network: nn.Module, batch: Any) -> Any:
-    """The batch on the network's device, by the hooks of a LightningModule."""
-    device = device_of(state_of(network))
-    before, move, after = (
-        getattr(network, name, None)
-        for name in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-    )
-    batch = batch if before is None else before(batch, 0)
-    batch = mapped(batch, lambda tensor: tensor.to(device)) if move is None else move(batch, device, 0)
-    return batch if after is None else after(batch, 0)
+def _num_taken(step: Callable[..., Any]) -> int:
+    """1 for a step of the batch alone, as Lightning allows, else 2: the batch and its place."""
+    parameters = inspect.signature(step).parameters.values()
+    single = [each for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
+    return 1 if len(single) == 1 and not any(each.kind is each.VAR_POSITIONAL for each in parameters) else 2

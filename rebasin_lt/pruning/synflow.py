@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rebasin_lt.batches import network_of
+from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import removals, remove_lowest
 
@@ -52,7 +53,8 @@ def synflow_scores(network: nn.Module, mask: Mask, input_shape: Sequence[int]) -
     whose name ends so) are zero and normalisation layers are passed by: with running statistics or shifts the scores of
     a layer would not add up to R, nor those into a unit to those out of it (the paper's theorems 1 and 2). So it is for
     activations that are the identity on positive numbers, as ReLU; with others it holds approximately. The network is
-    used under `mask`, on its device, and left as it is. Raises InputError for a mask that does not fit.
+    used under `mask`, on its device, and left as it is. Raises InputError for a mask that does not fit, and as
+    `answer_of`.
     """
     return _flows(_positive(network), mask, input_shape)
 
@@ -77,6 +79,6 @@ def _flows(network: nn.Module, mask: Mask, input_shape: Sequence[int]) -> dict[s
         for name, kept in mask.items()
     }
     ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(network.parameters()).device)
-    total = torch.func.functional_call(network, weights, (ones,)).sum()
+    total = answer_of(torch.func.functional_call(network, weights, (ones,))).sum()
     gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
     return {name: (weight * g).detach() for (name, weight), g in zip(weights.items(), gradients, strict=True)}

@@ -128,11 +128,14 @@ def measured(recipe: Recipe, members: Mapping[str, Sequence[Path]]) -> dict[str,
     """What the analysis `diversity` finds of the networks in the checkpoints of each setting, on the test images."""
     from rebasin_lt.analyses.diversity import measure, open_test
     from rebasin_lt.lit.checkpoint import load_network
+    from rebasin_lt.lit.data.other import handed_to
     from rebasin_lt.lit.data.registry import build_data
 
     code, sizes = code_of(recipe)
     networks = {name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()}
-    return measure(networks, open_test(build_data(**recipe.data)))
+    data = build_data(**recipe.data)
+    first = next(network for members in networks.values() for network in members)
+    return measure(networks, handed_to(open_test(data), data, first))
 
 
 def opening(recipe: Recipe) -> dict[str, Any]:

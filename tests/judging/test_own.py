@@ -199,3 +199,17 @@ def test_an_unknown_loss_is_refused_with_the_near_one() -> None:
         judge_of("msee")
     for name in (*LOSSES, "package.module:name", "validation_step:val/loss"):
         check_loss_name(name)
+
+
+def test_a_step_of_the_batch_alone_is_judged_as_by_the_trainer() -> None:
+    class Alone(Tabular):
+        def validation_step(self, batch: Any) -> None:  # type: ignore[override]
+            super().validation_step(batch, 0)
+
+    class Place(Tabular):
+        def validation_step(self, *args: Any) -> None:
+            super().validation_step(*args)
+
+    of = {"alphas": ALPHAS, "loss": "validation_step:val/mean"}
+    plain, *others = (rb.loss_barrier(kind(1), kind(1), kind(2), batches(), **of) for kind in (Tabular, Alone, Place))
+    assert [found.loss for found in others] == [plain.loss] * 2

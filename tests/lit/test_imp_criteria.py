@@ -7,7 +7,7 @@ import torch
 from foreign import ForeignData, ForeignModule
 from lightning import Callback, LightningDataModule, LightningModule
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from rebasin_lt.errors import InputError, Unfinished
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
@@ -48,6 +48,19 @@ class Logits(LightningModule):
 class Stop(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         trainer.should_stop = True
+
+
+class Unsized(IterableDataset):
+    """Labelled rows, of which nobody knows how many there are."""
+
+    def __iter__(self):
+        yield from [(torch.full((6,), float(number)), number % 2) for number in range(8)]
+
+
+def test_a_loader_without_length_gives_a_criterion_its_batches(trainer, tmp_path):
+    runner = trainer(-1, [IterativeMagnitudePruning(**SETTINGS)])
+    runner.fit(Logits(), DataLoader(Unsized(), batch_size=4))
+    assert Mask.load(tmp_path / "imp" / "sparsity-0.5.mask.safetensors").sparsity == pytest.approx(0.5, abs=0.01)
 
 
 def alike(first, second):

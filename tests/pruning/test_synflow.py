@@ -119,3 +119,15 @@ def test_what_cannot_be_pruned_is_refused():
         model.features[0].weight.mul_(1e300)
     with pytest.raises(InputError, match="or the scores overflow"):
         synflow(model, whole(model), (3, 32, 32), 0.9)
+
+
+def test_a_network_that_answers_with_more_than_a_tensor_has_the_flow_of_its_answer():
+    class Answers(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x), None
+
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)
+    plain, wrapped = nn.Sequential(*layers), Answers(*layers)
+    found, expected = (synflow(network, Mask.ones_of(network), (4,), 0.5) for network in (wrapped, plain))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -220,7 +220,8 @@ class IterativeMagnitudePruning(MaskGuard):
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, ImageData) and criterion_named(self.criterion).needs_batches:
             return data.sweep("train", seed=self.seed, device=trainer.strategy.root_device)
-        return trainer.train_dataloader or ()
+        loader = trainer.train_dataloader
+        return () if loader is None else loader  # whose length, as of any truth value, may not be known
 
     def _round_at(self, epoch: int) -> int:
         """The round that an epoch belongs to; the last one's if it lies beyond the plan, where others add epochs."""

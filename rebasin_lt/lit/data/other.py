@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
-from torch import Tensor
+from lightning import LightningDataModule, LightningModule
+from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError, RebasinError, check_least
 from rebasin_lt.feeding.forward_call import input_tensors, mapped
+from rebasin_lt.feeding.handed import HOOKS, Handed, evaluating
 from rebasin_lt.lit.data.lots import Lots
 from rebasin_lt.lit.recorded import UNSAID, recorded
 
@@ -180,10 +181,26 @@ class Batches:
                 batch = next(batches, _END)
                 if batch is _END:
                     return
-                batch = self.module.on_before_batch_transfer(batch, 0)
-                batch = self.module.transfer_batch_to_device(batch, self.device, 0)
-                batch = self.module.on_after_batch_transfer(batch, 0)
+                with evaluating(self.module):
+                    batch = self.module.on_before_batch_transfer(batch, 0)
+                    batch = self.module.transfer_batch_to_device(batch, self.device, 0)
+                    batch = self.module.on_after_batch_transfer(batch, 0)
             yield batch
+
+
+def handed_to(batches: Iterable[Any], data: Any, network: nn.Module) -> Iterable[Any]:
+    """The batches of data after the hooks of a LightningModule that sees them, where the data module has no such own.
+
+    So Lightning does in training.
+    """
+    module = data.module if isinstance(data, OtherData) else data
+    own = [name for name in HOOKS if _overrides(network, LightningModule, name)]
+    theirs = any(_overrides(module, LightningDataModule, name) for name in own)
+    return Handed(batches, network) if own and not theirs else batches
+
+
+def _overrides(module: Any, base: type, name: str) -> bool:
+    return isinstance(module, base) and (name in vars(module) or getattr(type(module), name) is not getattr(base, name))
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, equal
 
 from rebasin_lt.errors import BrokenFileError, InputError
@@ -14,6 +16,7 @@ from rebasin_lt.lit.checkpoint_content import MASK, METADATA, check_tensors, is_
 from rebasin_lt.pruning.foreign import dense_name, import_state
 from rebasin_lt.pruning.mask import Mask
 
+_COUNT = "num_batches_tracked"
 _DEPTH = 3  # of entries within entries
 _Level = tuple[tuple[str, ...], Mapping[str, Any]]  # entries, after the keys that lead to them
 
@@ -48,7 +51,9 @@ def state_in(content: Mapping[str, Any], names: Collection[str], path: Path | st
     In a file of our modules its place is known. In any other it is the entry (`state_dict`, `model`, `ema`, …) and the
     prefix (`module.`, `model._orig_mod.`, …) behind which all of `names` are found. `state_dict` comes before other
     entries; what else the file holds is left aside. Weights pruned by torch.nn.utils.prune come as by `import_state`.
-    Where no place has all names, it is the one that has most, and `load_state` says what is missing.
+    A part of names that begins with `_` and that the network does not know is a wrapper's of a module inside
+    (`layer1._orig_mod.weight`), and left out; a batch norm's count of batches may be missing. Where no place has all
+    names, it is the one that has most, and `load_state` says what is missing.
 
     Raises InputError for a file with none of the names, or with several such places whose weights differ, and
     BrokenFileError for entries that are no tensors.
@@ -58,6 +63,8 @@ def state_in(content: Mapping[str, Any], names: Collection[str], path: Path | st
         state = network_names(content["state_dict"], ours=True)
         check_tensors(state, "state dict", path)
         return FoundState(state, mask, str(path))
+    uncounted = _uncounted(content, names)
+    names = [name for name in names if name not in uncounted]
     place = _place(content, names, path)
     state = place.state()
     if place.num_names == len(names):
@@ -67,9 +74,17 @@ def state_in(content: Mapping[str, Any], names: Collection[str], path: Path | st
         state, imported = import_state(state, names)
     except BrokenFileError as error:
         raise BrokenFileError(f"{path}: {error}") from error
+    state.update({name: torch.tensor(0) for name in uncounted})
     if mask is not None and all(name.startswith(place.prefix) for name in mask):
         mask = Mask({name.removeprefix(place.prefix): tensor for name, tensor in mask.content.items()})
     return FoundState(state, imported if mask is None else mask, f"{path} (under {place})" if str(place) else str(path))
+
+
+def _uncounted(content: Mapping[str, Any], names: Collection[str]) -> set[str]:
+    """The counts of batches among `names`, if the file has none, as before PyTorch 0.4.1: they begin at 0 then."""
+    if any(str(name).endswith(_COUNT) for _, level in _within(content) for name in level):
+        return set()
+    return {name for name in names if name.endswith(_COUNT)}
 
 
 def _place(content: Mapping[str, Any], names: Collection[str], path: Path | str) -> _Place:
@@ -89,11 +104,11 @@ def _place(content: Mapping[str, Any], names: Collection[str], path: Path | str)
     best = max([*usual, *others], key=lambda place: place.num_names)
     if not best.num_names:
         tensors = (
-            name for place in others + usual for name, value in place.entries.items() if isinstance(value, Tensor)
+            repr(name) for place in others + usual for name, value in place.entries.items() if isinstance(value, Tensor)
         )
         raise InputError(
             f"checkpoint {path} lacks {next(iter(names))}, which the network has, in every entry and behind every "
-            f"prefix; it has {next(tensors, 'no tensor')!r:.100}: is it of another architecture?"
+            f"prefix; it has {next(tensors, 'no tensor by a name'):.100}: is it of another architecture?"
         )
     return best
 
@@ -109,7 +124,7 @@ def _within(entries: Mapping[str, Any], keys: tuple[str, ...] = ()) -> Iterator[
 def _places(levels: Iterable[_Level], names: Collection[str]) -> Iterator[_Place]:
     """For each level, every prefix behind which it has names of the network; none but "" where that has all."""
     for keys, level in levels:
-        entries = {name: value for name, value in level.items() if isinstance(name, str)}
+        entries = _without_wrappers({name: value for name, value in level.items() if isinstance(name, str)}, names)
         counts = Counter({"": 0})
         for name in entries:
             dense = dense_name(name, entries)
@@ -125,6 +140,15 @@ def _ends(name: str) -> Iterator[str]:
     """The name without its first parts, from none of them to all but the last."""
     parts = name.split(".")
     yield from (".".join(parts[cut:]) for cut in range(len(parts)))
+
+
+def _without_wrappers(entries: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    """The entries by names without what wrappers of modules inside put there, unless two would have one name."""
+    known = {part for name in names for part in name.split(".")}
+    bare = {
+        name: re.sub(r"(?<=\.)(_\w+)\.", lambda part: part[0] if part[1] in known else "", name) for name in entries
+    }
+    return {bare[name]: value for name, value in entries.items()} if len({*bare.values()}) == len(bare) else entries
 
 
 def _alike(first: _Place, second: _Place) -> bool:

@@ -52,9 +52,10 @@ def open_loggers(
 ) -> list[Logger]:
     """The loggers of the run in `folder`, open, each in the run of its own that it had in an earlier job.
 
-    They write into `folder` unless their settings say where. With `step`, the number of optimiser steps that training
-    goes on after, what an earlier job wrote of later steps is dropped from a CSVLogger's file and hidden by
-    TensorBoard; elsewhere it stands there twice. A process that does not write (`writes`) opens nothing.
+    They write into `folder`, or the folder in it that their class names, unless their settings say where. With `step`,
+    the number of optimiser steps that training goes on after, what an earlier job wrote of later steps is dropped from
+    a CSVLogger's file and hidden by TensorBoard; elsewhere it stands there twice. A process that does not write
+    (`writes`) opens nothing.
 
     Raises InputError for a logger whose package is missing, BrokenFileError for a damaged `loggers.json`.
     """
@@ -88,7 +89,10 @@ def _made(
     kind: type[Logger], settings: Mapping[str, Any], folder: Path, version: str | int | None, step: int | None
 ) -> Logger:
     takes = arguments(kind)
-    own: dict[str, Any] = {"save_dir": str(folder)} if "save_dir" in takes else {}
+    own: dict[str, Any] = {}
+    if "save_dir" in takes:
+        usual = takes["save_dir"].default  # of W&B `.`, of MLflow `./mlruns`
+        own["save_dir"] = str(folder / usual if isinstance(usual, str) else folder)
     if not _has_version(kind, settings):
         if version is None and "id" in takes:
             version = uuid.uuid4().hex[:8]  # W&B makes one up as late as when it has begun the run

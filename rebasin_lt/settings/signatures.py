@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rebasin_lt.storage.paths import with_paths_expanded
+
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -39,7 +41,8 @@ def written_class(value: Any) -> Any:
     takes = arguments(getattr(sys.modules.get(module), name, object))
     filled = written.get("init_args") or {}
     defaults = {key: None if each.default is each.empty else each.default for key, each in takes.items()}
-    own = {key: part for key, part in filled.items() if key not in defaults or defaults[key] != part}
+    usual, here = with_paths_expanded(defaults), with_paths_expanded(filled)  # `./mlruns` may have become `mlruns`
+    own = {key: part for key, part in filled.items() if key not in usual or usual[key] != here[key]}
     rest = {key: part for key, part in written.items() if key != "init_args"}
     return {**rest, "init_args": own} if own else rest
 

@@ -40,9 +40,9 @@ def state() -> State:
     return rb.build_network("mlp").state_dict()
 
 
-def load(content: Any, folder: Path, arch: str = "mlp") -> State:
+def load(content: Any, folder: Path, arch: str = "mlp", **settings: Any) -> State:
     torch.save(content, folder / "theirs.pt")
-    return rb.load_network(folder / "theirs.pt", arch).network.state_dict()
+    return rb.load_network(folder / "theirs.pt", arch, **settings).network.state_dict()
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
@@ -79,6 +79,37 @@ def test_the_usual_layouts(state, tmp_path) -> None:
     assert all(torch.equal(half[name], tensor.bfloat16().to(tensor.dtype)) for name, tensor in state.items())
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_checkpoint_wrapped_module", "_orig_mod._fsdp_wrapped_module"])
+@pytest.mark.parametrize("prefix", ["", "model.", "_orig_mod.", "model._orig_mod."])
+def test_wrappers_of_modules_inside_are_left_out(wrapper, prefix, tmp_path) -> None:
+    """Blocks that were compiled or wrapped one by one, whole and pruned."""
+    network = rb.build_network("resnet20", width=0.25)
+    state = network.state_dict()
+    inside = {f"{prefix}{name.replace('layer1.', f'layer1.{wrapper}.')}": value for name, value in state.items()}
+    assert same(load({"state_dict": inside}, tmp_path, "resnet20", width=0.25), state)
+    pruned = next(name for name in inside if "layer1" in name and name.endswith("weight"))
+    weight = inside.pop(pruned)
+    halves = {**inside, f"{pruned}_orig": weight, f"{pruned}_mask": torch.ones_like(weight)}
+    assert same(load(halves, tmp_path, "resnet20", width=0.25), state)
+
+
+def test_a_part_that_the_network_knows_and_names_that_would_meet_stay(tmp_path) -> None:
+    own = {"body._inner.weight": torch.ones(2), "body._other.weight": torch.zeros(2)}
+    assert same(state_in({"state_dict": own}, own.keys(), "a.pt").state, own)
+    with pytest.raises(rb.InputError, match="holds this network 2 times"):
+        state_in({"state_dict": own}, ["weight"], "a.pt")
+
+
+def test_a_file_from_before_batch_norm_counted_its_batches(state, tmp_path) -> None:
+    """PyTorch before 0.4.1, whose files lie in many a repository: the count alters nothing unless momentum is None."""
+    whole = rb.build_network("resnet20", width=0.25).state_dict()
+    for prefix in ("", "module."):
+        old = {f"{prefix}{name}": value for name, value in whole.items() if not name.endswith("num_batches_tracked")}
+        assert same(load({"state_dict": old}, tmp_path, "resnet20", width=0.25), whole)
+    with pytest.raises(rb.InputError, match=r"lacks bn1.num_batches_tracked, which"):
+        load({n: v for n, v in whole.items() if n != "bn1.num_batches_tracked"}, tmp_path, "resnet20", width=0.25)
+
+
 def test_a_state_dict_comes_before_averages(state, tmp_path) -> None:
     other = {name: tensor + 1 for name, tensor in state.items()}
     assert same(load({"state_dict": state, "state_dict_ema": other}, tmp_path), state)
@@ -107,7 +138,7 @@ def test_what_nearly_fits_says_where_and_what_it_lacks(state, tmp_path) -> None:
 def test_what_fits_nowhere_says_what_it_has(tmp_path) -> None:
     with pytest.raises(rb.InputError, match=r"lacks .*, which the network has, in every .*; it has 'stem.conv.weight'"):
         load({"model": {"stem.conv.weight": torch.zeros(3)}, "epoch": 3}, tmp_path)
-    with pytest.raises(rb.InputError, match="it has 'no tensor'"):
+    with pytest.raises(rb.InputError, match="it has no tensor by a name: is it"):
         load({}, tmp_path)
 
 

@@ -96,6 +96,13 @@ def test_several_loggers_in_the_folder_hear_the_same(fit):
     assert len(events.Images("mask/profile")) == 1
 
 
+@pytest.mark.parametrize("logger", ["remote.Placed", {"class_path": "remote.Placed"}])
+def test_a_default_place_is_in_the_runs_folder(fit, logger):
+    assert fit(logger, callbacks=(), max_epochs=1) == 0
+    assert len(list(Path("run/notes").glob("*.json"))) == 1
+    assert not Path("notes").exists()
+
+
 @pytest.mark.parametrize("loggers", [[CSV, TENSORBOARD, REMOTE], None, False])
 def test_a_finished_run_given_again_opens_nothing(fit, loggers):
     assert fit(loggers) == 0

@@ -10,7 +10,6 @@ left out, with a line. Results go beside those that are there; docs/images/examp
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import statistics
@@ -31,6 +30,7 @@ from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.report.kit.figures import plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Column, Table
+from rebasin_lt.settings.user_code import import_named
 from rebasin_lt.storage.files import write_json, write_text
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -50,7 +50,8 @@ Record = dict[str, Any]
 def made(named: Mapping[str, Any]) -> Any:
     """An object of the class that a YAML names."""
     module, _, name = named["class_path"].rpartition(".")
-    return getattr(importlib.import_module(module), name)(**named.get("init_args", {}))
+    kind: Any = import_named("class_path", f"{module}:{name}")
+    return kind(**named.get("init_args", {}))
 
 
 def trained(settings: Mapping[str, Any], seed: int) -> LightningModule:

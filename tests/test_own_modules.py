@@ -28,6 +28,7 @@ class Case(NamedTuple):
 
 
 _IDS = {"synflow": "--kind synflow follows what flows from inputs of ones, but TextClassifier takes .* int64"}
+_NO_CLASSES = {"snip": "weights are judged by the cross entropy of classifiers here, but the network is none"}
 CASES = {
     "dicts": Case("own:TextClassifier", "own:TextData", refused=_IDS),
     "tuples": Case("own:TextClassifier", "own:TextTuples", refused=_IDS),
@@ -38,8 +39,8 @@ CASES = {
         _IDS,
     ),
     "loaders": Case("own:TextClassifier", "own:text_loaders", refused=_IDS),
-    "tabular": Case("own:Regressor", "own:TabularData", loss="mse"),
-    "pixels": Case("own:UNet", "own:Segments", loss="pixel_cross_entropy"),
+    "tabular": Case("own:Regressor", "own:TabularData", refused=_NO_CLASSES, loss="mse"),
+    "pixels": Case("own:UNet", "own:Segments", refused=_NO_CLASSES, loss="pixel_cross_entropy"),
 }
 
 

@@ -31,6 +31,15 @@ SPECIAL = [
     torch.backends.cuda.matmul,
     *([torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.mkldnn.conv] if NEW else []),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process() -> None:
+    """Every setting follows the one above it, whatever an earlier test has set."""
+    for setting in (GENERAL, torch.backends.cudnn, torch.backends.mkldnn, *SPECIAL) if NEW else ():
+        setting.fp32_precision = "none"
+
+
 needs_new = pytest.mark.skipif(not NEW, reason="torch before 2.9 has one setting for all")
 
 

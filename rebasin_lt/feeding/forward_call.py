@@ -10,6 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.failure import failing
+
+_WAY_OUT = (
+    "; is this what it is called with in training? Say which parts of a batch are its inputs (inputs=NAMES, or a "
+    "function of the batch)"
+)
 
 
 @dataclass(frozen=True)
@@ -22,16 +28,8 @@ class ForwardCall:
 
     def of(self, network: nn.Module) -> Any:
         """What the network answers. Raises InputError, with what it was given, where it fails."""
-        try:
+        with failing(lambda: f"{type(network).__name__} fails on a batch of {self.described}", _WAY_OUT):
             return network(*self.args, **self.kwargs)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise InputError(
-                f"{type(network).__name__} fails on a batch of {self.described}: {why}; is this what it is called with "
-                "in training? Say which parts of a batch are its inputs (inputs=NAMES, or a function of the batch)"
-            ) from error
 
     def to(self, device: torch.device) -> ForwardCall:
         """The same with all tensors on a device."""

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from rebasin_lt.batches import device_of, state_of
-from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import mapped
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -37,19 +36,11 @@ def handed(module: nn.Module, batch: Any) -> Any:
     """
     device = device_of(state_of(module))
     before, move, after = (getattr(module, name, None) for name in HOOKS)
-    with evaluating(module):
-        try:
-            batch = batch if before is None else before(batch, 0)
-            batch = mapped(batch, lambda tensor: tensor.to(device)) if move is None else move(batch, device, 0)
-            return batch if after is None else after(batch, 0)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            text = next(iter(str(error).splitlines()), "")
-            raise InputError(
-                f"{type(module).__name__} fails in its hooks for a batch's transfer, called without a Trainer: "
-                f"{type(error).__name__}: {text}"
-            ) from error
+    where = f"{type(module).__name__} fails in its hooks for a batch's transfer, called without a Trainer"
+    with evaluating(module), failing(lambda: where):
+        batch = batch if before is None else before(batch, 0)
+        batch = mapped(batch, lambda tensor: tensor.to(device)) if move is None else move(batch, device, 0)
+        return batch if after is None else after(batch, 0)
 
 
 class _NoTrainer:

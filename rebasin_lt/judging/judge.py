@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.feeding.calls import calls_of
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import ForwardCall, described
 from rebasin_lt.judging.losses import CROSS_ENTROPY, LOSSES, STEP, Judged, check_loss_name
 from rebasin_lt.judging.measures import LossMeasure, Sums, Unfit
@@ -142,16 +142,9 @@ class ByFunction(ByCalls):
     def sums(self, network: nn.Module, call: ForwardCall, factor: float = 1.0) -> Sums:
         """The sums over one batch. Raises InputError where the function fails, or returns no floating tensor."""
         output = call.of(network)
-        try:
+        given = f"an output that is {described(output)} and a label that is {described(call.target)}"
+        with failing(lambda: f"loss {self.name} fails on {given}"):
             losses = self.function(output, call.target)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            text = next(iter(str(error).splitlines()), "")
-            raise InputError(
-                f"loss {self.name} fails on an output that is {described(output)} and a label that is "
-                f"{described(call.target)}: {type(error).__name__}: {text}"
-            ) from error
         if not isinstance(losses, Tensor) or not losses.is_floating_point():
             raise InputError(
                 f"loss {self.name} returned {described(losses)}, expected a floating tensor: losses, or their mean"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rebasin_lt.batches import device_of, state_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.calls import Calls, Fed
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors
 from rebasin_lt.feeding.handed import Handed, handed
 from rebasin_lt.judging.losses import STEP, Judged
@@ -110,15 +111,9 @@ def _run_step(network: nn.Module, batch: Any, index: int, replaced: Mapping[str,
     own = {name: vars(network)[name] for name in replaced if name in vars(network)}
     vars(network).update(replaced)
     try:
-        step = getattr(network, STEP)
-        step(*(batch, index)[: _num_taken(step)])
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        text = next(iter(str(error).splitlines()), "")
-        raise InputError(
-            f"the {STEP} of {type(network).__name__} fails without a Trainer: {type(error).__name__}: {text}"
-        ) from error
+        with failing(lambda: f"the {STEP} of {type(network).__name__} fails without a Trainer"):
+            step = getattr(network, STEP)
+            step(*(batch, index)[: _num_taken(step)])
     finally:
         for name in replaced:
             del vars(network)[name]

@@ -210,7 +210,7 @@ def test_everything_in_a_call_moves_and_is_counted() -> None:
 
 def test_a_network_that_fails_on_a_batch_says_what_it_was_given() -> None:
     with pytest.raises(
-        InputError, match=r"Linear fails on a batch of input 1 \(4, 3\) float32: mat1 and mat2 .*inputs="
+        InputError, match=r"Linear fails on a batch of input 1 \(4, 3\) float32: RuntimeError: mat1 and mat2 .*inputs="
     ):
         ForwardCall((A,)).of(nn.Linear(5, 2))
     with pytest.raises(InputError, match=r"batches holds inputs without targets, expected"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
-from rebasin_lt.errors import InputError, RebasinError, check_least
+from rebasin_lt.errors import InputError, check_least
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import input_tensors, mapped
 from rebasin_lt.feeding.handed import HOOKS, Handed, evaluating
 from rebasin_lt.lit.data.lots import Lots
@@ -126,7 +126,7 @@ class OtherData:
         return _the_one(self._called(method), f"{method} of {self.name}")
 
     def _called(self, method: str, *args: Any) -> Any:
-        with _named(f"data {self.name} fails in {method}"), self._lots.drawn():
+        with failing(lambda: f"data {self.name} fails in {method}"), self._lots.drawn():
             return getattr(self.module, method)(*args)
 
 
@@ -174,10 +174,10 @@ class Batches:
         lots = Lots(self.seed)
         for generator in _generators(self.loader):
             generator.manual_seed(self.seed)
-        with _named(self.fails), lots.drawn():
+        with failing(lambda: self.fails), lots.drawn():
             batches = iter(self.loader)
         while True:
-            with _named(self.fails), lots.drawn():
+            with failing(lambda: self.fails), lots.drawn():
                 batch = next(batches, _END)
                 if batch is _END:
                     return
@@ -201,19 +201,6 @@ def handed_to(batches: Iterable[Any], data: Any, network: nn.Module) -> Iterable
 
 def _overrides(module: Any, base: type, name: str) -> bool:
     return isinstance(module, base) and (name in vars(module) or getattr(type(module), name) is not getattr(base, name))
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say in one line what failed, and how: what runs within is code of the user's. Raises InputError."""
-    try:
-        yield
-    except (RebasinError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        raise InputError(f"{what}: {reason}") from error
 
 
 _END = object()

@@ -168,3 +168,14 @@ def test_slices_of_all_there_is_are_no_steps_of_their_own(last: int) -> None:
     symmetry, x = trace_symmetry(network, torch.randn(2, 4, 5)), torch.randn(3, last, 5, dtype=torch.float64)
     (units,) = observed(symmetry, [network.state_dict()], x)["a.weight", 0]
     torch.testing.assert_close(units, network.a(x).relu().reshape(-1, 6))
+
+
+@pytest.mark.parametrize("length", [4, 3, 9])
+def test_a_length_that_was_a_number_where_it_was_traced_is_that_of_the_inputs(length: int) -> None:
+    """The program that was traced would run at any length, and divide by 4."""
+    network = nets.Net(
+        lambda net, x: net.b(net.a(x.sum(1) / x.shape[1]).relu()), a=nn.Linear(5, 6), b=nn.Linear(6, 2)
+    ).double()
+    symmetry, x = trace_symmetry(network, torch.randn(2, 4, 5)), torch.randn(3, length, 5, dtype=torch.float64)
+    (units,) = observed(symmetry, [network.state_dict()], x)["a.weight", 0]
+    torch.testing.assert_close(units, network.a(x.mean(1)).relu())

@@ -79,6 +79,12 @@ class Form:
         )
 
     @property
+    def beside_example(self) -> tuple[str, ...]:
+        """The arguments that `forward` names and the example does not give."""
+        known = () if self.example is None else self.signature.parameters.items()
+        return tuple(name for name, each in known if each.kind in _NAMED and name not in self.names)
+
+    @property
     def required(self) -> tuple[str, ...]:
         """Those of `names` that have to be given."""
         if self.example is not None:

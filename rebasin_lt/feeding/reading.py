@@ -72,6 +72,12 @@ def _of_dict(batch: Mapping[str, Any], form: Form, said: str | None = None) -> F
     target = None if label is None else batch[label]
     named = {name: batch[name] for name in form.names if name in batch and _is_input(name, form, said)}
     missing = [name for name in form.required if name not in named]
+    beside = [name for name in form.beside_example if name in batch and name not in (*LABELS, said)]
+    if named and beside:
+        raise InputError(
+            f"batches holds a dict of {', '.join(map(str, batch))}, but {form.network} {form.described}, without "
+            f"{', '.join(beside)}: give it the whole example, or {_WAY_OUT}"
+        )
     if named and not missing:
         return ForwardCall((), named, target)
     if form.takes_dict:

@@ -167,7 +167,10 @@ def test_an_example_settles_what_is_taken() -> None:
     both, alone = maybe.with_example((A, B), {}), maybe.with_example((A,), {})
     assert read_call((A, B), both).args == (A, B)
     assert read_call((A, B), alone).args == (A,)
-    assert read_call({"ids": A, "mask": B}, alone).args == (A,)
+    with pytest.raises(InputError, match=r"as in its example, without mask: give it the whole example, or say which"):
+        read_call({"ids": A, "mask": B}, alone)  # leaving the mask out would be another computation
+    assert read_call({"ids": A, "mask": B}, alone, inputs="ids").args == (A,)
+    assert read_call({"ids": A, "labels": LABEL}, judges.with_example((A,), {})).args == (A,)
     with pytest.raises(InputError, match=r"Maybe takes 2 input\(s\) \(ids, mask\), as in its example: mask is missing"):
         read_call({"ids": A}, both)
 

@@ -38,9 +38,25 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def exportable() -> Iterator[None]:
     """Within, `torch.export` works whatever was set; the settings are as before afterwards.
 
-    It reads cuDNN's setting through the old interface, which refuses an answer once the new one has told convolutions
-    and recurrences apart from the old flag. Nothing is computed in an export, so any answer will do.
+    It reads the setting of MKL-DNN, and sets it to what it read: one that follows the general setting would stop to.
+    So there is no general one meanwhile. Nothing is computed in an export, so any precision will do.
     """
+    backends: Any = torch.backends
+    general = backends.fp32_precision if _settings() else None
+    if general is not None:
+        backends.fp32_precision = "none"
+    try:
+        with _readable_cudnn():
+            yield
+    finally:
+        if general is not None:
+            backends.fp32_precision = general
+
+
+@contextmanager
+def _readable_cudnn() -> Iterator[None]:
+    """Export reads cuDNN's setting through the old interface, which refuses an answer once the new one has told
+    convolutions and recurrences apart from the old flag. Any answer will do."""
     cudnn: Any = torch.backends.cudnn  # type stubs lack its parts
     try:
         _ = cudnn.allow_tf32

@@ -31,15 +31,6 @@ SPECIAL = [
     torch.backends.cuda.matmul,
     *([torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.mkldnn.conv] if NEW else []),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_new_process() -> None:
-    """Every setting follows the one above it, whatever an earlier test has set."""
-    for setting in (GENERAL, torch.backends.cudnn, torch.backends.mkldnn, *SPECIAL) if NEW else ():
-        setting.fp32_precision = "none"
-
-
 needs_new = pytest.mark.skipif(not NEW, reason="torch before 2.9 has one setting for all")
 
 
@@ -122,6 +113,20 @@ def test_a_special_setting_that_followed_the_general_one_follows_it_still() -> N
     assert {setting.fp32_precision for setting in SPECIAL} == {"tf32"}
     GENERAL.fp32_precision = "ieee"
     assert {setting.fp32_precision for setting in SPECIAL} == {"ieee"}
+
+
+@needs_new
+@pytest.mark.parametrize("before", ["none", "tf32", "ieee"])
+def test_what_followed_the_general_setting_follows_it_after_an_export(before: str) -> None:
+    """Export sets MKL-DNN's to what it reads: in matching, inputs of another length are exported under "ieee"."""
+    GENERAL.fp32_precision = before
+    with full_precision(CPU):
+        trace_symmetry(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.randn(2, 2))
+    trace_symmetry(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.randn(2, 2))
+    assert GENERAL.fp32_precision == before
+    for value in ("tf32", "ieee"):
+        GENERAL.fp32_precision = value
+        assert torch.backends.mkldnn.conv.fp32_precision == value
 
 
 @needs_new

@@ -25,8 +25,13 @@ RAN = ("studies/digits.yaml",)
 
 
 def results_studies() -> list[str]:
-    """The names of the studies behind the page, as in `configs/results`."""
+    """The names of the studies for the page, run or not, as in `configs/results`."""
     return [name.removeprefix("results/").removesuffix(".yaml") for name in shipped() if name.startswith("results/")]
+
+
+def measured_studies(folder: Path) -> list[str]:
+    """Those of them whose numbers lie in `folder`."""
+    return [name for name in results_studies() if (folder / name).is_dir()]
 
 
 def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
@@ -46,12 +51,14 @@ def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
 
 
 def write_not_run(path: Path) -> None:
-    """A CSV row per shipped study that was not run: command, stages, epochs, images, hours on a core of this CPU."""
+    """A CSV row per shipped study without numbers beside `path`: command, stages, epochs, images, hours on a core of
+    this CPU."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["command", "stages", "epochs", "images", "core_hours", "machine"])
+    ran = {*RAN, *(f"results/{name}.yaml" for name in measured_studies(path.parent))}
     for name in shipped():
-        if name.startswith("studies/") and name not in RAN:
+        if name.startswith(("studies/", "results/")) and name not in ran:
             writer.writerow([f"rebasin-lt study --config {name}", *_cost(name), machine("cpu")["cpu"].split(",")[0]])
     write_text(path, file.getvalue())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._page import between
 from benchmarks.results_page import claims
-from benchmarks.results_page.collect import results_studies
+from benchmarks.results_page.collect import measured_studies
 from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.values import value
 from rebasin_lt.report.kit.figures import save_figure
@@ -28,7 +28,7 @@ README_MARKER = "results"
 
 def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
     """Write docs/results.md, docs/images/results-*.svg and the README's part; returns the paths."""
-    studies = {name: Measured.read(docs / "results" / name) for name in results_studies()}
+    studies = {name: Measured.read(docs / "results" / name) for name in measured_studies(docs / "results")}
     tables = claims.tables(studies) | {"not run": not_run_table(docs / "results" / "not_run.csv")}
     texts = {name: table.to_markdown(markup=True) for name, table in tables.items()}
     written = []

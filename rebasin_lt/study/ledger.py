@@ -39,7 +39,7 @@ def ledger(
 def images_per_epoch(study: Study) -> int | None:
     """Training images that an epoch takes, whole batches only; None where neither the data nor their number is known.
 
-    That of a published dataset is known. Of another, the files are looked at if they are here.
+    That of a published dataset is known. Of another, the files are looked at if they are here; `train_size` tells too.
     """
     known = known_images(study.recipe)
     if known is not None:
@@ -51,13 +51,13 @@ def images_per_epoch(study: Study) -> int | None:
     if isinstance(data, OtherData):
         return None
     try:
-        data.setup("fit")
-        count = len(data.sweep("train").sampler.indices)
+        count = data.num_training_images()
     except (InputError, OSError):
-        if data.published_size is None:
+        left = None if data.published_size is None else data.published_size - data.val_size
+        counts = [each for each in (left, data.train_size) if each is not None]  # fewer than `train_size` are refused
+        if not counts:
             return None
-        count = data.published_size - data.val_size
-        count = min(count, data.train_size or count)
+        count = min(counts)
     return count - count % data.batch_size
 
 
@@ -94,6 +94,8 @@ def _seconds_per_image(study: Study, width: float, data: ImageData) -> float:
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as a worker, which has the other cores' workers beside it
+    # The processor's own time: what other programs take of it meanwhile is no cost of the study.
+    now = time.perf_counter if torch.cuda.is_available() else time.process_time
     network = {**study.recipe.network, "width": width}
     device = resolve_device("auto")
     net = network_of(build_module(study.recipe_of(width), study.recipe.dense)).to(device)
@@ -104,7 +106,7 @@ def _seconds_per_image(study: Study, width: float, data: ImageData) -> float:
 
     def step(size: int) -> float:
         images, labels = torch.randn(size, *shape, device=device), torch.zeros(size, dtype=torch.long, device=device)
-        began = time.perf_counter()
+        began = now()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = cross_entropy(net(images), labels)
         optimizer.zero_grad()
@@ -112,7 +114,7 @@ def _seconds_per_image(study: Study, width: float, data: ImageData) -> float:
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - began
+        return now() - began
 
     return _per_image(step, data.batch_size)
 

@@ -53,6 +53,7 @@ def alone(tmp_path) -> dict[str, str]:
     return report_bytes(folder, tmp_path / "report-alone")
 
 
+@pytest.mark.slow
 def test_jobs_leave_the_same_report_though_one_was_told_to_stop(cluster, alone, tmp_path) -> None:
     config, out = write_config(tmp_path / "small.yaml", SMALL), tmp_path / "study"
     process = start(cluster, config, out)
@@ -68,6 +69,7 @@ def test_jobs_leave_the_same_report_though_one_was_told_to_stop(cluster, alone, 
     assert "#SBATCH --array=0-0%16" in (out / "slurm" / "0-dense.sbatch").read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_told_and_an_interrupted_follower_comes_back(cluster, tmp_path) -> None:
     config, out = write_config(tmp_path / "small.yaml", SMALL), tmp_path / "study"
     stranger = out / "width=1/seed=0/imp_a/notes.txt"

@@ -73,10 +73,27 @@ def test_where_images_are_not_known_nothing_is_guessed() -> None:
         ({"name": "svhn", "root": "none", "batch_size": 128}, 533 * 128),
         ({"name": "imagenet", "root": "none", "batch_size": 1, "num_workers": 0}, 1_271_167),
         ({"name": "image_folder", "root": "none"}, None),
+        ({"name": "image_folder", "root": "none", "train_size": 300}, 256),
     ],
 )
 def test_images_of_an_epoch_with_or_without_the_data(data, images) -> None:
     assert images_per_epoch(of_data(**data)) == images
+
+
+def test_files_in_class_folders_are_counted_and_not_decoded(tmp_path) -> None:
+    for file in ("train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"no image")
+    data = {"name": "image_folder", "root": str(tmp_path), "batch_size": 1, "resident": True}
+    assert images_per_epoch(of_data(**data)) == 3
+    assert images_per_epoch(of_data(**data, val_size=1)) == 2
+
+
+def test_a_busy_machine_makes_no_study_longer(monkeypatch) -> None:
+    """Seconds are the processor's own: a clock on the wall that runs a thousand times as fast changes nothing."""
+    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda clock=module.time.perf_counter: 1000 * clock())
+    assert 0 < probe(read("studies/digits.yaml"))[1] < 0.01
 
 
 def test_the_probe_measures_each_width_and_computes_as_training_does(monkeypatch) -> None:

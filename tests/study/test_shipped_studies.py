@@ -10,6 +10,7 @@ from shipped_studies import RESULTS, STUDIES, read
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data.base import ImageData
+from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.settings.config_files import find_config
 from rebasin_lt.storage.strict_yaml import read_yaml
@@ -57,6 +58,7 @@ def test_every_setting_is_one_that_its_stages_take(name, monkeypatch):
     """Networks are built a quarter as wide: nothing depends on it."""
     monkeypatch.setattr(ImageData, "setup", lambda *_: None)
     monkeypatch.setattr(ImageData, "sweep", lambda *_, **__: None)
+    monkeypatch.setattr(ImageFolder, "num_classes", 10)  # counts folders
     check_study(replace(read(name), widths=[0.25]), here=False)
 
 

@@ -192,10 +192,11 @@ def test_a_log_that_cannot_be_written_fails_its_stage_alone(tmp_path) -> None:
     assert "Traceback" not in errors
 
 
-def test_workers_leave_the_same_report_after_five_kills(report, tmp_path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_workers_leave_the_same_report_after_kills(report, tmp_path, kills) -> None:
     """kill -9 of the whole process group at random moments; the last run ends by itself."""
     config, out, moments = write_config(tmp_path / "tiny.yaml"), tmp_path / "study", random.Random(5)
-    for _ in range(5):
+    for _ in range(kills):
         process = start(config, out, "--workers", "2")
         time.sleep(moments.uniform(1, 12))
         os.killpg(process.pid, signal.SIGKILL)

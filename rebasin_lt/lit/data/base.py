@@ -205,6 +205,10 @@ class ImageData(LightningDataModule):
         sampler = EpochBatches(indices[order[:num_images]], batch_size, seed=seed)
         return images.loader(sampler, augment, torch.device(device or "cpu"))
 
+    def num_training_images(self) -> int:
+        """Training images of an epoch, without those held out. Files in folders are counted, not decoded."""
+        return len(self._hold_out(self._count("train"))[1])
+
     def _has_val(self) -> bool:
         return self.val_size > 0
 
@@ -225,6 +229,9 @@ class ImageData(LightningDataModule):
         images = self._part("train")
         held_out, left = self._hold_out(len(images))
         return images, held_out if split == "val" else left
+
+    def _count(self, part: Split) -> int:
+        return len(self._part(part))
 
     def _part(self, part: Split) -> Images:
         if part not in self._opened:

@@ -98,6 +98,17 @@ class ImageFolder(ImageData):
         return images, torch.arange(len(images))
 
     def open_part(self, part: Split) -> Images:
+        images = self._files(part)
+        padding = self.image_size // 8
+        small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
+        if not (small if self.resident is None else self.resident):
+            return images
+        return ResidentImages(*images.all(), self.normalisation(), padding, self.flip)
+
+    def _count(self, part: Split) -> int:
+        return len(self._files(part))  # without decoding them
+
+    def _files(self, part: Split) -> FolderImages:
         root = Path(self.root)
         folder = root / part
         if part == "test" and not folder.is_dir() and (root / "val").is_dir():
@@ -107,8 +118,4 @@ class ImageFolder(ImageData):
             raise InputError(
                 f"root is {self.root!r}, but the class folders of {folder} are not those of {root / 'train'}"
             )
-        padding = self.image_size // 8
-        small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
-        if not (small if self.resident is None else self.resident):
-            return images
-        return ResidentImages(*images.all(), self.normalisation(), padding, self.flip)
+        return images

@@ -11,8 +11,10 @@ from torch import nn
 from rebasin_lt.batches import device_of, nonempty, state_of
 from rebasin_lt.connectivity.batchnorm import clone
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.judging.judge import Chosen, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY
+from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import full_precision, sum_dtype
 
 
@@ -65,6 +67,18 @@ def evaluate(
     has_error = judge.judged.error is not None
     means = (sums / int(count)).tolist()
     return [Evaluation(loss, error if has_error else None, int(count)) for loss, error in means]
+
+
+@torch.no_grad()
+def check_called(network: nn.Module, batches: Iterable[Any], argument: str = "batches") -> None:
+    """Raise InputError, in one line, unless the first of `batches` is a call that the network takes.
+
+    The network is in evaluation mode, and left as it is.
+    """
+    device = device_of(state_of(network))
+    call = next(nonempty(calls_of(batches, network, argument), argument)).to(device)
+    with full_precision(device), evaluation_mode(network):
+        call.of(network)
 
 
 @torch.no_grad()

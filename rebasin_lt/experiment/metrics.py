@@ -16,6 +16,8 @@ class Metric(NamedTuple):
     is_share: bool  # recorded in percent, kept as a fraction in [0, 1], and shown in percent
     better: Literal["higher", "lower"]
     min_classes: int = 0  # datasets with fewer do not show it
+    decimals: int = 2  # of means, as they are shown
+    alone: bool = False  # kept of runs that record no other, and compared by where there is no other
 
     @property
     def factor(self) -> int:
@@ -33,11 +35,20 @@ METRICS: dict[str, Metric] = {
     "top5": Metric(
         "top-5 test accuracy", "Top-5 accuracy", "%", "accuracy-top5", is_share=True, better="higher", min_classes=11
     ),
+    "loss": Metric("test loss", "Loss", "", "test-loss", is_share=False, better="lower", decimals=4, alone=True),
 }
-"""The metrics of a run by name, in the order of a report; the first is what methods are compared by."""
+"""The metrics of a run by name, in the order of a report; the first that runs have is what methods are compared by."""
+
+COMPARED = next(iter(METRICS))
+"""The metric by which methods are compared in every study of classes."""
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics out of a run's result, as they are kept; None for one that it does not have."""
+    """The metrics out of a run's result, as they are kept; None for one that it does not have.
+
+    One that is kept `alone` is there where a run records that and no other.
+    """
     recorded = {name: result.get(f"test/{name}") for name in METRICS}
-    return {name: None if value is None else value / METRICS[name].factor for name, value in recorded.items()}
+    found = {name: None if value is None else value / METRICS[name].factor for name, value in recorded.items()}
+    others = any(value is not None for name, value in found.items() if not METRICS[name].alone)
+    return {name: value for name, value in found.items() if not METRICS[name].alone or not (others or value is None)}

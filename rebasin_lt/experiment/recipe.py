@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.judging.losses import CROSS_ENTROPY
 from rebasin_lt.moment import Moment
 from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.field_types import check_fields
@@ -26,7 +27,8 @@ class Recipe:
     training had left at the rewind moment, as in the paper. `imp` are more settings of `IterativeMagnitudePruning`,
     such as `after_prune`; its `rewind_from` may be a moment of the dense training. `module` is a LightningModule of
     the user's own to train instead of `Classifier`, `package.module:Class`. `sign_in` are settings of `SignIn`, under
-    which sparse networks then train. Raises InputError for a field of another type.
+    which sparse networks then train. `loss` is what networks are judged by, as `--loss` of the commands, when lines
+    and ensembles are measured. Raises InputError for a field of another type.
 
         >>> recipe = rb.Recipe(targets=(0.5,), fraction=0.5, epochs_per_round=2)
         >>> recipe.prune_epochs, recipe.data["name"]
@@ -48,6 +50,7 @@ class Recipe:
     imp: Mapping[str, Any] = field(default_factory=dict)
     module: str | None = None
     sign_in: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe.")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from rebasin_lt.errors import DivergedError
+from rebasin_lt.experiment.dataset import build_dataset
 from rebasin_lt.experiment.file_names import DIVERGED, FINAL, mask_name, rewind_name, ticket_name
 from rebasin_lt.experiment.loggers import named_loggers
 from rebasin_lt.experiment.modules import build_module, module_callbacks
@@ -28,7 +29,7 @@ from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint import network_hash, save_network
-from rebasin_lt.lit.data.registry import build_data, data_module
+from rebasin_lt.lit.data.registry import data_module
 from rebasin_lt.lit.loggers import close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet_trainer
@@ -238,7 +239,7 @@ def _run(
     """
     seed_everything(seed, workers=True, verbose=False)
     module = build()
-    data = data_module(build_data(**{**recipe.data, "seed": seed}))
+    data = data_module(build_dataset(recipe, seed=seed))
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     broadcast_buffers_(module, trainer.strategy.root_device)
     callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]

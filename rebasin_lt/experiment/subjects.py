@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from rebasin_lt.batches import device_of, state_of
+from rebasin_lt.connectivity.evaluation import check_called
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.experiment.example import example_of
-from rebasin_lt.feeding.calls import Fed, calls_of
+from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import Split
@@ -125,11 +126,7 @@ class Subjects:
         network = self.networks[0].network
         fed = Fed(handed_to(batches, self.data, network), named_inputs(self.options.inputs), targets)
         if self.options.inputs or targets or not isinstance(batches, ImageLoader):
-            call = next(iter(calls_of(fed, network)), None)
-            if call is None:
-                raise InputError(f"data {self.data.name} has no batch, expected at least one")
-            with torch.no_grad():
-                call.to(device_of(state_of(network))).of(network)
+            check_called(network, fed, f"data {self.data.name}")
         return fed
 
 

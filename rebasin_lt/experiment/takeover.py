@@ -10,6 +10,7 @@ import lightning
 
 from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.dataset import build_dataset
 from rebasin_lt.experiment.file_names import FINAL, rewind_name
 from rebasin_lt.experiment.modules import build_module
 from rebasin_lt.experiment.recipe import Recipe
@@ -19,7 +20,6 @@ from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, load_w
 from rebasin_lt.lit.checkpoint_content import MADE_WITH
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.base import ImageData
-from rebasin_lt.lit.data.registry import build_data
 from rebasin_lt.lit.network_module import NetworkModule
 from rebasin_lt.lit.recorded import recorded
 from rebasin_lt.pruning.mask import Mask
@@ -52,7 +52,7 @@ def network_content(where: str, path: Path, recipe: Recipe, moment: str | None =
         content, known = read_checkpoint(path), load_weights_(module, path)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    data = build_data(**recipe.data)
+    data = build_dataset(recipe)
     said = {
         **{"format_version": CHECKPOINT_VERSION, "data": data.settings()},
         "image_shape": list(data.input_shape) if isinstance(data, ImageData) else None,

@@ -12,7 +12,7 @@ from rebasin_lt.feeding.answer import answer_of
 from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import ForwardCall, described
-from rebasin_lt.judging.losses import CROSS_ENTROPY, LOSSES, STEP, Judged, check_loss_name
+from rebasin_lt.judging.losses import CROSS_ENTROPY, LOSSES, STEP, Judged, check_loss_name, judged_by
 from rebasin_lt.judging.measures import LossMeasure, Sums, Unfit
 from rebasin_lt.judging.validation_step import ByStep
 from rebasin_lt.precision import sum_dtype
@@ -86,7 +86,7 @@ class ByLoss(ByCalls):
 
     def __init__(self, name: str) -> None:
         record = LOSSES[name]
-        self.name, self.judged, self.calibrates = name, record.judged(name), record.calibrates
+        self.name, self.judged, self.calibrates = name, judged_by(name), record.calibrates
         self.measure: LossMeasure = imported(record.measure)
 
     def rows(self, network: nn.Module, call: ForwardCall, argument: str = "batches") -> tuple[Tensor, Tensor]:
@@ -136,8 +136,7 @@ class ByFunction(ByCalls):
 
     def __init__(self, function: Callable[[Any, Any], Any], name: str) -> None:
         self.function, self.name = function, name
-        label = name.rpartition(":")[2]
-        self.judged = Judged(name, label, "", "losses", None)
+        self.judged = judged_by(name)
 
     def sums(self, network: nn.Module, call: ForwardCall, factor: float = 1.0) -> Sums:
         """The sums over one batch. Raises InputError where the function fails, or returns no floating tensor."""

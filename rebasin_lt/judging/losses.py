@@ -103,6 +103,29 @@ LOSSES: dict[str, Loss] = {
 `loss(output, target)`, and `validation_step:NAME` is what the module's own validation step logs as NAME."""
 
 
+def judged_by(loss: str) -> Judged:
+    """What the numbers by a loss are, of the table or of one's own, of which nothing is imported.
+
+    >>> judged_by("mse").mean_over, judged_by("mine:loss").label, judged_by("validation_step:val/loss").label
+    ('values', 'loss', 'val/loss')
+    """
+    if loss in LOSSES:
+        return LOSSES[loss].judged(loss)
+    kind, _, name = loss.partition(":")
+    if kind == STEP:
+        return Judged(loss, name, "", "samples", None)
+    return Judged(loss, loss.rpartition(":")[2], "", "losses", None)
+
+
+def has_error(loss: str) -> bool:
+    """True for a loss that tells right answers from wrong ones.
+
+    >>> has_error("bce"), has_error("mse"), has_error("mine:loss")
+    (True, False, False)
+    """
+    return judged_by(loss).error is not None
+
+
 def check_loss_name(loss: str, argument: str = "loss") -> None:
     """Raise InputError for a loss that is neither in the table nor of one's own. Nothing is imported."""
     if loss not in LOSSES and not is_user_code(loss):

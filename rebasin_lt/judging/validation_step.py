@@ -15,7 +15,7 @@ from rebasin_lt.feeding.calls import Calls, Fed
 from rebasin_lt.feeding.failure import failing
 from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors
 from rebasin_lt.feeding.handed import Handed, handed
-from rebasin_lt.judging.losses import STEP, Judged
+from rebasin_lt.judging.losses import STEP, judged_by
 from rebasin_lt.judging.measures import Sums
 from rebasin_lt.precision import sum_dtype
 
@@ -57,7 +57,7 @@ class ByStep:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.judged = Judged(f"{STEP}:{name}", name, "", "samples", None)
+        self.judged = judged_by(f"{STEP}:{name}")
 
     def read(self, batches: Iterable[Any], network: nn.Module, argument: str = "batches") -> Steps:
         """The batches as they come. Raises InputError for a module without a step, and for calls of it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import LightningDataModule, LightningModule
 
-from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.lit.checkpoint_content import MADE_WITH, METADATA
 from rebasin_lt.settings.signatures import arguments, given, is_primitive
 from rebasin_lt.settings.user_code import import_named, is_user_code
@@ -17,6 +17,8 @@ UNSAID = "unsaid"
 """Stands in a checkpoint for settings that could not be said."""
 
 _MADE_BY = "_rebasin_lt_made_by"
+_SPELLED = {"name": "name="}
+"""An argument that would be taken for the name of what was made, as a checkpoint spells it: no other can be so."""
 _NEVER = ("download", "init_from")  # a file says how an object is made; it may not have anything fetched, or read
 
 
@@ -34,12 +36,13 @@ def recorded(made: LightningModule | LightningDataModule) -> dict[str, Any]:
     """`name` and arguments, in primitives, with which `made` is made again; or `name` and `UNSAID`.
 
     They are those that `remember` was told of, or that the object itself saved (`save_hyperparameters`). Nothing can be
-    said of arguments that nobody kept or that are objects, of a class of a function, and where one is called `name`.
+    said of arguments that nobody kept or that are objects, of a class of a function, and of data with an argument that
+    is called `name`; that of a module is said as `name=`.
     """
     kind, told = type(made), vars(made).get(_MADE_BY)
     name, known = (class_name(kind), dict(made.hparams_initial)) if told is None else told
     unsaid = {"name": name, UNSAID: True}
-    if "<locals>" in name or "name" in known:
+    if "<locals>" in name:
         return unsaid
     taken = arguments(kind) if name == class_name(kind) else dict.fromkeys(known)
     unknown = taken.keys() - known.keys() if told is None else known.keys() - taken.keys() - {*_NEVER}
@@ -47,9 +50,10 @@ def recorded(made: LightningModule | LightningDataModule) -> dict[str, Any]:
         return unsaid
     found = {key: value for key, value in known.items() if key in taken}
     said: dict[str, Any] | None = given(kind, (), found) if name == class_name(kind) else found
-    if said is None or "name" in taken:
+    if said is None or ("name" in taken and not isinstance(made, LightningModule)):
         return unsaid
-    return {"name": name, **{key: value for key, value in said.items() if key not in _NEVER}}
+    said = {_SPELLED.get(key, key): value for key, value in said.items() if key not in _NEVER}
+    return {"name": name, **said}
 
 
 def made_again(
@@ -68,18 +72,18 @@ def made_again(
     if own and not _is_named(kind, name, str(own.get("name"))):
         return None
     taken, kept = arguments(kind), content.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY)
-    said = {**(kept if isinstance(kept, Mapping) else {}), **own}
+    spelled = {there: key for key, there in _SPELLED.items()}
+    told = {spelled.get(key, key): value for key, value in own.items() if key not in {"name", UNSAID}}
+    said = {**(kept if isinstance(kept, Mapping) else {}), **told}
     settings = {key: value for key, value in said.items() if key in taken and key not in _NEVER and is_primitive(value)}
     for key, value, usual in (("width", width, 1), ("num_classes", num_classes, 10)):
         if key in taken and key not in settings and (value != usual or taken[key].default is taken[key].empty):
             settings[key] = value
-    try:
+    with failing(
+        lambda: f"model is {name!r}, which cannot be made with what {path} says ({settings or 'nothing'})",
+        "; give its class save_hyperparameters(), or name a function that makes it (--model package.module:function)",
+    ):
         return kind(**settings)
-    except TypeError as error:
-        raise InputError(
-            f"model is {name!r}, which cannot be made with what {path} says ({settings or 'nothing'}): {error}; give "
-            "its class save_hyperparameters(), or name a function that makes it (--model package.module:function)"
-        ) from error
 
 
 def _is_named(kind: type, given_name: str, name: str) -> bool:

@@ -99,6 +99,8 @@ def _factory(name: str) -> Callable[..., object]:
 def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageShape | None) -> nn.Module:
     from torch import nn
 
+    from rebasin_lt.feeding.failure import failing
+
     factory = _factory(name)
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -111,12 +113,8 @@ def _call_factory(name: str, width: float, num_classes: int, input_shape: ImageS
         for key, value in offered.items()
         if value is not None and (key in parameters or (takes_any and key in unasked))
     }
-    try:
+    with failing(lambda: f"model is {name!r}, which cannot be made with {', '.join(given) or 'no arguments'}"):
         network = factory(**given)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise InputError(f"model is {name!r}, which cannot be made with {', '.join(given)}: {error}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model is {name!r}, which made a {type(network).__name__}, expected a torch.nn.Module")
     return network

@@ -11,14 +11,20 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
+from torch import nn
 
 from rebasin_lt.analyses.barrier import check_barrier
 from rebasin_lt.batches import network_of
+from rebasin_lt.connectivity.evaluation import check_called, check_judged
 from rebasin_lt.errors import InputError
+from rebasin_lt.experiment.dataset import build_dataset, check_reading, fed, module_settings, reading_settings
 from rebasin_lt.experiment.loggers import check_loggers
 from rebasin_lt.experiment.modules import build_module, module_class, network_settings
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
 from rebasin_lt.experiment.stages import imp_settings
+from rebasin_lt.feeding.failure import failing
+from rebasin_lt.judging.judge import judge_of
+from rebasin_lt.judging.losses import CROSS_ENTROPY
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.classifier import Classifier
@@ -58,6 +64,8 @@ def check_names_and_types(study: Study) -> None:
         with named_setting("recipe.sign_in"):
             SignIn(**changed.sign_in)
     check_analyses(study)
+    judge_of(recipe.loss, "recipe.loss")
+    judge_of((study.barrier or {}).get("loss", recipe.loss), "barrier.loss")
 
 
 def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
@@ -77,9 +85,10 @@ def check_data(recipe: Recipe) -> Data:
 
     Also for a class of the user's own that cannot be made again from what its checkpoints say.
     """
-    settings = dict(recipe.data)
+    settings = module_settings(recipe.data)
     name = str(settings.pop("name", None))
     kind = data_source(name)
+    check_reading(recipe)
     if isinstance(kind, type):
         check_settings("recipe.data", kind, settings, taken=["seed"])
     if isinstance(kind, type) and issubclass(kind, ImageData) and "seed" not in arguments(kind):
@@ -102,7 +111,7 @@ def check_study(study: Study, here: bool = True, done: Container[str] = (), fold
     check_names_and_types(study)
     if here:
         _check_devices(study.recipe.trainer)
-    data = build_data(**study.recipe.data)
+    data = build_dataset(study.recipe)
     if isinstance(data, ImageData):
         data.setup("fit")
         data.setup("test")
@@ -115,6 +124,8 @@ def check_study(study: Study, here: bool = True, done: Container[str] = (), fold
         if (mask := point.recipe.imp.get("mask")) is not None:
             with named_setting("recipe.imp.mask"):
                 Mask.load(mask).check_fits(dict(network_of(network).named_parameters()))
+    if isinstance(data, OtherData) or study.recipe.loss != CROSS_ENTROPY or reading_settings(study.recipe.data):
+        _check_batches(study, data, network_of(network))
     check_sources(study, done)
     if folder is not None:
         check_signs_there(plan(study), Path(folder), done)
@@ -153,12 +164,8 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
 
 
 def _module(recipe: Recipe, stage: str) -> LightningModule:
-    what = "recipe.module" if recipe.module else "recipe.network.arch"
-    try:
+    with failing(lambda: f"recipe.module is {recipe.module!r}, which cannot be made"):
         return build_module(recipe, getattr(recipe, stage))
-    except TypeError as error:  # a function or class of the user's that takes other arguments
-        named = recipe.module or recipe.network.get("arch")
-        raise InputError(f"{what} is {named!r}, which makes no network: {error}") from error
 
 
 def _check_fit(module: LightningModule, recipe: Recipe, data: ImageData) -> None:
@@ -170,6 +177,17 @@ def _check_fit(module: LightningModule, recipe: Recipe, data: ImageData) -> None
     if isinstance(module, Classifier):
         with named_setting("recipe.network"):
             module.check_takes(data)
+
+
+def _check_batches(study: Study, data: Data, network: nn.Module) -> None:
+    """The network is called with the first training batch, and judged on the first test batch where it will be."""
+    recipe = study.recipe
+    losses = [recipe.loss] if study.diversity is not None or study.given else []
+    losses += [barrier_of(study).loss] if study.barrier is not None else []
+    with named_setting("recipe.data"):
+        check_called(network, fed(recipe, data, data.sweep("train"), network))
+        for loss in dict.fromkeys(losses):
+            check_judged(network, fed(recipe, data, data.sweep("test"), network), loss=loss)
 
 
 def _check_images(study: Study, data: Data) -> None:

@@ -12,6 +12,7 @@ from rebasin_lt.errors import InputError, check_least
 from rebasin_lt.experiment.methods import ENSEMBLES, MATCHED, control_methods, fixed_methods, kind_of_control
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.experiment.signed_methods import SignedMethod, check_signs, moments_of_b, read_method
+from rebasin_lt.judging.losses import without_default
 from rebasin_lt.moment import END, Moment
 from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, check_names
@@ -165,7 +166,7 @@ class Study:
             settings = plain["recipe"] if place else plain
             if not settings[name]:
                 del settings[name]
-        return plain
+        return {**plain, "recipe": without_default(plain["recipe"])}
 
     def _check_recipe(self, recipe: Recipe) -> None:
         for name, value in vars(recipe).items():
@@ -266,7 +267,7 @@ class Study:
                 raise InputError(f"early is true, but moment {name} counts steps: give epochs, or 0it, to stop after")
 
 
-BARRIER = ("num_alphas", "corrections", "splits", "num_images", "num_test_images", "batch_size", "matchers")
+BARRIER = ("num_alphas", "corrections", "splits", "num_images", "num_test_images", "batch_size", "matchers", "loss")
 DIVERSITY = ("sparsities", "rewinds", "matcher", "methods")
 
 

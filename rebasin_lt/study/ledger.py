@@ -44,10 +44,10 @@ def images_per_epoch(study: Study) -> int | None:
     known = known_images(study.recipe)
     if known is not None:
         return known - known % _batch_size(study)
+    from rebasin_lt.experiment.dataset import build_dataset
     from rebasin_lt.lit.data.other import OtherData
-    from rebasin_lt.lit.data.registry import build_data
 
-    data = build_data(**study.recipe.data)
+    data = build_dataset(study.recipe)
     if isinstance(data, OtherData):
         return None
     try:
@@ -76,10 +76,10 @@ def probe(study: Study) -> dict[float, float]:
     Random images, forward, backward and a step of SGD, with as many images as a batch has, or fewer where these take
     long enough. What a worker beside others on the same cores takes is more. Of data of other kinds, nothing.
     """
+    from rebasin_lt.experiment.dataset import build_dataset
     from rebasin_lt.lit.data.base import ImageData
-    from rebasin_lt.lit.data.registry import build_data
 
-    data = build_data(**study.recipe.data)
+    data = build_dataset(study.recipe)
     return {width: _seconds_per_image(study, width, data) for width in study.widths if isinstance(data, ImageData)}
 
 

@@ -34,7 +34,7 @@ class StudyOutcome:
       one-shot mask: permuted, unpermuted, and by chance independent, and of `KEYS` of `experiment/before.py` what was
       known before training)
     - `barriers`: width, seed, matcher, split, correction, when ("before" or "after"), alphas, loss, error,
-      loss_barrier, error_barrier
+      loss_barrier, error_barrier; no error (None) by a loss that has none
     - `diversity`: width, sparsity, rewind, setting, members, accuracy, accuracy_std, ensemble, disagreement,
       disagreement_std (over pairs), kl, js
     - `prices`: method, rewind, and the epochs that one more network costs, dense, pruning and sparse; and of `A`, which
@@ -113,5 +113,6 @@ def _is_finite(result: Mapping[str, Any]) -> bool:
     """Whether the test metrics and curves of a stage are numbers: null stands for what is not, and once NaN did."""
     measured = [value for name, value in result.items() if name.startswith("test/")]
     for curve in result.get("curves", ()):
-        measured += [*curve["loss"], *curve["error"], curve["loss_barrier"], curve["error_barrier"]]
+        measured += [*curve["loss"], curve["loss_barrier"]]
+        measured += [] if curve["error"] is None else [*curve["error"], curve["error_barrier"]]
     return all(value is not None and math.isfinite(value) for value in measured)

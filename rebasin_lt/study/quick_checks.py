@@ -11,6 +11,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.controls import import_control
 from rebasin_lt.experiment.matcher import OF_IMAGES, matcher_of
 from rebasin_lt.experiment.recipe import TRAININGS, Recipe
+from rebasin_lt.judging.losses import check_loss_name, has_error
 from rebasin_lt.models.registry import default_input_shape
 from rebasin_lt.settings.checked import check_settings
 from rebasin_lt.settings.choices import check_known
@@ -60,7 +61,17 @@ def check_network_name(study: Study) -> None:
 
 
 def check_analyses(study: Study) -> None:
-    """Refuse settings of matchers, controls and barriers that those do not take. Raises InputError."""
+    """Refuse losses that are not known, and settings of matchers, controls and barriers that those do not take.
+
+    Raises InputError.
+    """
+    loss = study.recipe.loss
+    check_loss_name(loss, "recipe.loss")
+    if study.diversity is not None and not has_error(loss):
+        raise InputError(
+            f"diversity: ensembles are compared by accuracy, but recipe.loss is {loss}, which tells no right answer "
+            "from a wrong one: leave it out, or compare trained networks by the command diversity"
+        )
     for name, settings in study.matchers.items():
         own = {key: value for key, value in settings.items() if key not in OF_IMAGES}
         images = {key: settings[key] for key in ("num_images", "batch_size") if key in settings}
@@ -73,6 +84,7 @@ def check_analyses(study: Study) -> None:
     if study.barrier is not None:
         measured = {key: value for key, value in study.barrier.items() if key != "matchers"}
         check_settings("barrier", BarrierOptions, measured)
+        check_loss_name(study.barrier.get("loss", loss), "barrier.loss")
         for name in study.barrier.get("corrections") or ():
             check_known("one of barrier.corrections", name, CORRECTIONS)
         for name in study.barrier.get("splits") or ():

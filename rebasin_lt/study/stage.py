@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rebasin_lt.experiment.recipe import Recipe
+from rebasin_lt.judging.losses import has_error
 from rebasin_lt.study.axes import axes_text, axes_until, grid_points
 from rebasin_lt.study.grid import Study
 
@@ -127,18 +128,42 @@ def code_of(recipe: Recipe) -> tuple[str | None, dict[str, Any]]:
 def measured(recipe: Recipe, members: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """What the analysis `diversity` finds of the networks in the checkpoints of each setting, on the test images."""
     from rebasin_lt.analyses.diversity import measure, open_test
+    from rebasin_lt.experiment.dataset import build_dataset, fed
     from rebasin_lt.lit.checkpoint import load_network
-    from rebasin_lt.lit.data.other import handed_to
-    from rebasin_lt.lit.data.registry import build_data
 
     code, sizes = code_of(recipe)
     networks = {name: [load_network(path, code, **sizes).network for path in paths] for name, paths in members.items()}
-    data = build_data(**recipe.data)
+    data = build_dataset(recipe)
     first = next(network for members in networks.values() for network in members)
-    return measure(networks, handed_to(open_test(data), data, first))
+    return measure(networks, fed(recipe, data, open_test(data), first), loss=recipe.loss)
+
+
+def measured_alone(recipe: Recipe, path: Path) -> dict[str, float]:
+    """The test metrics of the network in a checkpoint, by the loss of the recipe, as a module of it would log them."""
+    if has_error(recipe.loss):
+        found = measured(recipe, {"alone": [path]})
+        return {"test/top1": 100 * found["settings"]["alone"]["member_accuracy"][0]}
+    from rebasin_lt.analyses.diversity import open_test
+    from rebasin_lt.connectivity.evaluation import evaluate
+    from rebasin_lt.experiment.dataset import build_dataset, fed
+    from rebasin_lt.experiment.subjects import resolve_device
+    from rebasin_lt.lit.checkpoint import load_network
+
+    code, sizes = code_of(recipe)
+    network = load_network(path, code, **sizes).network.to(resolve_device("auto"))
+    data = build_dataset(recipe)
+    return {"test/loss": evaluate([network], fed(recipe, data, open_test(data), network), loss=recipe.loss)[0].loss}
 
 
 def opening(recipe: Recipe) -> dict[str, Any]:
     """What an analysis needs, beside checkpoints, to open a study's networks and data: code that the user names."""
+    from rebasin_lt.experiment.dataset import reading_settings
+
     code, sizes = code_of(recipe)
-    return {"model": code, **sizes, "data": recipe.own_data, "root": recipe.data.get("root")}
+    return {
+        "model": code,
+        **sizes,
+        "data": recipe.own_data,
+        "root": recipe.data.get("root"),
+        **reading_settings(recipe.data),
+    }

@@ -7,17 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from example_rows import NEEDS, README, ROOT, ROWS
 
 from rebasin_lt.cli import main
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
     line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line.startswith("rebasin-lt")
 ]
-ROWS = re.findall(r"^\| `(\w+)` \| `(examples\.\S+)` \| `(examples\.\S+)` \| `(\w+)` \|$", README, flags=re.MULTILINE)
-NEEDS = {"timm_images": "timm", "encoder": "transformers", "decoder": "transformers"}
 
 
 def test_the_table_names_every_example() -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from example_rows import NEEDS, ROOT
 from lightning import LightningDataModule
 
 import rebasin_lt as rb
 from rebasin_lt.feeding.calls import calls_of
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-NEEDS = {"timm_images": "timm", "encoder": "transformers", "decoder": "transformers"}
-"""What some of them need beyond this package's own dependencies."""
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture(params=sorted(path.stem for path in EXAMPLES.glob("*.yaml")))

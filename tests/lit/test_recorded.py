@@ -25,6 +25,14 @@ class Keeping(own.TextData):
         self.save_hyperparameters(ignore=["ignored"] if ignored else [])
 
 
+class Named(own.TextClassifier):
+    """A module with an argument of that name, as those have that make a network by its name."""
+
+    def __init__(self, name: str = "small") -> None:
+        super().__init__(hidden={"small": 4, "large": 9}[name])
+        self.save_hyperparameters()
+
+
 class Plain(own.TextData):
     """Data without arguments."""
 
@@ -75,6 +83,19 @@ def test_a_module_is_made_again_with_what_the_checkpoint_says(tmp_path: Path) ->
     assert load_network(path, "own:Regressor").network.body.out_features == 5
     with pytest.raises(InputError, match=r"holds a network of own:Regressor, code that it may not choose: name it too"):
         load_network(path)
+
+
+def test_an_argument_called_name_is_none_of_the_class(tmp_path: Path) -> None:
+    path, mine = trained(tmp_path, Named("large"), own.TextData()), f"{__name__}:Named"
+    assert recorded(Named("large")) == {"name": mine, "name=": "large"}
+    assert load_network(path, mine).network.body.out_features == 9
+    content = torch.load(path, weights_only=True)
+    content["rebasin_lt"]["made_with"]["name="] = "huge"
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"which cannot be made with what .*'name': 'huge'.*: KeyError: 'huge'; give"):
+        load_network(path, mine)
+    torch.save({"state_dict": content["state_dict"], "hyper_parameters": {"name": "large"}}, path)
+    assert load_network(path, mine).network.body.out_features == 9
 
 
 def test_a_plain_lightning_checkpoint_says_it_by_its_hyper_parameters(tmp_path: Path) -> None:

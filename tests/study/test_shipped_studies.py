@@ -131,7 +131,11 @@ MISTAKES = [
         "arch: resnet20",
         "recipe.network: network resnet20 does not take the data's images of shape (1, 8, 8)",
     ),
-    ("arch: mlp", "arch: 'os:system'", "recipe.network.arch is 'os:system', which makes no network: system() missing"),
+    (
+        "arch: mlp",
+        "arch: 'os:system'",
+        "model is 'os:system', which cannot be made with no arguments: TypeError: system()",
+    ),
     ("fraction: 0.2", "fraction: 1.0e-09", "imp fraction is 1e-09, expected a number between 0 and 1, at least 0.0001"),
     ("recipe:", "slurm:\nrecipe:", "slurm is None, expected settings by name: give some, or leave it out"),
     ("recipe:", "recipe:\n  trainer: {max_epochs: 3}", "recipe.trainer.max_epochs is set elsewhere in a study"),

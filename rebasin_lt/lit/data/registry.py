@@ -10,6 +10,7 @@ from typing import Any
 from lightning import LightningDataModule
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.feeding.failure import failing
 from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.cifar import CIFAR10, CIFAR100
 from rebasin_lt.lit.data.digits import Digits
@@ -49,13 +50,8 @@ def build_data(name: str, **settings: Any) -> Data:
     for argument, parameter in known.items():
         if parameter.default is parameter.empty and argument not in settings:
             raise InputError(f"data {name} needs its argument {argument!r}: set it")
-    try:
+    with failing(lambda: f"data {name} cannot be made with {settings}"):
         made = source(**settings)
-    except TypeError as error:
-        raise InputError(f"data {name} cannot be made with {settings}: {error}") from error
-    except (OSError, ArithmeticError, LookupError, RuntimeError, AttributeError) as error:  # of the user's own
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"data {name} cannot be made with {settings}: {reason}") from error
     if isinstance(made, ImageData):
         return made
     if not isinstance(made, LightningDataModule):

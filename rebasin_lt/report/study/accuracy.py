@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from rebasin_lt.experiment.metrics import METRICS, Metric
+from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
 from rebasin_lt.report.study.published import Published
@@ -27,7 +27,7 @@ def accuracy_table(
     cells: Mapping[Place, Group],
     setting: Setting,
     dense: Sequence[float] = (),
-    metric: str = "top1",
+    metric: str = COMPARED,
 ) -> Table:
     """One row per sparsity and rewind moment, one column per method; the paper's values beside ours where it has any.
 
@@ -37,7 +37,7 @@ def accuracy_table(
     usual = max((len(seeds) for group in cells.values() for seeds in group.values()), default=0)
     columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
     for name in methods:
-        columns.append(Column(setting.methods.label(name)))
+        columns.append(Column(setting.methods.label(name), decimals=METRICS[metric].decimals))
         parts.append([_ours(group.get(name), usual, METRICS[metric]) for group in cells.values()])
         beside = [published_beside(setting, width, place, name, metric) for place in cells]
         if any(beside):
@@ -55,38 +55,49 @@ def runs_table(
     """One row per run, for spreadsheets; accuracies as fractions."""
     stages = {"dense": dense, "pruned": [{**run, "sparsity": run["target"]} for run in pruned], "sparse": sparse}
     runs = [{**run, "stage": stage} for stage, own in stages.items() for run in own]
-    return rows_table(("stage", "width", "seed", "role", "method", "sparsity", "rewind", *METRICS), runs)
+    metrics = [name for name, metric in METRICS.items() if not metric.alone or any(name in run for run in runs)]
+    return rows_table(("stage", "width", "seed", "role", "method", "sparsity", "rewind", *metrics), runs)
 
 
-def tickets_table(pruned: Iterable[Mapping[str, Any]]) -> Table:
+def tickets_table(pruned: Iterable[Mapping[str, Any]], metric: str = COMPARED) -> Table:
     """One row per width, network and target: the pruned and fine-tuned networks that the masks come from."""
-    found = dict(sorted(_by_network(pruned, "target").items()))
+    found = dict(sorted(_by_network(pruned, metric, "target").items()))
     caption = "Networks after iterative magnitude pruning, mean ± sample standard deviation"
-    return _networks_table(found, texts("width", "network") + numbers("sparsity"), caption)
+    return _networks_table(found, texts("width", "network") + numbers("sparsity"), caption, METRICS[metric])
 
 
-def dense_table(dense: Iterable[Mapping[str, Any]]) -> Table:
+def dense_table(dense: Iterable[Mapping[str, Any]], metric: str = COMPARED) -> Table:
     """One row per width, network and values of the axes that dense training depends on."""
-    found = _by_network(run for run in dense if axes_of(run))
-    return _networks_table(found, texts("width", "network"), "Dense networks, mean ± sample standard deviation")
+    found = _by_network((run for run in dense if axes_of(run)), metric)
+    caption = "Dense networks, mean ± sample standard deviation"
+    return _networks_table(found, texts("width", "network"), caption, METRICS[metric])
 
 
-def _by_network(runs: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[float]]:
-    """Accuracies by width, role, values of the axes, and these keys."""
+def _by_network(runs: Iterable[Mapping[str, Any]], metric: str, *keys: str) -> dict[tuple[Any, ...], list[float]]:
+    """A metric by width, role, values of the axes, and these keys."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for run in runs:
-        if run["top1"] is not None:
+        if run.get(metric) is not None:
             place = (run["width"], run["role"], axes_of(run), *(run[key] for key in keys))
-            found.setdefault(place, []).append(run["top1"])
+            found.setdefault(place, []).append(run[metric])
     return found
 
 
-def _networks_table(found: Mapping[tuple[Any, ...], list[float]], columns: list[Column], caption: str) -> Table:
+def _networks_table(
+    found: Mapping[tuple[Any, ...], list[float]], columns: list[Column], caption: str, metric: Metric
+) -> Table:
     rows: list[list[Cell]] = [
-        [f"{width:g}", _network(role, axes), *map(sparsity_text, targets), spread_of(own).scaled(100), len(own)]
+        [
+            f"{width:g}",
+            _network(role, axes),
+            *map(sparsity_text, targets),
+            spread_of(own).scaled(metric.factor),
+            len(own),
+        ]
         for (width, role, axes, *targets), own in found.items()
     ]
-    return Table([*columns, *numbers("test accuracy (%)", "seeds", spread="std")], rows, caption)
+    measured = numbers(metric.quantity, "seeds", decimals=metric.decimals, spread="std")
+    return Table([*columns, *measured], rows, caption)
 
 
 def published_beside(setting: Setting, width: float, place: Place, name: str, metric: str) -> Published | None:
@@ -116,7 +127,8 @@ def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric) -> Cell
     if not seeds:
         return None
     estimate = spread_of(seeds.values()).scaled(metric.factor)
-    return estimate if estimate.count == usual else f"{Column('').text(estimate)} (n = {estimate.count})"
+    text = Column("", decimals=metric.decimals).text(estimate)
+    return estimate if estimate.count == usual else f"{text} (n = {estimate.count})"
 
 
 def _theirs(number: Published | None, metric: Metric) -> Cell:
@@ -133,8 +145,8 @@ def _caption(width: float, metric: str, usual: int, dense: Sequence[float], sett
     if dense:
         estimate = spread_of(dense).scaled(record.factor)
         named = ", ± sample standard deviation" if usual < 2 <= estimate.count else ""
-        text += f"; dense networks: {Column('').text(estimate)}, n = {estimate.count}{named}"
-    published = setting.published_dense(width) if metric == "top1" else None
+        text += f"; dense networks: {Column('', decimals=record.decimals).text(estimate)}, n = {estimate.count}{named}"
+    published = setting.published_dense(width) if metric == COMPARED else None
     return text if published is None else f"{text}, published {100 * published.value:.2f} ({published.source})"
 
 

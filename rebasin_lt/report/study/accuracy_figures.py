@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from rebasin_lt.experiment.metrics import METRICS
+from rebasin_lt.experiment.metrics import COMPARED, METRICS
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sparsity_text
 from rebasin_lt.report.study.accuracy import published_beside, spread_of
@@ -23,7 +23,7 @@ def accuracy_figures(
     runs: Mapping[float, Cells],
     setting: Setting,
     dense: Mapping[float, Sequence[float]],
-    metric: str = "top1",
+    metric: str = COMPARED,
 ) -> dict[str, Figure]:
     """The paper's Figures 5, 6 and 8, or with top-5 its Figure 7: by file name, one figure per width.
 

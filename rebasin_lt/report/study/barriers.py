@@ -10,6 +10,7 @@ import numpy as np
 from rebasin_lt.connectivity.corrections import CORRECTIONS, correction_label
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
+from rebasin_lt.judging.losses import BY_CROSS_ENTROPY, Judged
 from rebasin_lt.report.analyses.barrier import points_of_curves
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
@@ -22,33 +23,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SPREAD = "mean ± sample std over seeds"
+_WHEN = ("before", "after")
 _LINE = ("width", "seed", "matcher", "split", "correction", "when")  # what tells the lines of a study apart
-_QUANTITIES = {"loss": ("loss", "nats", 1), "error": ("error", "%", 100)}
+_QUANTITIES = {"loss": 1, "error": 100}
+"""What is shown of a line, and the factor to its unit."""
 
 
-def study_barriers_table(records: Iterable[Mapping[str, Any]], methods: Methods | None = None) -> Table:
-    """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std."""
+def study_barriers_table(
+    records: Iterable[Mapping[str, Any]], methods: Methods | None = None, judged: Judged = BY_CROSS_ENTROPY
+) -> Table:
+    """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std.
+
+    A loss that has no error has no columns of it.
+    """
     lines = _by_line(records, methods)
     keys = [key for key in lines if key[-1] != BEFORE] or list(lines)
     rows: list[list[Cell]] = []
     for width, split, correction, matcher in keys:
         before, after = lines.get((width, split, correction, BEFORE), {}), lines[width, split, correction, matcher]
         barriers = [
-            _barrier(own, quantity) for quantity in _QUANTITIES for own in (before, after if matcher != BEFORE else {})
+            _barrier(own, quantity)
+            for quantity in _shown(judged)
+            for own in (before, after if matcher != BEFORE else {})
         ]
         called = "–" if matcher == BEFORE else spelled(matcher)
         rows.append([f"{width:g}", split, correction_label(correction), called, *barriers, len(after)])
     columns = [
         *texts("width", "images", "statistics", "matcher"),
-        *numbers("loss barrier before (nats)", "loss barrier after (nats)", decimals=3, spread="std"),
-        *numbers("error barrier before (%)", "error barrier after (%)", spread="std"),
+        *numbers(*(_named("loss barrier " + when, "loss", judged) for when in _WHEN), decimals=3, spread="std"),
+        *(numbers("error barrier before (%)", "error barrier after (%)", spread="std") if judged.error else []),
         *numbers("seeds"),
     ]
-    return Table(
-        columns,
-        rows,
-        "Largest excess over the chord from A to B, before and after alignment, mean ± sample standard deviation",
-    )
+    caption = "Largest excess over the chord from A to B, before and after alignment, mean ± sample standard deviation"
+    return Table(columns, rows, caption if judged == BY_CROSS_ENTROPY else f"{caption}, by {judged.label}")
 
 
 def barrier_runs_table(records: Iterable[Mapping[str, Any]]) -> Table:
@@ -61,20 +68,23 @@ def curves_table(records: Iterable[Mapping[str, Any]]) -> Table:
     return rows_table(_LINE, points_of_curves(records), ("alpha", "loss", "error"))
 
 
-def study_barrier_figures(records: Sequence[Mapping[str, Any]], methods: Methods | None = None) -> dict[str, Figure]:
+def study_barrier_figures(
+    records: Sequence[Mapping[str, Any]], methods: Methods | None = None, judged: Judged = BY_CROSS_ENTROPY
+) -> dict[str, Figure]:
     """The barriers by width (the paper's Figure 3), where there are several, and the mean curves of each width.
 
     Of the test images, or where those were not measured, the training images. `barriers`, `curves-loss`,
-    `curves-error`; nothing without records.
+    `curves-error`, but for a loss that has no error; nothing without records.
     """
     if not records:
         return {}
     splits = {record["split"] for record in records}
     split = "test" if "test" in splits else sorted(splits)[0]
     lines = _by_line([record for record in records if record["split"] == split], methods)
-    drawn = _Drawn(lines, sorted({width for width, *_ in lines}), list(dict.fromkeys(key[2:] for key in lines)), split)
+    kinds = list(dict.fromkeys(key[2:] for key in lines))
+    drawn = _Drawn(lines, sorted({width for width, *_ in lines}), kinds, split, judged)
     styles = _styles(drawn.kinds, methods)
-    figures = {f"curves-{quantity}": _curves_figure(drawn, styles, quantity) for quantity in _QUANTITIES}
+    figures = {f"curves-{quantity}": _curves_figure(drawn, styles, quantity) for quantity in _shown(judged)}
     return ({"barriers": _by_width(drawn, styles)} if len(drawn.widths) > 1 else {}) | figures
 
 
@@ -91,6 +101,7 @@ class _Drawn(NamedTuple):
     widths: list[float]
     kinds: list[tuple[str, str]]
     split: str
+    judged: Judged
 
     def seeds(self, width: float, kind: tuple[str, str]) -> Mapping[int, Mapping[str, Any]]:
         """The records of one line by seed; none where it is not measured."""
@@ -118,35 +129,34 @@ def _by_line(
 
 def _barrier(seeds: Mapping[int, Mapping[str, Any]], quantity: str) -> Estimate | None:
     values = [record[f"{quantity}_barrier"] for record in seeds.values()]
-    return spread_of(values).scaled(_QUANTITIES[quantity][2]) if values else None
+    return spread_of(values).scaled(_QUANTITIES[quantity]) if values else None
 
 
 def _by_width(drawn: _Drawn, styles: Mapping[str, Method]) -> Figure:
     places = list(enumerate(drawn.widths))
     panels = [
         Panel(
-            f"{title} barrier ({unit})",
+            _named(f"{quantity} barrier", quantity, drawn.judged),
             {float(at): f"{width:g}" for at, width in places},
             {
                 _name(*kind): {float(at): _barrier(drawn.seeds(width, kind), quantity) for at, width in places}
                 for kind in drawn.kinds
             },
         )
-        for quantity, (title, unit, _) in _QUANTITIES.items()
+        for quantity in _shown(drawn.judged)
     ]
-    title, quantity = "Barrier between A and B by width", f"{drawn.split} images, {_SPREAD}"
+    title, quantity = "Barrier between A and B by width", f"{drawn.split} {drawn.judged.mean_over}, {_SPREAD}"
     return panel_figure(panels, styles, title=title, quantity=quantity, x_label="width", from_zero=True)
 
 
 def _curves_figure(drawn: _Drawn, styles: Mapping[str, Method], quantity: str) -> Figure:
-    title, unit, factor = _QUANTITIES[quantity]
     ticks = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
     panels = [
         Panel(
             f"width {width:g}",
             ticks,
             {
-                _name(*kind): _mean_curve(list(seeds.values()), quantity, factor)
+                _name(*kind): _mean_curve(list(seeds.values()), quantity)
                 for kind in drawn.kinds
                 if (seeds := drawn.seeds(width, kind))
             },
@@ -154,15 +164,27 @@ def _curves_figure(drawn: _Drawn, styles: Mapping[str, Method], quantity: str) -
         for width in drawn.widths
     ]
     bare = {name: method._replace(marker="") for name, method in styles.items()}
-    heading = f"{title.capitalize()} between A (α = 0) and B (α = 1)"
-    text = f"{drawn.split} {title} ({unit}), {_SPREAD}"
+    heading = f"{quantity.capitalize()} between A (α = 0) and B (α = 1)"
+    text = f"{_named(f'{drawn.split} {quantity}', quantity, drawn.judged)}, {_SPREAD}"
     return panel_figure(panels, bare, title=heading, quantity=text, x_label="α", from_zero=True)
 
 
-def _mean_curve(records: Sequence[Mapping[str, Any]], quantity: str, factor: float) -> dict[float, Estimate | None]:
+def _shown(judged: Judged) -> list[str]:
+    """The quantities that a loss has."""
+    return [quantity for quantity in _QUANTITIES if quantity == "loss" or judged.error is not None]
+
+
+def _named(text: str, quantity: str, judged: Judged) -> str:
+    """The text, with the unit of the quantity behind it where it has one."""
+    unit = judged.unit if quantity == "loss" else "%"
+    return f"{text} ({unit})" if unit else text
+
+
+def _mean_curve(records: Sequence[Mapping[str, Any]], quantity: str) -> dict[float, Estimate | None]:
     """Mean and spread at every α; only seeds measured at the same points as the first count."""
     alphas = records[0]["alphas"]
-    values = np.array([record[quantity] for record in records if list(record["alphas"]) == list(alphas)]) * factor
+    values = np.array([record[quantity] for record in records if list(record["alphas"]) == list(alphas)])
+    values = values * _QUANTITIES[quantity]
     return {
         float(alpha): Estimate(mean(column), sample_std(column), len(column))
         for alpha, column in zip(alphas, values.T.tolist(), strict=True)

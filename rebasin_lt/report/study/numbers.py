@@ -56,14 +56,14 @@ def read_numbers(folder: Path) -> StudyOutcome:
     try:
         about = json.loads((folder / STUDY).read_text(encoding="utf-8"))
         outcome = StudyOutcome(str(about["title"]), dict(about["settings"]))
-        Setting.of(outcome.settings)  # what a report takes from them is there as it expects it
+        setting = Setting.of(outcome.settings)  # what a report takes from them is there as it expects it
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFileError(f"{folder / STUDY} does not hold the title and settings of a study: {error}") from error
     outcome.stages.extend(_rows(folder / "ledger.csv", ("kind", "path", "done"), ("epochs", "images")))
     runs: dict[str, list[Row]] = {"dense": outcome.dense, "pruned": outcome.pruned, "sparse": outcome.sparse}
     for stage, run in _runs(folder / "accuracy.csv"):
         runs[stage].append(run)
-    outcome.barriers.extend(_barriers(folder))
+    outcome.barriers.extend(_barriers(folder, setting.judged.error is not None))
     outcome.matches.extend(_matches(folder))
     ensembles = _rows(folder / "diversity.csv", ("width", "setting", "members", "accuracy"), _DIVERSITY)
     outcome.diversity.extend(ensembles)
@@ -74,28 +74,30 @@ def read_numbers(folder: Path) -> StudyOutcome:
 
 def _runs(path: Path) -> Iterator[tuple[str, Row]]:
     """Each run with its kind of stage."""
-    for row in _rows(path, ("stage", "width", "seed"), ("role", "method", "sparsity", "rewind", *METRICS)):
+    for row in _rows(path, ("stage", "width", "seed"), ("role", "method", "sparsity", "rewind", *_METRICS)):
         stage, about = row["stage"], ("width", "seed", *_ABOUT.get(row["stage"], ()))
         empty = [name for name in about if row[name] is None]
         if stage not in _ABOUT or empty:
             why = f"a row of {stage} has no {empty[0]}" if empty else f"there is no stage {stage!r}"
             raise BrokenFileError(f"{path} does not hold what a report writes: {why}")
         named = {"sparsity": "target"} if stage == "pruned" else {}
-        yield stage, {**_axes(row), **{named.get(name, name): row[name] for name in (*about, *METRICS)}}
+        yield stage, {**_axes(row), **{named.get(name, name): row[name] for name in (*about, *METRICS) if name in row}}
 
 
-def _barriers(folder: Path) -> Iterator[Row]:
-    """Each line with its points."""
+def _barriers(folder: Path, has_error: bool) -> Iterator[Row]:
+    """Each line with its points, and their error where the loss has one."""
+    needed, optional = (slice(None), slice(0)) if has_error else (slice(-1), slice(-1, None))
+    of_point, of_line = ("alpha", "loss", "error"), ("loss_barrier", "error_barrier")
     points: dict[tuple[Any, ...], list[Row]] = {}
-    for point in _rows(folder / "curves.csv", (*_LINE, "alpha", "loss", "error")):
+    for point in _rows(folder / "curves.csv", (*_LINE, *of_point[needed]), of_point[optional]):
         points.setdefault(tuple(point.get(name) for name in (*_LINE, "axes")), []).append(point)
-    for line in _rows(folder / "barriers.csv", (*_LINE, "loss_barrier", "error_barrier")):
+    for line in _rows(folder / "barriers.csv", (*_LINE, *of_line[needed]), of_line[optional]):
         own = points.get(tuple(line.get(name) for name in (*_LINE, "axes")), [])
         if not own or own[-1]["alpha"] != 1:
             named = ", ".join(f"{name} {line[name]}" for name in _LINE)
             raise BrokenFileError(f"{folder / 'curves.csv'} does not hold all points of the line {named}")
         curve = {name: [point[column] for point in own] for name, column in _CURVE.items()}
-        yield {**line, **curve}
+        yield {**line, **curve, **({} if has_error else {"error": None})}
 
 
 def _matches(folder: Path) -> Iterator[Row]:
@@ -145,6 +147,7 @@ def _name(cell: str) -> str:
     return text
 
 
+_METRICS = [name for name, metric in METRICS.items() if not metric.alone]
 _ABOUT = {"dense": ("role",), "pruned": ("role", "sparsity"), "sparse": ("method", "sparsity", "rewind")}
 _DIVERSITY = ("sparsity", "rewind", "accuracy_std", "ensemble", "disagreement", "kl", "js")
 _PRICES = ("rewind", "dense", "pruning", "sparse")

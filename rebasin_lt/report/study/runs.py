@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rebasin_lt.experiment.metrics import METRICS
+from rebasin_lt.experiment.metrics import COMPARED, METRICS
 from rebasin_lt.report.kit.statistics import group_records, mean, sparsity_text
 from rebasin_lt.report.kit.tables import Table, records_table
 
@@ -28,8 +28,14 @@ Runs = Mapping[float, Mapping[Place, Group]]
 """A metric by width and place."""
 
 
+def compared_by(records: Iterable[Mapping[str, Any]]) -> str:
+    """The metric that methods are compared by: the first that any run has, by the order of the table."""
+    records = list(records)
+    return next((name for name in METRICS if any(record.get(name) is not None for record in records)), COMPARED)
+
+
 def group_runs(
-    records: Iterable[Mapping[str, Any]], rewinds: Sequence[str] = (), metric: str = "top1"
+    records: Iterable[Mapping[str, Any]], rewinds: Sequence[str] = (), metric: str = COMPARED
 ) -> dict[float, dict[Place, Group]]:
     """The runs that have `metric`, by ascending width, then sparsity, moment in the order of `rewinds`, and axes.
 

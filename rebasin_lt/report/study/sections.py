@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.experiment.before import BEFORE_TRAINING
-from rebasin_lt.experiment.metrics import METRICS
+from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
 from rebasin_lt.report.kit.tables import Table, texts
@@ -29,7 +29,7 @@ from rebasin_lt.report.study.ledger import divergence_text, ledger_table, progre
 from rebasin_lt.report.study.numbers import write_numbers
 from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
-from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, group_runs
+from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, compared_by, group_runs
 from rebasin_lt.report.study.setting import Setting
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.run_folder import dotted
@@ -57,8 +57,9 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
     write_page(page, outcome.title, sections)
     written = write_markdown(out / "report.md", outcome.title, sections)
     written += write_numbers(outcome, out)
-    derived = {"summary": summary_table(runs, setting), "paired": pairs_table(runs["top1"], setting.methods)}
-    derived["frontier"] = worth_rows(_worths(outcome, setting, runs["top1"]))
+    by = compared_by(outcome.sparse)
+    derived = {"summary": summary_table(runs, setting), "paired": pairs_table(runs[by], setting.methods, METRICS[by])}
+    derived["frontier"] = worth_rows(_worths(outcome, setting, runs[COMPARED]))
     for name, table in derived.items():
         write_text(out / f"{name}.csv", table.to_csv())
     return [page, *written, *(out / f"{name}.csv" for name in derived)]
@@ -67,11 +68,12 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
 def summary(outcome: StudyOutcome) -> str:
     """What a terminal shows: progress, the headline and its table."""
     setting = _setting(outcome)
-    runs = group_runs(outcome.sparse, setting.rewinds)
-    table = headline_table(runs, setting.methods)
+    by = compared_by(outcome.sparse)
+    compared = group_runs(outcome.sparse, setting.rewinds, by), setting.methods, METRICS[by]
+    table = headline_table(*compared)
     lines = [
         f"{outcome.title}: {progress_text(outcome.stages)}",
-        headline(runs, setting.methods),
+        headline(*compared),
         *([text] if (text := divergence_text(outcome.stages)) else []),
         *([table.to_text()] * bool(table.rows)),
     ]
@@ -88,8 +90,9 @@ def _setting(outcome: StudyOutcome) -> Setting:
 def accuracies(outcome: StudyOutcome) -> str:
     """The tables of accuracies of the report, as a terminal shows them: one for each width."""
     setting = _setting(outcome)
-    runs = group_runs(outcome.sparse, setting.rewinds)
-    return "\n".join(table.to_text() for table in _accuracy_tables(outcome, setting, runs, "top1"))
+    by = compared_by(outcome.sparse)
+    runs = group_runs(outcome.sparse, setting.rewinds, by)
+    return "\n".join(table.to_text() for table in _accuracy_tables(outcome, setting, runs, by))
 
 
 def worth_text(outcome: StudyOutcome) -> str:
@@ -100,22 +103,23 @@ def worth_text(outcome: StudyOutcome) -> str:
 
 
 def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs]) -> Iterable[Section]:
-    yield Section("", _introduction(outcome, setting, runs["top1"]))
+    by = compared_by(outcome.sparse)
+    yield Section("", _introduction(outcome, setting, runs[by], METRICS[by]))
     for name, metric in METRICS.items():
         if setting.num_classes >= metric.min_classes:
             yield Section(metric.heading, _accuracy(outcome, setting, runs[name], name))
-    yield Section("Differences between methods, paired by seed", _pairs(setting, runs["top1"]))
+    yield Section("Differences between methods, paired by seed", _pairs(setting, runs[by], METRICS[by]))
     yield Section("Between the networks", _barriers(outcome, setting))
     diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
-    yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs["top1"]))
+    yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs[COMPARED]))
     yield Section("Before training", list(_before(outcome, setting)))
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
     yield Section("What each method is", _methods(outcome, setting))
     yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
 
 
-def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PagePart]:
+def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: Metric) -> list[PagePart]:
     done = sum(stage["done"] for stage in outcome.stages)
     state = "complete" if done == len(outcome.stages) else "not complete: what is missing is written as –"
     parts: list[PagePart] = [
@@ -126,8 +130,8 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[P
     lost = [text] if (text := divergence_text(outcome.stages)) else []
     if not done and not outcome.sparse:
         return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)}).", *lost]
-    table = headline_table(runs, setting.methods)
-    parts += [headline(runs, setting.methods), *([table] if table.rows else [])]
+    table = headline_table(runs, setting.methods, metric)
+    parts += [headline(runs, setting.methods, metric), *([table] if table.rows else [])]
     return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
 
 
@@ -145,9 +149,9 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
         )
         for name, figure in figures.items()
     ]
-    if metric == "top1" and outcome.pruned:
-        swept = dense_table(outcome.dense)
-        tables += [*([swept] if swept.rows else []), tickets_table(outcome.pruned)]
+    if metric == compared_by(outcome.sparse) and outcome.pruned:
+        swept = dense_table(outcome.dense, metric)
+        tables += [*([swept] if swept.rows else []), tickets_table(outcome.pruned, metric)]
     return [*pictures, *map(_table, tables)]
 
 
@@ -170,7 +174,7 @@ def _any_published(setting: Setting, runs: Runs, metric: str) -> bool:
     return any(published_beside(setting, width, place, name, metric) for width, place, name in cells)
 
 
-def _pairs(setting: Setting, runs: Runs) -> list[PagePart]:
+def _pairs(setting: Setting, runs: Runs, metric: Metric) -> list[PagePart]:
     if not runs:
         return []
     text = (
@@ -178,8 +182,9 @@ def _pairs(setting: Setting, runs: Runs) -> list[PagePart]:
         "for both, such as network B and the order of the data, cancels. Gap closure is (method − naive) / "
         "(LTH − naive), a ratio of means; – where the gap is not above 0 by two standard errors."
     )
-    tables = [difference_table(*one, against, setting.methods) for against in ("naive", "lth") for one in runs.items()]
-    tables += [closure_table(*one, setting.methods) for one in runs.items()]
+    compared = setting.methods, metric
+    tables = [difference_table(*one, against, *compared) for against in ("naive", "lth") for one in runs.items()]
+    tables += [closure_table(*one, *compared) for one in runs.items()]
     return [text, *(_table(table) for table in tables if len(table.columns) > 1)]
 
 
@@ -193,16 +198,20 @@ def _barriers_at(axes: str, records: Sequence[Mapping[str, Any]], setting: Setti
     captions = {
         "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
         "curves-loss": "Mean loss along the straight line from A to B.",
-        "curves-error": "The same for the share of images classified wrongly.",
+        "curves-error": f"The same for the share of {setting.judged.error}.",
     }
     end = f"-{axes}" if axes else ""
     pictures = [
         Picture(figure, captions[name], f"Line chart before and after alignment: {captions[name]}", name + end)
-        for name, figure in study_barrier_figures(records, setting.methods).items()
+        for name, figure in study_barrier_figures(records, setting.methods, setting.judged).items()
     ]
     curves = [picture for picture in pictures if picture.name != f"barriers{end}"]
     by_width = [picture for picture in pictures if picture.name == f"barriers{end}"]
-    return [*by_width, _table(_at(study_barriers_table(records, setting.methods), axes)), *curves] if pictures else []
+    return (
+        [*by_width, _table(_at(study_barriers_table(records, setting.methods, setting.judged), axes)), *curves]
+        if pictures
+        else []
+    )
 
 
 def _worths(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[Worth]:

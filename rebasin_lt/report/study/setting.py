@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rebasin_lt.judging.losses import BY_CROSS_ENTROPY, CROSS_ENTROPY, Judged, judged_by
 from rebasin_lt.moment import Moment
 from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.study.published import Published, published
@@ -19,7 +20,8 @@ class Setting:
     """The dataset and network of a study, its rewind moments in their order, its number of classes and its methods.
 
     `as_published` are the matchers that do what the paper did, each with the moment of B at which it matches, and
-    `members` the matcher of the permuted members of its ensembles. Both go by settings: a name tells nothing.
+    `members` the matcher of the permuted members of its ensembles. Both go by settings: a name tells nothing. Lines are
+    `judged` by the loss of its barriers.
     """
 
     dataset: str
@@ -29,6 +31,7 @@ class Setting:
     methods: Methods = field(default_factory=Methods)
     as_published: Mapping[str, str] = field(default_factory=dict)
     members: str = "permuted"
+    judged: Judged = BY_CROSS_ENTROPY
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Setting:
@@ -50,6 +53,7 @@ class Setting:
             methods,
             _as_published(methods.matchers, arch),
             (settings.get("diversity") or {}).get("matcher", "permuted"),
+            judged_by(str((settings.get("barrier") or {}).get("loss", recipe.get("loss", CROSS_ENTROPY)))),
         )
 
     def published(

@@ -19,7 +19,7 @@ _CURVE = ("alphas", "loss", "error", "loss_barrier", "error_barrier")
 def barrier_of(study: Study) -> BarrierOptions:
     """What a study says about its barriers, without the networks."""
     chosen = {name: value for name, value in (study.barrier or {}).items() if name != "matchers"}
-    return BarrierOptions(ckpt_a="", ckpt_b="", **chosen)
+    return BarrierOptions(ckpt_a="", ckpt_b="", **{"loss": study.recipe.loss, **chosen})
 
 
 def _barrier_stage(point: GridPoint, matcher: str, seed: int) -> Stage:

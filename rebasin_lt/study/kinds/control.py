@@ -77,6 +77,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the control, and the hash of the weights that it looks at."""
+    from rebasin_lt.experiment.dataset import reading_settings
     from rebasin_lt.lit.checkpoint import network_hash
     from rebasin_lt.lit.data.registry import is_of_images
 
@@ -92,6 +93,7 @@ def _options(study: Study, stage: Stage, folder: Path) -> tuple[dict[str, Any], 
     if "num_images" in kind.uses or ("root" in kind.uses and not is_of_images(recipe.data["name"])):
         options |= {"data": recipe.own_data} if recipe.own_data else {}
         options |= {"root": recipe.data["root"]} if recipe.data.get("root") else {}
+        options |= {name: value for name, value in reading_settings(recipe.data).items() if name in kind.uses}
     return options, contents
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rebasin_lt.experiment.file_names import FINAL, ticket_name
 from rebasin_lt.experiment.methods import ENSEMBLES
+from rebasin_lt.judging.losses import without_default
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.kinds.dense import dense_stage
 from rebasin_lt.study.kinds.imp import imp_stage
@@ -78,6 +79,7 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
     members = {name: [folder / path for path in paths] for name, paths in stage.settings["members"].items()}
     states = {name: list(map(network_hash, paths)) for name, paths in members.items()}
     said = {name: stage.settings[name] for name in ("sparsity", "rewind", "members")}
+    said |= without_default({"loss": study.recipe.loss})
     run_once(folder / stage.path, {**said, "sha256": states}, lambda: measured(recipe_for(study, stage), members))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import FINAL, mask_name, rewind_name
 from rebasin_lt.experiment.metrics import metrics_of
+from rebasin_lt.judging.losses import without_default
 from rebasin_lt.study.given import given_path
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.stage import (
@@ -18,7 +19,7 @@ from rebasin_lt.study.stage import (
     Stage,
     StageKind,
     about,
-    measured,
+    measured_alone,
     points_of,
     recipe_for,
 )
@@ -146,10 +147,9 @@ def _run_network(study: Study, stage: Stage, place: Path) -> None:
 
     def work() -> dict[str, Any]:
         take_network(where, place, files, recipe)
-        found = measured(recipe, {"given": [place / FINAL]})
-        return {"test/top1": 100 * found["settings"]["given"]["member_accuracy"][0]}
+        return measured_alone(recipe, place / FINAL)
 
-    said = {"network": recipe.network, "data": recipe.data, **_hashes(stage)}
+    said = {"network": recipe.network, "data": recipe.data, **without_default({"loss": recipe.loss}), **_hashes(stage)}
     known = read_config(place / CONFIG).get("sha256", {}) if (place / CONFIG).is_file() else said["sha256"]
     more = {f"sha256.{name}" for name in known.keys() ^ said["sha256"].keys()}  # moments that another study needed
     run_once(place, {"given": source, **said}, work, stage.outputs, but=("given", "data.root", *more))

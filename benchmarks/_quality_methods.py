@@ -13,12 +13,12 @@ from benchmarks._straight_through import match_by_loss
 from rebasin_lt.batches import state_of
 from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.matching.activation import match_activations
-from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.signs import match_signs, signs_of
 from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity
-from rebasin_lt.matching.weight import settle_ties
+from rebasin_lt.matching.ties import settle_ties
+from rebasin_lt.matching.two_levels import solve_groups
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
@@ -167,21 +167,23 @@ def _similarities(pair: Pair, source: nn.Module, reference: nn.Module) -> dict[s
     moments: dict[tuple[str, int], CrossMoments] = {}
 
     def visit(group: str, k: int, units: list[Tensor]) -> None:
-        moments.setdefault((group, k), CrossMoments(pair.symmetry.groups[group])).update(*units)
+        moments.setdefault((group, k), CrossMoments(pair.symmetry.num_units(group))).update(*units)
 
     states = [state_of(network) for network in (source, reference)]
     for call in calls_of(pair.batches, pair.symmetry.form):
         pair.symmetry.observe(states, call, visit)
     return {
-        group: group_similarity(size, [m for (g, _), m in moments.items() if g == group], "correlation")
-        for group, size in pair.symmetry.groups.items()
+        group: group_similarity(
+            pair.symmetry.num_units(group), [m for (g, _), m in moments.items() if g == group], "correlation"
+        )
+        for group in pair.symmetry.groups
     }
 
 
 def _solved(pair: Pair, matrices: Mapping[str, Tensor], found: Mapping[str, GroupSimilarity]) -> Permutation:
-    assignments = {group: found[group].assignment(solve_assignment(matrices[group], group)) for group in matrices}
-    settled = settle_ties(assignments, state_of(pair.source), state_of(pair.reference), pair.symmetry)
-    return Permutation({group: assignment.indices for group, assignment in settled.items()})
+    lives = {group: similarity.live for group, similarity in found.items()}
+    best = solve_groups(matrices, pair.symmetry)
+    return settle_ties(best, lives, state_of(pair.source), state_of(pair.reference), pair.symmetry)
 
 
 def _pruned(network: nn.Module, mask: Mask) -> State:

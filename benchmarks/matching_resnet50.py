@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def match_group(states: list[dict[str, Tensor]], images: Tensor, symmetry: Symmetry, group: str) -> Tensor:
     """The group's permutation from a pass of its own, at its last observation."""
-    moments, last = CrossMoments(symmetry.groups[group]), len(symmetry.observations[group]) - 1
+    moments, last = CrossMoments(symmetry.num_units(group)), len(symmetry.observations[group]) - 1
 
     def visit(seen: str, k: int, units: list[Tensor]) -> None:
         if (seen, k) == (group, last):

@@ -111,10 +111,10 @@ def measure(subject: Subject, method: str, seed: int) -> Record:
     begun = time.process_time()
     found = _match(method, source, reference, images, symmetry)
     seconds = time.process_time() - begun
-    wrong = {group: found.permutation[group] != indices for group, indices in planted.items()}
+    wrong = {group: symmetry.joint(found.permutation, group) != symmetry.joint(planted, group) for group in planted}
     return {
         "images": subject.images_for(method),
-        "units": sum(symmetry.groups.values()),
+        "units": sum(map(symmetry.num_units, symmetry.groups)),
         "live": sum(int(live.sum()) for live in found.live.values()),
         "wrong": sum(int(wrong[group][live].sum()) for group, live in found.live.items()),
         "wrong_not_live": sum(int(wrong[group][~live].sum()) for group, live in found.live.items()),

@@ -85,7 +85,7 @@ def measure(name: str) -> Record:
     """
     import torch
 
-    from rebasin_lt.report.analyses.symmetry import frozen_by_reason, log10_symmetries
+    from rebasin_lt.report.analyses.symmetry import frozen_by_reason
     from rebasin_lt.symmetry.export import export
     from rebasin_lt.symmetry.trace import read_symmetry
 
@@ -106,9 +106,9 @@ def measure(name: str) -> Record:
         **record,
         "nodes": len(program.graph.nodes),
         "groups": len(symmetry.groups),
-        "units": sum(symmetry.groups.values()),
+        "units": sum(map(symmetry.num_units, symmetry.groups)),
         "coverage": symmetry.coverage,
-        "log10_symmetries": log10_symmetries(symmetry),
+        "log10_symmetries": symmetry.log10,
         "unknown": dict(symmetry.unknown),
         "unobserved": [group for group in symmetry.groups if not symmetry.observations[group]],
         "frozen": {

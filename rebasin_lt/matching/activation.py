@@ -11,13 +11,13 @@ from torch import Tensor
 
 from rebasin_lt.batches import Network, check_alike, state_of
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.joint import match_jointly
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.objectives import MASK_WEIGHT_MIX, PRESETS, check_activation_settings
 from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity
 from rebasin_lt.matching.streaming import Pass, Points, stream
-from rebasin_lt.matching.weight import settle_ties
+from rebasin_lt.matching.ties import settle_ties
+from rebasin_lt.matching.two_levels import solve_groups
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -39,7 +39,7 @@ class MatchResult:
 
     permutation: Permutation  # matches the source to the reference
     objective: dict[str, float] = field(default_factory=dict)  # group -> mean over matched live pairs, or 0
-    live: dict[str, Tensor] = field(default_factory=dict)  # group -> reference units whose pair is live; (n,), bool
+    live: dict[str, Tensor] = field(default_factory=dict)  # group -> reference units (`num_units`) whose pair is live
     num_samples: int = 0  # images
     masked: dict[str, Permutation] = field(default_factory=dict)  # mask -> matches what it keeps of the source
 
@@ -128,8 +128,8 @@ def match_activations(
     permutation = joint(states[0], weight_mix)
     return MatchResult(
         permutation,
-        objective={group: found.mean(permutation[group]) for group, found in similarities.items()},
-        live={group: found.assignment(permutation[group]).live_pairs for group, found in similarities.items()},
+        objective={group: found.mean(symmetry.joint(permutation, group)) for group, found in similarities.items()},
+        live={group: found.live_pairs(symmetry.joint(permutation, group)) for group, found in similarities.items()},
         num_samples=num_samples,
         masked={name: joint(mask.applied_to(states[0]), mask_weight_mix) for name, mask in masks.items()},
     )
@@ -150,9 +150,9 @@ def _similarities(
         points, kind = PRESETS[preset].points(symmetry), PRESETS[preset].moments()
     moments, num_samples = stream(states, batches, symmetry, points, kind, how)
     similarities = {}
-    for group, size in symmetry.groups.items():  # each group's moments are let go before the next is worked on
+    for group in symmetry.groups:  # each group's moments are let go before the next is worked on
         statistics = [moments.pop((group, point)) for point in points[group]]
-        similarities[group] = group_similarity(size, statistics, objective)
+        similarities[group] = group_similarity(symmetry.num_units(group), statistics, objective)
     return similarities, num_samples
 
 
@@ -160,12 +160,9 @@ def _solved(
     similarities: Mapping[str, GroupSimilarity], states: list[dict[str, Tensor]], symmetry: Symmetry
 ) -> Permutation:
     """The best permutation by activations alone, what these leave open settled by the weights."""
-    assignments = {
-        group: similarity.assignment(solve_assignment(similarity.matrix, group))
-        for group, similarity in similarities.items()
-    }
-    assignments = settle_ties(assignments, states[0], states[1], symmetry)
-    return Permutation({group: assignment.indices for group, assignment in assignments.items()})
+    best = solve_groups({group: similarity.matrix for group, similarity in similarities.items()}, symmetry)
+    lives = {group: similarity.live for group, similarity in similarities.items()}
+    return settle_ties(best, lives, states[0], states[1], symmetry)
 
 
 def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: str) -> None:

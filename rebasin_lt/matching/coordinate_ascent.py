@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rebasin_lt.matching.assignment import solve_assignment
+from rebasin_lt.matching.family import family_of, match_family
 from rebasin_lt.matching.weight import gains, inner_product, is_curved, weight_names, weight_similarity
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -33,13 +34,15 @@ def ascend(
     nothing, or after `max_sweeps`.
     """
     generator = torch.Generator().manual_seed(seed)
-    groups = list(symmetry.groups)
+    groups = [group for group in symmetry.groups if group not in symmetry.within]
     permutation = start
     for _ in range(max_sweeps):
         before = permutation
         for k in torch.randperm(len(groups), generator=generator).tolist():
-            extra = None if similarity is None else similarity[groups[k]]
-            permutation = _step(groups[k], source, reference, symmetry, permutation, extra)
+            family = family_of(groups[k], symmetry.within)
+            extra = None if similarity is None else {group: similarity[group] for group in family}
+            step = _family_step if len(family) > 1 else _step
+            permutation = step(groups[k], source, reference, symmetry, permutation, extra)
         if permutation is before:
             break
     return permutation
@@ -51,17 +54,17 @@ def _step(
     reference: Mapping[str, Tensor],
     symmetry: Symmetry,
     permutation: Permutation,
-    extra: Tensor | None,  # (reference units, source units)
+    similarities: Mapping[str, Tensor] | None,  # of the group: (reference units, source units)
 ) -> Permutation:
     """The permutation with the group's part replaced by the best; the same object if that gains nothing."""
-    indices = permutation[group]
+    indices, extra = permutation[group], None if similarities is None else similarities[group]
     similarity = weight_similarity(group, source, reference, symmetry, permutation)
     if extra is not None:
         similarity = similarity + extra[:, indices]
     order = solve_assignment(similarity, group)
     if not gains(similarity, order):
         return permutation
-    stepped = Permutation({**permutation, group: indices[order]})
+    stepped = Permutation({**permutation, group: indices[order]}, permutation.within)
     if is_curved(symmetry, group):
         names = weight_names(symmetry, source, group)
         values = [inner_product(names, source, reference, symmetry, p) for p in (permutation, stepped)]
@@ -73,6 +76,24 @@ def _step(
         if values[1] <= values[0]:
             return permutation
     return stepped
+
+
+def _family_step(
+    group: str,
+    source: Mapping[str, Tensor],
+    reference: Mapping[str, Tensor],
+    symmetry: Symmetry,
+    permutation: Permutation,
+    similarities: Mapping[str, Tensor] | None,
+) -> Permutation:
+    """The permutation with the parts of the group and of all that are nested in it replaced; the same if worse."""
+    step = match_family(group, source, reference, symmetry, permutation, similarities)
+    stepped, names = step.compose(permutation), weight_names(symmetry, source, group)
+    values = [inner_product(names, source, reference, symmetry, p) for p in (permutation, stepped)]
+    for name, matrix in (similarities or {}).items():
+        for k, p in enumerate((permutation, stepped)):
+            values[k] += float(matrix.gather(1, symmetry.joint(p, name)[:, None]).sum())
+    return stepped if values[1] - values[0] > 1e-12 * abs(values[0]) else permutation
 
 
 def cosine_scale(

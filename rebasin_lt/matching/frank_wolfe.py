@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rebasin_lt.matching.assignment import solve_assignment
+from rebasin_lt.matching.labelled import Labelled, labelled
 from rebasin_lt.matching.soft import degree, gradients, matrix_of, soften
+from rebasin_lt.matching.soft_nested import factors_of, soft_product, soft_slopes
+from rebasin_lt.matching.two_levels import solve_groups
 from rebasin_lt.matching.weight import weight_names
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -32,35 +34,56 @@ def frank_wolfe(
     and moves all groups together to the best point of the segment. Starts from `start`, by default from matrices with
     equal entries, so that no order of the units is preferred. `source` and `reference` hold fp64 on the CPU wherever
     they are floating. Ends when a step gains less than 1e-7 of the product of both norms, or after `max_steps`.
-    Rounding may lose: the result can be worse than `start`.
+    Rounding may lose: the result can be worse than `start`. Corners are exact for nested groups too.
     """
     names = weight_names(symmetry, source)
-    power = max((degree(symmetry.axes[name]) for name in names), default=0)
+    parts = _nested_parts(source, reference, symmetry)
+    plain = [name for name in names if name not in parts]
+    degrees = [len(factors_of(part, symmetry.within)) for found in parts.values() for part in found]
+    power = max((*(degree(symmetry.axes[name]) for name in plain), *degrees), default=0)
     bound = math.prod(
         math.sqrt(sum(float(state[name].square().sum()) for name in names)) for state in (source, reference)
     )
     soft = {
-        group: torch.full((size, size), 1 / size, dtype=torch.float64) if start is None else matrix_of(start[group])
-        for group, size in symmetry.groups.items()
+        group: torch.full((size, size), 1 / size, dtype=torch.float64)
+        if start is None
+        else matrix_of(symmetry.joint(start, group))
+        for group, size in ((group, symmetry.num_units(group)) for group in symmetry.groups)
     }
 
     def objective(matrices: Mapping[str, Tensor]) -> float:
         return sum(
-            float((reference[name] * soften(source[name], symmetry.axes[name], matrices)).sum()) for name in names
-        )
+            float((reference[name] * soften(source[name], symmetry.axes[name], matrices)).sum()) for name in plain
+        ) + sum(soft_product(part, matrices, symmetry.within) for found in parts.values() for part in found)
 
     value = objective(soft)
     for _ in range(max_steps):
         slopes = {group: torch.zeros_like(matrix) for group, matrix in soft.items()}
-        for name in names:
+        for name in plain:
             for group, slope in gradients(source[name], reference[name], symmetry.axes[name], soft):
                 slopes[group] += slope
-        corners = {group: matrix_of(solve_assignment(slope, group)) for group, slope in slopes.items()}
+        for part in (part for found in parts.values() for part in found):
+            for group, slope in soft_slopes(part, soft, symmetry.within):
+                slopes[group] += slope
+        corner = solve_groups(slopes, symmetry)
+        corners = {group: matrix_of(symmetry.joint(corner, group)) for group in slopes}
         before = value
         soft, value = _best_on_segment(objective, soft, corners, before, power)
         if value - before <= _TOLERANCE * bound:
             break
-    return Permutation({group: solve_assignment(matrix, group) for group, matrix in soft.items()})
+    return solve_groups(soft, symmetry)
+
+
+def _nested_parts(
+    source: Mapping[str, Tensor], reference: Mapping[str, Tensor], symmetry: Symmetry
+) -> dict[str, list[Labelled]]:
+    """The weights on which nested groups act, or those around them, in parts that lie in units of the same groups."""
+    nested = {name for group, outers in symmetry.within.items() for name in (group, *outers)}
+    return {
+        name: list(labelled(reference[name], source[name], symmetry.axes[name], symmetry.groups))
+        for name in weight_names(symmetry, source)
+        if any(group in nested for axis in symmetry.axes[name] for group in axis.groups)
+    }
 
 
 def _best_on_segment(

@@ -29,8 +29,8 @@ def match_jointly(
     all groups: a step of one could lower another's.
     """
     scales = {
-        group: weight_mix * size * cosine_scale(group, source, reference, symmetry)
-        for group, size in symmetry.groups.items()
+        group: weight_mix * symmetry.num_units(group) * cosine_scale(group, source, reference, symmetry)
+        for group in symmetry.groups
     }
     source, scaled = (weights_in_double(state, symmetry) for state in (source, reference))
     for name in weight_names(symmetry, source):

@@ -11,7 +11,6 @@ from torch import Tensor
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.objectives import OBJECTIVES
 from rebasin_lt.matching.paper import PaperMoments
-from rebasin_lt.matching.weight import Assignment
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,17 @@ class GroupSimilarity:
     scale: float  # turns it into units of a correlation: summed over matched units it is at most their number
     lives: tuple[tuple[Tensor, Tensor], ...]  # per point, live units of the source and of the reference; (n,), bool
 
-    def assignment(self, indices: Tensor) -> Assignment:
-        """The assignment with these indices; a unit is live that is so at any point."""
-        dead = torch.zeros(len(indices), dtype=torch.bool)
-        sides = zip(*self.lives, strict=True) if self.lives else ((), ())
-        return Assignment(indices, *(sum(side, start=dead) for side in sides))
+    @property
+    def live(self) -> tuple[Tensor, Tensor]:
+        """The units of the source and of the reference that are live at any point; twice (n,), bool."""
+        dead = torch.zeros(len(self.matrix), dtype=torch.bool)
+        source, reference = zip(*self.lives, strict=True) if self.lives else ((), ())
+        return sum(source, start=dead), sum(reference, start=dead)
+
+    def live_pairs(self, indices: Tensor) -> Tensor:
+        """Which reference units are live and matched to a live source unit; shape (n,), bool."""
+        source, reference = self.live
+        return reference & source[indices]
 
     def mean(self, indices: Tensor) -> float:
         """The mean similarity of matched live pairs over their points; 0 where none is live."""

@@ -47,7 +47,7 @@ def stream(
     are not finite.
     """
     moments: dict[tuple[str, int], Moments] = {
-        (group, k): kind(symmetry.groups[group]) for group in points for k in points[group]
+        (group, k): kind(symmetry.num_units(group)) for group in points for k in points[group]
     }
 
     def visit(group: str, k: int, units: list[Tensor]) -> None:

@@ -3,82 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rebasin_lt.matching.assignment import solve_assignment
+from rebasin_lt.matching.labelled import joint_units
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Matched units of one group, and which of them could be told apart by their activations."""
-
-    indices: Tensor  # (n,), permuted[i] = source[indices[i]]
-    live_source: Tensor  # (n,), bool
-    live_reference: Tensor  # (n,), bool
-
-    @property
-    def live_pairs(self) -> Tensor:
-        """Which reference units are live and matched to a live source unit; shape (n,), bool."""
-        return self.live_reference & self.live_source[self.indices]
-
-
-def settle_ties(
-    assignments: Mapping[str, Assignment],
-    source: Mapping[str, Tensor],
-    reference: Mapping[str, Tensor],
-    symmetry: Symmetry,
-) -> dict[str, Assignment]:
-    """The same assignments, with the pairs that are not live rematched among themselves by their weights.
-
-    A pair with a dead unit has similarity 0, whichever it is, so activations leave it open. These pairs exchange
-    partners to maximise the inner product of reference and permuted source weights, group after group until nothing
-    improves (coordinate ascent as in Git Re-Basin, arXiv 2209.04836, Algorithm 1). No two live units are paired that
-    were not, so live pairs and the activation objective stay exactly as they are.
-    """
-    assignments = dict(assignments)
-    open_groups = [group for group, assignment in assignments.items() if int((~assignment.live_pairs).sum()) > 1]
-    improved = True
-    while improved:
-        improved = False
-        for group in open_groups:
-            permutation = Permutation({name: assignment.indices for name, assignment in assignments.items()})
-            settled = _settle(group, assignments[group], source, reference, symmetry, permutation)
-            if settled is not None:
-                assignments[group], improved = settled, True
-    return assignments
-
-
-def _settle(
-    group: str,
-    assignment: Assignment,
-    source: Mapping[str, Tensor],
-    reference: Mapping[str, Tensor],
-    symmetry: Symmetry,
-    permutation: Permutation,
-) -> Assignment | None:
-    """The group's assignment with its open pairs rematched; None if that gains nothing."""
-    rows = (~assignment.live_pairs).nonzero().squeeze(1)
-    columns = assignment.indices[rows]
-    similarity = weight_similarity(group, source, reference, symmetry, permutation, rows)
-    forbidden = torch.outer(assignment.live_reference[rows], assignment.live_source[columns])
-    similarity = similarity.masked_fill(forbidden, -1 - 2 * float(similarity.abs().sum()))
-    order = solve_assignment(similarity, group)
-    if not gains(similarity, order):
-        return None
-    indices = assignment.indices.clone()
-    indices[rows] = columns[order]
-    if is_curved(symmetry, group):
-        rematched = Permutation({**permutation, group: indices})
-        names = weight_names(symmetry, source, group)
-        before, after = (inner_product(names, source, reference, symmetry, p) for p in (permutation, rematched))
-        if after <= before:
-            return None
-    return replace(assignment, indices=indices)
 
 
 def gains(similarity: Tensor, order: Tensor) -> bool:
@@ -153,13 +84,18 @@ def weight_similarity(
 
     Shape (reference units, source units), fp64, on the CPU: the sum over every weight (`weight_names`) and axis on
     which the group acts, all other axes permuted with the source. `places`, indices of shape (n,): of the units at
-    these places only.
+    these places only. Of a nested group, the units are those of one outer unit after another.
     """
-    size = symmetry.groups[group] if places is None else len(places)
+    size = symmetry.num_units(group) if places is None else len(places)
     similarity = torch.zeros(size, size, dtype=torch.float64)
     permuted = symmetry.permute({name: source[name] for name in weight_names(symmetry, source, group)}, permutation)
     for name in permuted:
         ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
+        if group in symmetry.within:
+            for both in joint_units(theirs, ours, symmetry.axes[name], (*symmetry.within[group], group)):
+                first, second = (units if places is None else units[places] for units in both)
+                similarity += first @ second.T
+            continue
         for dim, axis in enumerate(symmetry.axes[name]):
             for positions in axis.positions_of(group):
                 chosen = positions if places is None else positions[places]

@@ -12,6 +12,7 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import MatchResult, check_symmetry
 from rebasin_lt.matching.coordinate_ascent import ascend, cosine_scale
 from rebasin_lt.matching.frank_wolfe import frank_wolfe
+from rebasin_lt.matching.labelled import joint_units
 from rebasin_lt.matching.weight import inner_product, weight_names, weights_in_double
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.choices import check_known
@@ -82,9 +83,10 @@ def match_weights(
     objective, live = {}, {}
     for group in symmetry.groups:
         names_of = weight_names(symmetry, source, group)
+        moved = symmetry.joint(permutation, group)
         inner = inner_product(names_of, source, reference, symmetry, permutation)
         objective[group] = inner * cosine_scale(group, source, reference, symmetry)
-        live[group] = _nonzero(reference, symmetry, group) & _nonzero(source, symmetry, group)[permutation[group]]
+        live[group] = _nonzero(reference, symmetry, group) & _nonzero(source, symmetry, group)[moved]
     return MatchResult(permutation, objective, live, num_samples=0, masked=masked)
 
 
@@ -99,7 +101,7 @@ def _checked_start(start: Mapping[str, Tensor], symmetry: Symmetry) -> Permutati
     """The start as a `Permutation`. Raises InputError unless it has every group of the symmetry, and no other."""
     if not isinstance(start, Mapping):
         raise InputError(f"start is a {type(start).__name__}, expected a permutation of every group")
-    permutation = start if isinstance(start, Permutation) else Permutation(start)
+    permutation = start if isinstance(start, Permutation) else Permutation(start, symmetry.within)
     symmetry.permute({}, permutation)  # refuses other groups and sizes, with both values
     missing = [group for group in symmetry.groups if group not in permutation]
     if missing:
@@ -118,8 +120,13 @@ def _exact(state: Mapping[str, Tensor], symmetry: Symmetry, argument: str) -> di
 
 def _nonzero(state: Mapping[str, Tensor], symmetry: Symmetry, group: str) -> Tensor:
     """Which units of the group have any weight that is not 0, shape (n,), bool."""
-    found = torch.zeros(symmetry.groups[group], dtype=torch.bool)
+    found = torch.zeros(symmetry.num_units(group), dtype=torch.bool)
     for name in weight_names(symmetry, state, group):
+        if group in symmetry.within:
+            path = (*symmetry.within[group], group)
+            for units, _ in joint_units(state[name], state[name], symmetry.axes[name], path):
+                found |= units.any(1)
+            continue
         for dim, axis in enumerate(symmetry.axes[name]):
             for positions in axis.positions_of(group):
                 found |= state[name].movedim(dim, 0)[positions].flatten(1).any(1)

@@ -86,7 +86,7 @@ class Inference:
         if not shapes:  # sizes, assertions
             self.nodes[node] = _number(node)
             return
-        call = Call(_name(node), self._arguments(node), shapes)
+        call = Call(plain_name(node), self.arguments(node), shapes)
         result, problem = self._apply(node, call)
         if problem:
             if not all(tensor.is_fixed for tensor in call.tensors):
@@ -128,7 +128,7 @@ class Inference:
         """The argument of `node` that has this very type."""
         return next(argument for argument in node.all_input_nodes if self.nodes[argument] is tensor)
 
-    def _arguments(self, node: fx.Node) -> dict[str, Any]:
+    def arguments(self, node: fx.Node) -> dict[str, Any]:
         """The operator's arguments by name, nodes replaced by their types."""
 
         def typed(value: Any) -> Any:
@@ -165,10 +165,12 @@ def overlapping(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for same in by_storage.values() if len(same) > 1 for names in same.values() for name in names]
 
 
-def _name(node: fx.Node) -> str:
-    """`conv2d` for ATen's, `namespace::name` for others."""
+def plain_name(node: fx.Node) -> str:
+    """`conv2d` for ATen's, `namespace::name` for others, `getitem` for Python's."""
     schema = getattr(node.target, "_schema", None)
-    return str(node.target) if schema is None else schema.name.removeprefix("aten::")
+    if schema is None:
+        return getattr(node.target, "__name__", str(node.target))
+    return str(schema.name.removeprefix("aten::"))
 
 
 def _constant(tensor: Tensor) -> TensorType:
@@ -189,7 +191,7 @@ def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
         frames = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
         where = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
         raise SymmetryError(
-            f"the size of what {_name(node)} returns{where} depends on the data; "
+            f"the size of what {plain_name(node)} returns{where} depends on the data; "
             "trace a submodule without it, such as trace_symmetry(model.backbone, inputs)"
         )
     return shapes

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
-from rebasin_lt.symmetry.infer import Inference
-from rebasin_lt.symmetry.layouts import Atom, atoms_of, resolve
-from rebasin_lt.symmetry.tensor_type import TensorType
+from rebasin_lt.symmetry.infer import Inference, plain_name
+from rebasin_lt.symmetry.layouts import Atom, Block, atoms_of, resolve
+from rebasin_lt.symmetry.tensor_type import Part, TensorType
 
 # Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more.
 _PASSED = frozenset({
@@ -29,12 +30,12 @@ class Observation:
 
     Its samples are all elements along the other dimensions. Where another group acts on the tensor too, a unit shows as
     the root mean square over that group: that does not depend on the other's permutation, so groups can be matched
-    independently of each other.
+    independently of each other. The units of a nested group are all of them, those of one outer unit after another.
     """
 
     node: str  # the operator whose result it is
-    dim: int  # the dimension on which the group acts
-    positions: Tensor  # (units, other groups' units, copies): positions along that dimension
+    dims: tuple[int, ...]  # the dimensions on which the group, and those that it is nested in, act
+    positions: Tensor  # (units, other groups' units, copies): positions along those dimensions, as if they were one
     reduced: tuple[int, ...]  # other dimensions on which groups act
     step: int = 0  # its place in the order of execution
     module: str = ""  # in which the operator is
@@ -43,7 +44,8 @@ class Observation:
         """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
         if self.reduced:
             value = value.square().mean(self.reduced, keepdim=True).sqrt()
-        rows = value.movedim(self.dim, -1)
+        rows = value.movedim(self.dims, tuple(range(-len(self.dims), 0)))
+        rows = rows.flatten(-len(self.dims)) if len(self.dims) > 1 else rows
         _, others, copies = self.positions.shape
         if others == copies == 1 and torch.equal(self.positions.flatten(), torch.arange(rows.shape[-1])):
             return rows
@@ -52,7 +54,9 @@ class Observation:
         return picked.transpose(-1, -2)
 
 
-def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, tuple[Observation, ...]]:
+def find_observations(
+    inference: Inference, groups: Mapping[Atom, str], within: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[Observation, ...]]:
     """For every group, in the order of execution, the tensors that its weights read.
 
     They are followed back through reshaping and pooling to the operator that made them: an activation, a sum, a
@@ -82,7 +86,9 @@ def find_observations(inference: Inference, groups: Mapping[Atom, str]) -> dict[
         group: tuple(
             observation
             for node in sorted(nodes, key=order.__getitem__)
-            for observation in _observe(inference.nodes[node], node, order[node], by_name[group])
+            for observation in _observe(
+                inference.nodes[node], node, order[node], [by_name[name] for name in (*within.get(group, ()), group)]
+            )
         )
         for group, nodes in found.items()
     }
@@ -114,7 +120,7 @@ def _origins(inference: Inference, node: fx.Node, atom: Atom) -> set[fx.Node]:
             continue
         seen.add(here)
         sources: list[fx.Node] = []
-        if here.op == "call_function" and _plain_name(here) in _PASSED:
+        if here.op == "call_function" and plain_name(here) in _PASSED:
             sources = [
                 source
                 for source in here.all_input_nodes
@@ -128,30 +134,50 @@ def _origins(inference: Inference, node: fx.Node, atom: Atom) -> set[fx.Node]:
     return origins
 
 
-def _plain_name(node: fx.Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return getattr(node.target, "__name__", "") if schema is None else schema.name.removeprefix("aten::")
-
-
 def _module_of(node: fx.Node) -> str:
     """The innermost module that was being called."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]) if stack else ""
 
 
-def _observe(kind: TensorType, node: fx.Node, step: int, atom: Atom) -> list[Observation]:
-    """One observation for each block of an axis in which the atom is."""
+def _observe(kind: TensorType, node: fx.Node, step: int, path: Sequence[Atom]) -> list[Observation]:
+    """One observation for each block of an axis in which the last atom of a path is; the others are around it."""
     observations = []
     for dim in range(len(kind.shape)):
-        if atom not in _acting(kind, dim):
+        if path[-1] not in _acting(kind, dim):
             continue
-        others = tuple(part.dims for part in kind.parts if dim not in part.dims and resolve(part.layout).blocks)
-        reduced = tuple(sorted(other for dims in others for other in dims))
         for block in resolve(kind.axis(dim)).blocks:
-            if atom in block.atoms:
-                k = block.atoms.index(atom)
-                positions = torch.from_numpy(block.positions.copy()).movedim(k, 0)
-                copies = positions.shape[-1]
-                units = positions.reshape(atom.size, -1, copies)
-                observations.append(Observation(node.name, dim, units, reduced, step, _module_of(node)))
+            if path[-1] in block.atoms:
+                parts = {kind.part_of(dim): block}
+                for atom in (atom for atom in path if atom not in block.atoms):
+                    part, own = next(_having(kind, atom))  # it is around the last one, so all of that part is in it
+                    parts[part] = own
+                others = (part for part in kind.parts if part not in parts and resolve(part.layout).blocks)
+                reduced = tuple(sorted(other for part in others for other in part.dims))
+                dims = tuple(other for part in parts for other in part.dims)
+                units = _units([(part.layout.size, own) for part, own in parts.items()], path)
+                observations.append(Observation(node.name, dims, units, reduced, step, _module_of(node)))
     return observations
+
+
+def _having(kind: TensorType, atom: Atom) -> Iterator[tuple[Part, Block]]:
+    for part in kind.parts:
+        for block in resolve(part.layout).blocks:
+            if atom in block.atoms:
+                yield part, block
+
+
+def _units(axes: Sequence[tuple[int, Block]], path: Sequence[Atom]) -> Tensor:
+    """The positions of all joint units of a path, along several axes as if they were one, of each axis in a block."""
+    atoms: list[Atom] = []
+    positions = np.zeros((1,), dtype=np.int64)  # (sizes of the atoms so far..., copies)
+    for size, block in axes:
+        joint = np.multiply.outer(positions * size, np.ones_like(block.positions)) + block.positions
+        joint = np.moveaxis(joint, len(atoms), -2)  # copies beside copies
+        positions = joint.reshape(*joint.shape[:-2], -1)
+        atoms += block.atoms
+    order = [atoms.index(atom) for atom in path]
+    order += [k for k in range(len(atoms)) if k not in order]
+    positions = positions.transpose([*order, len(atoms)])
+    units = int(np.prod([atom.size for atom in path]))
+    return torch.from_numpy(positions.reshape(units, -1, positions.shape[-1]).copy())

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from rebasin_lt.batches import Network, network_of
 from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.feeding.forward_call import ForwardCall
-from rebasin_lt.symmetry.axis_type import AxisBlock, AxisType
+from rebasin_lt.symmetry.axis_type import AxisType, permute_tensor
 from rebasin_lt.symmetry.call import Rule
 from rebasin_lt.symmetry.export import Program, example_call, export
+from rebasin_lt.symmetry.groups import (
+    Frozen,
+    axis_type_of,
+    coverage_of,
+    fix_what_buffers_define,
+    frozen_axes,
+    name_groups,
+)
 from rebasin_lt.symmetry.infer import Inference, identity_of
-from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, fixed, resolve
+from rebasin_lt.symmetry.nesting import find_nesting
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.programs import Programs
@@ -25,26 +35,17 @@ from rebasin_lt.symmetry.verification import permutation_error, tensors_of
 
 TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
 _ROUNDING = 1e-6  # an error up to here may be rounding, amplified by a deep network
-_UNUSED = "not used in evaluation mode"
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Visit = Callable[[str, int, list[Tensor]], None]
-
-
-class Frozen(NamedTuple):
-    """Units of a parameter or buffer that no group moves."""
-
-    name: str
-    axis: int
-    units: int
-    reason: str
 
 
 class Symmetry:
     """The groups of units that may be permuted without changing what a network computes, and where they act.
 
     `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`,
-    `[2]`, ... for further groups of that parameter. `axes`: name of a parameter or buffer -> `AxisType` per
+    `[2]`, ... for further groups of that parameter. `within`: nested group -> those around it, from the outermost on:
+    it may be permuted differently in each of their units. `axes`: name of a parameter or buffer -> `AxisType` per
     dimension. `parameters`: the names among them that are parameters, not buffers. `frozen`: what stays, and why.
     `unknown`: operators that could not be followed, with the reason. `coverage`: fraction of the parameters'
     elements that some group moves. `form`: the arguments that it was traced with. `observations`: group ->
@@ -64,22 +65,28 @@ class Symmetry:
         used = {identity_of(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
         same = {name: used.get(identity_of(tensor)) for name, tensor in tensors.items()}
         layouts = {name: [] if kind is None else kind.axes() for name, kind in same.items()}
-        _fix_what_buffers_define(inference.order, layouts, tensors)
-        groups = _name_groups([*inference.order, *tensors], layouts)
+        fix_what_buffers_define(inference.order, layouts, tensors)
+        groups = name_groups([*inference.order, *tensors], layouts)
         self.groups: Mapping[str, int] = MappingProxyType({name: atom.size for atom, name in groups.items()})
         self.axes: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({
-            name: tuple(_axis_type(layout, groups) for layout in layouts[name])
+            name: tuple(axis_type_of(layout, groups) for layout in layouts[name])
             or tuple(AxisType(size) for size in tensor.shape)
             for name, tensor in tensors.items()
         })
         self.parameters = frozenset(name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter))
-        self.frozen: tuple[Frozen, ...] = tuple(_frozen(self.axes, layouts))
+        self.frozen: tuple[Frozen, ...] = tuple(frozen_axes(self.axes, layouts))
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
-        self.coverage = _coverage({name: axes for name, axes in self.axes.items() if name in self.parameters})
+        self.coverage = coverage_of({name: axes for name, axes in self.axes.items() if name in self.parameters})
+        self.within: Mapping[str, tuple[str, ...]] = MappingProxyType(find_nesting(inference, groups))
         self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
-            find_observations(inference, groups)
+            find_observations(inference, groups, self.within)
         )
         self.error: float | None = None
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The operators of the network, as it was traced."""
+        return self._programs.graph
 
     def __repr__(self) -> str:
         units = sum(self.groups.values())
@@ -90,8 +97,33 @@ class Symmetry:
         return Permutation({group: torch.arange(size) for group, size in self.groups.items()})
 
     def random(self, generator: torch.Generator | None = None) -> Permutation:
-        """Every group permuted at random, uniformly."""
-        return Permutation({group: torch.randperm(size, generator=generator) for group, size in self.groups.items()})
+        """Every group permuted at random, uniformly, nested ones in each of the units around them."""
+
+        def index(group: str) -> Tensor:
+            size, around = self.groups[group], self.around(group)
+            rows = [torch.randperm(size, generator=generator) for _ in range(prod(around))]
+            return torch.stack(rows).reshape(*around, size)
+
+        return Permutation({group: index(group) for group in self.groups}, self.within)
+
+    def around(self, group: str) -> tuple[int, ...]:
+        """The sizes of the groups that a group is nested in, from the outermost on; none for most."""
+        return tuple(self.groups[outer] for outer in self.within.get(group, ()))
+
+    def num_units(self, group: str) -> int:
+        """The number of a group's units, those of all units around it together."""
+        return prod(self.around(group)) * self.groups[group]
+
+    def joint(self, permutation: Permutation, group: str) -> Tensor:
+        """The index vector of a group's `num_units` units, those of one outer unit after another."""
+        path = (*self.within.get(group, ()), group)
+        return permutation.joint(path, [self.groups[name] for name in path]) if len(path) > 1 else permutation[group]
+
+    @property
+    def log10(self) -> float:
+        """log10 of the number of permutations: n! for every group of n units, in each of the units around it."""
+        sizes = ((size, prod(self.around(group))) for group, size in self.groups.items())
+        return sum(units * math.lgamma(size + 1) for size, units in sizes) / math.log(10)
 
     def permute(self, tensors: Network, permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Permute a network, or tensors that have its names and shapes: weights, buffers, masks, optimiser moments.
@@ -100,19 +132,14 @@ class Symmetry:
         what is no tensor (a module's extra state) is carried along.
         Raises InputError for a name or shape that the network does not have, or groups of other sizes.
         """
-        self._check_permutation(permutation)
+        permutation = self._checked(permutation)
         tensors = network_of(tensors).state_dict() if isinstance(tensors, nn.Module) else tensors
         permuted = {}
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
                 permuted[name] = tensor
                 continue
-            axes = self._axes_of(name, tensor)
-            moved = tensor.detach().clone() if not any(axis.blocks for axis in axes) else tensor.detach()
-            for dim, axis in enumerate(axes):
-                if axis.blocks:
-                    moved = moved.index_select(dim, axis.index(permutation).to(tensor.device))
-            permuted[name] = moved
+            permuted[name] = permute_tensor(tensor.detach(), self._axes_of(name, tensor), permutation)
         return permuted
 
     def observe(
@@ -166,14 +193,20 @@ class Symmetry:
             )
         return error
 
-    def _check_permutation(self, permutation: Mapping[str, Tensor]) -> None:
+    def _checked(self, permutation: Mapping[str, Tensor]) -> Permutation:
         for group, index in permutation.items():
             if group not in self.groups:
                 raise InputError(
                     f"permutation has a group {group}, which this network does not have: {_some(self.groups)}"
                 )
-            if len(index) != self.groups[group]:
-                raise InputError(f"permutation of {group} has {len(index)} units, expected {self.groups[group]}")
+            if index.shape[-1:] != (self.groups[group],):
+                raise InputError(f"permutation of {group} has {index.shape[-1]} units, expected {self.groups[group]}")
+            if index.ndim > 1 and tuple(index.shape[:-1]) != self.around(group):
+                raise InputError(
+                    f"permutation of {group} has shape {tuple(index.shape)}, expected {self.groups[group]} units in "
+                    f"each of {' × '.join(map(str, self.around(group))) or 'no'} others"
+                )
+        return permutation if isinstance(permutation, Permutation) else Permutation(permutation, self.within)
 
     def _axes_of(self, name: str, tensor: Tensor) -> tuple[AxisType, ...]:
         if name not in self.axes:
@@ -232,56 +265,6 @@ def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] 
         program = program.decomposed()
         inference = Inference(program, tensors, rules)
     return Symmetry(Programs(model, program), inference, tensors)
-
-
-def _fix_what_buffers_define(
-    order: list[str], layouts: Mapping[str, list[Layout]], tensors: Mapping[str, Tensor]
-) -> None:
-    """Fix units that first show in a buffer, such as coordinates in a table: it is the same in every such network."""
-    known: set[Atom] = set()
-    for name in order:
-        for atom in atoms_of(layouts[name]):
-            if atom not in known and not isinstance(tensors[name], nn.Parameter):
-                atom.binding = fixed(atom.size, f"the order is given by the buffer {name}")
-            known.add(atom)
-
-
-def _name_groups(names: list[str], layouts: Mapping[str, list[Layout]]) -> dict[Atom, str]:
-    """A name for every atom that acts on a parameter or buffer, in the order of first use."""
-    groups: dict[Atom, str] = {}
-    for name in dict.fromkeys(names):
-        new = [atom for atom in atoms_of(layouts[name]) if atom not in groups]
-        for k, atom in enumerate(new):
-            groups[atom] = f"{name}[{k}]" if k else name
-    return groups
-
-
-def _axis_type(layout: Layout, groups: Mapping[Atom, str]) -> AxisType:
-    blocks = (
-        AxisBlock(tuple(groups[atom] for atom in block.atoms), torch.from_numpy(block.positions.copy()))
-        for block in resolve(layout).blocks
-    )
-    return AxisType(layout.size, tuple(blocks))
-
-
-def _frozen(axes: Mapping[str, tuple[AxisType, ...]], layouts: Mapping[str, list[Layout]]) -> Iterator[Frozen]:
-    for name, types in axes.items():
-        for dim, axis in enumerate(types):
-            if axis.num_fixed and axis.size > 1:
-                reason = resolve(layouts[name][dim]).reason if layouts[name] else _UNUSED
-                yield Frozen(name, dim, axis.num_fixed, reason or "nothing to exchange it with")
-
-
-def _coverage(axes: Mapping[str, tuple[AxisType, ...]]) -> float:
-    total = moved = 0.0
-    for types in axes.values():
-        size, fixed = 1, 1
-        for axis in types:
-            size *= axis.size
-            fixed *= axis.num_fixed
-        total += size
-        moved += size - fixed
-    return moved / total if total else 0.0
 
 
 def _some(names: Mapping[str, Any]) -> str:

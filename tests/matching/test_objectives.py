@@ -74,11 +74,8 @@ def test_similarity_is_summed_over_observations() -> None:
 
 def test_nothing_observed_is_nothing_alike() -> None:
     found = group_similarity(3, [], "covariance")
-    assert (found.scale, found.mean(torch.arange(3)), bool(found.assignment(torch.arange(3)).live_pairs.any())) == (
-        0,
-        0,
-        False,
-    )
+    indices = torch.arange(3)
+    assert (found.scale, found.mean(indices), bool(found.live_pairs(indices).any())) == (0, 0, False)
 
 
 def rescaled(network: nn.Sequential, factors: Tensor) -> nn.Sequential:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.weight_matching import match_weights
+from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.trace import Symmetry
 
 SEEDS = range(5)
 SETTINGS = {
@@ -23,10 +25,11 @@ SETTINGS = {
 }
 
 
-def recovered(found: Mapping[str, Tensor], planted: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> bool:
+def recovered(found: Permutation, planted: Permutation, live: Mapping[str, Tensor], symmetry: Symmetry) -> bool:
     """Whether every live unit is back in its place."""
     assert sum(int(units.sum()) for units in live.values()) > 0.4 * sum(len(units) for units in live.values())
-    return all(torch.equal(found[group][live[group]], planted[group][live[group]]) for group in planted)
+    both = ([symmetry.joint(permutation, group)[live[group]] for group in planted] for permutation in (found, planted))
+    return all(torch.equal(*pair) for pair in zip(*both, strict=True))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -38,7 +41,7 @@ def test_activations_recover_the_live_units(name: str, setting: str) -> None:
         symmetry = symmetry_of(NETWORKS[name])
         reference, planted = noisy(source, symmetry, seed)
         result = match_activations(source, reference, images(150, 150), symmetry, **SETTINGS[setting])
-        count += recovered(result.permutation, planted, result.live)
+        count += recovered(result.permutation, planted, result.live, symmetry)
     assert count == len(SEEDS)
 
 

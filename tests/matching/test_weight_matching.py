@@ -15,7 +15,8 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.coordinate_ascent import ascend
 from rebasin_lt.matching.joint import match_jointly
-from rebasin_lt.matching.weight import Assignment, inner_product, settle_ties, weight_names, weight_similarity
+from rebasin_lt.matching.ties import settle_ties
+from rebasin_lt.matching.weight import inner_product, weight_names, weight_similarity
 from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
@@ -106,17 +107,13 @@ def test_no_objective_of_weights_sees_running_statistics_and_they_move_all_the_s
     similarity = {group: torch.zeros(size, size, dtype=torch.float64) for group, size in symmetry.groups.items()}
 
     def found(ours: State, theirs: State) -> list[Permutation]:
-        dead = {
-            group: Assignment(start[group], torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool))
-            for group, size in symmetry.groups.items()
-        }
-        settled = settle_ties(dead, ours, theirs, symmetry)
+        dead = {group: (torch.zeros(size, dtype=torch.bool),) * 2 for group, size in symmetry.groups.items()}
         results = [match_weights(ours, theirs, symmetry, method=method, masks={"m": mask}) for method in METHODS]
         return [
             *(result.permutation for result in results),
             *(result.masked["m"] for result in results),
             match_jointly(similarity, ours, theirs, symmetry, start, 0.5),
-            Permutation({group: assignment.indices for group, assignment in settled.items()}),
+            settle_ties(start, dead, ours, theirs, symmetry),
         ]
 
     expected = found(source, reference)
@@ -216,10 +213,8 @@ def test_group_on_both_axes_of_a_weight_ends_and_never_loses(seed: int) -> None:
     for state in (source, reference):
         state["again.weight"] *= 5
     identity, dead = symmetry.identity(), torch.zeros(5, dtype=torch.bool)
-    settled = settle_ties(
-        {g: Assignment(identity[g], dead, dead) for g in symmetry.groups}, source, reference, symmetry
-    )
-    for found in ({g: settled[g].indices for g in settled}, match_weights(source, reference, symmetry).permutation):
+    settled = settle_ties(identity, dict.fromkeys(symmetry.groups, (dead, dead)), source, reference, symmetry)
+    for found in (settled, match_weights(source, reference, symmetry).permutation):
         assert total(source, reference, symmetry, found) >= total(source, reference, symmetry, identity)
 
 

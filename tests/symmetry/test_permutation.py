@@ -98,7 +98,7 @@ def test_composition_refuses_other_groups_and_sizes() -> None:
 
 
 def test_file_brings_back_the_permutation_and_its_metadata(tmp_path: Path) -> None:
-    _, symmetry = traced(packed_attention)
+    _, symmetry = traced(recurrent)
     permutation = symmetry.random(torch.Generator().manual_seed(0))
     path = tmp_path / "aligned.perm.safetensors"
     permutation.save(path, method="activation", objective="0.75")

@@ -8,30 +8,28 @@ import re
 from collections.abc import Iterable, Sequence
 
 from rebasin_lt.report.kit.tables import Table, numbers, texts
-from rebasin_lt.symmetry.trace import Frozen, Symmetry
+from rebasin_lt.symmetry.groups import Frozen
+from rebasin_lt.symmetry.trace import Symmetry
 
+Units = int | str
 _SHOWN = 3  # names given as examples of what is frozen for one reason
-
-
-def log10_symmetries(symmetry: Symmetry) -> float:
-    """log10 of the number of permutations: n! for every group of n units, multiplied."""
-    return sum(math.lgamma(size + 1) for size in symmetry.groups.values()) / math.log(10)
 
 
 def as_text(symmetry: Symmetry) -> str:
     """A table of the groups, then totals, what is frozen and why, and the error of the check.
 
-    Groups alike but for one number in their names share a line: `layer1.{0-2}.conv1.weight` stands for three.
+    Groups alike but for one number in their names share a line: `layer1.{0-2}.conv1.weight` stands for three. Of a
+    nested group, `units` says how many units there are around it, too: `12 × 64`.
     """
     tensors = _tensors_by_group(symmetry)
-    groups = _condensed((group, units, len(tensors[group])) for group, units in symmetry.groups.items())
+    groups = _condensed((group, _sizes(symmetry, group), len(tensors[group])) for group in symmetry.groups)
     columns = [*texts("group"), *numbers("units", "tensors", "groups")]
-    units = sum(symmetry.groups.values())
+    units = sum(map(symmetry.num_units, symmetry.groups))
     rows = [[name, size, touched, count if count > 1 else ""] for name, size, touched, count in groups]
     lines = [
         Table(columns, rows).to_text(),
         f"{len(symmetry.groups)} {'group' if len(symmetry.groups) == 1 else 'groups'} of {units:,} units, "
-        f"10^{log10_symmetries(symmetry):,.0f} permutations",
+        f"10^{symmetry.log10:,.0f} permutations",
         f"Coverage: they move {_percent(symmetry.coverage)} of the parameters' elements",
         _checked(symmetry),
         "",
@@ -46,11 +44,18 @@ def as_json(symmetry: Symmetry) -> str:
     tensors = _tensors_by_group(symmetry)
     return json.dumps(
         {
-            "groups": {group: {"units": units, "tensors": tensors[group]} for group, units in symmetry.groups.items()},
+            "groups": {
+                group: {
+                    "units": units,
+                    **({"within": list(symmetry.within[group])} if group in symmetry.within else {}),
+                    "tensors": tensors[group],
+                }
+                for group, units in symmetry.groups.items()
+            },
             "num_groups": len(symmetry.groups),
-            "num_units": sum(symmetry.groups.values()),
+            "num_units": sum(map(symmetry.num_units, symmetry.groups)),
             "coverage": symmetry.coverage,
-            "log10_symmetries": log10_symmetries(symmetry),
+            "log10_symmetries": symmetry.log10,
             "frozen": [
                 {
                     "reason": reason,
@@ -63,6 +68,12 @@ def as_json(symmetry: Symmetry) -> str:
         },
         indent=2,
     )
+
+
+def _sizes(symmetry: Symmetry, group: str) -> Units:
+    """The number of a group's units, behind those of the groups around it."""
+    around = symmetry.around(group)
+    return " × ".join(map(str, (*around, symmetry.groups[group]))) if around else symmetry.groups[group]
 
 
 def frozen_by_reason(frozen: Iterable[Frozen]) -> dict[str, list[Frozen]]:
@@ -81,7 +92,7 @@ def _tensors_by_group(symmetry: Symmetry) -> dict[str, list[str]]:
     return tensors
 
 
-def _condensed(rows: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int, int]]:
+def _condensed(rows: Iterable[tuple[str, Units, int]]) -> list[tuple[str, Units, int, int]]:
     """Rows (name, units, tensors), with those that differ in one number of the name only made one, and their count.
 
     A row takes in the later ones along the number that makes most of them alike; no row is in two.
@@ -105,7 +116,7 @@ def _condensed(rows: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int
     return result
 
 
-def _patterns(name: str, sizes: tuple[int, int]) -> list[tuple[object, ...]]:
+def _patterns(name: str, sizes: tuple[Units, int]) -> list[tuple[object, ...]]:
     """For each number in the name, what must be equal in another name that differs in it only."""
     parts = re.split(r"(\d+)", name)
     return [(sizes, k, *parts[:k], "", *parts[k + 1 :]) for k in range(1, len(parts), 2)]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rebasin_lt.cli import main
-from rebasin_lt.report.analyses.symmetry import as_json, as_text, frozen_by_reason, log10_symmetries
+from rebasin_lt.report.analyses.symmetry import as_json, as_text, frozen_by_reason
 from rebasin_lt.symmetry.rules import RULES
 from rebasin_lt.symmetry.trace import infer_symmetry, trace_symmetry
 
@@ -64,7 +64,7 @@ def symmetry():
 
 def test_log10_symmetries_is_that_of_the_product_of_factorials(symmetry):
     exact = math.factorial(6) * math.factorial(4) ** 3
-    assert math.isclose(log10_symmetries(symmetry), math.log10(exact), rel_tol=1e-12)
+    assert math.isclose(symmetry.log10, math.log10(exact), rel_tol=1e-12)
 
 
 def test_text_holds_every_group_the_totals_and_the_reasons(symmetry):
@@ -126,10 +126,27 @@ def test_json_has_the_same_with_all_names(symmetry):
     ]
     assert (found["num_groups"], found["num_units"]) == (4, 18)
     assert found["coverage"] == symmetry.coverage
-    assert found["log10_symmetries"] == log10_symmetries(symmetry)
+    assert found["log10_symmetries"] == symmetry.log10
     assert found["error"] == symmetry.error
     assert found["unknown"] == {}
     assert sum(len(entry["axes"]) for entry in found["frozen"]) == len(symmetry.frozen)
+
+
+def test_nested_groups_show_with_the_units_around_them():
+    network = nn.Sequential(nn.Conv2d(2, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1, groups=2), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    symmetry = trace_symmetry(network, torch.randn(2, 2, 5, 5))
+    lines = [line.split() for line in as_text(symmetry).splitlines()]
+    assert ["0.weight[1]", "2", "×", "3", "3"] in lines  # in each of the two groups, three inputs
+    assert ["2.weight", "2", "×", "2", "3"] in lines
+    assert math.isclose(symmetry.log10, math.log10(2 * 6**2 * 2**2))
+    assert "3 groups of 12 units" in as_text(symmetry)
+    found = json.loads(as_json(symmetry))
+    assert found["groups"]["2.weight"] == {
+        "units": 2,
+        "within": ["0.weight"],
+        "tensors": ["2.weight", "2.bias", "4.weight"],
+    }
+    assert "within" not in found["groups"]["0.weight"]
 
 
 def test_an_operator_without_a_rule_is_named():

@@ -116,10 +116,23 @@ def observed(
         for name in (layers if names is None else names)
     ]
     try:
-        yield
+        with _attention_in_parts():
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Within, encoder layers of torch call their parts: fused, they call none, and pack padded sequences for each other
+    in a form that a layer with hooks fails on."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _channel_dim(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Loggers that settings name, as LightningCLI writes them: `{class_path: CSVLogger, init_args: {name: trial}}`."""
+"""Loggers that settings name, as LightningCLI takes them: `CSVLogger`, or `{class_path: …, init_args: …}`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def named_loggers(setting: object, where: str = WHERE) -> list[NamedLogger]:
 
 
 def _named(setting: object, where: str) -> NamedLogger:
-    each = written_class(setting)
+    each = {"class_path": setting} if isinstance(setting, str) else written_class(setting)
     if not isinstance(each, Mapping) or not isinstance(each.get("class_path"), str):
         raise InputError(f"{where} is {each!r}, expected {{class_path: CSVLogger, init_args: {{…}}}}, or several")
     check_names(where, each, _PARTS)

@@ -120,11 +120,22 @@ class ByLoss(ByCalls):
 
     def _refusal(self, answer: Tensor, target: Tensor, argument: str, error: Unfit) -> InputError:
         fitting = [name for name, each in LOSSES.items() if imported(each.measure).fits(answer, target)]
-        others = f"losses that fit are {', '.join(fitting)}" if fitting else "no loss by name fits"
+        others = f"losses that fit are {', '.join(fitting)}" if fitting else self._nearly(answer, target)
         return InputError(
             f"{argument}: loss is {self.name}, the network answers {described(answer)} and the label is "
             f"{described(target)}: {error}; {others}, and a function of your own may"
         )
+
+    def _nearly(self, answer: Tensor, target: Tensor) -> str:
+        """No loss fits, or a loss of the same shapes does not for the values of the labels."""
+        for name in (name for name in LOSSES if name != self.name):
+            measure: LossMeasure = imported(LOSSES[name].measure)
+            if measure.takes(answer, target):
+                try:
+                    measure.check(*measure.rows(answer, target))
+                except Unfit as error:
+                    return f"{name} is of such shapes, but {error}"
+        return "no loss by name fits"
 
 
 class ByFunction(ByCalls):

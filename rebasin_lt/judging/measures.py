@@ -41,6 +41,14 @@ class LossMeasure(NamedTuple):
     check: Callable[[Tensor, Tensor], None] = lambda answer, target: None  # the values of those, in a first batch
     classes: Callable[[Tensor, Tensor], Rows] | None = None  # of those, logits (M, classes) and labels (M,)
 
+    def takes(self, answer: Tensor, target: Tensor) -> bool:
+        """True if this is a loss of such an answer and label, but for the values of the label."""
+        try:
+            self.rows(answer, target)
+        except Unfit:
+            return False
+        return True
+
     def fits(self, answer: Tensor, target: Tensor) -> bool:
         """True if this is a loss of such an answer and label."""
         try:

@@ -72,6 +72,11 @@ def _check_module(recipe: Recipe, widths: Sequence[float]) -> None:
     """The settings of the network and of each training, by what the module's constructor takes."""
     kind = module_class(recipe)
     network = network_settings(replace(recipe, network={**recipe.network, "width": max(widths, key=lambda w: w != 1)}))
+    if kind.test_step is LightningModule.test_step:
+        raise InputError(
+            f"recipe.module is {recipe.module!r}, which has no test_step: a study tests every network; log test/top1 "
+            "in percent there, or test/loss"
+        )
     check_settings("recipe.network", kind, network, taken=["init_from", "mask"])
     for stage in TRAININGS:
         given = [*recipe.network, "width", "init_from", "mask"]
@@ -193,7 +198,11 @@ def _check_batches(study: Study, data: Data, network: nn.Module) -> None:
 def _check_images(study: Study, data: Data) -> None:
     if isinstance(data, OtherData):
         data.sweep("train")
-        data.sweep("test")
+        if not data.has("test"):
+            raise InputError(
+                f"recipe.data is {data.name}, which has no test_dataloader: a study tests every network; return "
+                "val_dataloader() there if that is what to test on"
+            )
     for name, settings in study.matchers.items():
         with named_setting(f"matchers.{name}"):
             data.sweep("train", num_images=settings.get("num_images"), batch_size=settings.get("batch_size"))

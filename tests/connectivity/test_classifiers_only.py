@@ -47,6 +47,11 @@ CASES: dict[str, tuple[Net, Tensor, str]] = {
         torch.randint(0, CLASSES, (N, 5, 5)),
         OF_CLASSES,
     ),
+    "segmentation with ignored labels of its own": (
+        Net(answer=lambda out: out[..., None, None].expand(N, CLASSES, 5, 5)),
+        torch.full((N, 5, 5), 255),
+        OF_CLASSES,
+    ),
     "a sequence of words": (
         Net(answer=lambda out: out[:, None].expand(N, 7, CLASSES)),
         torch.randint(0, CLASSES, (N, 7)),
@@ -111,6 +116,8 @@ FITTING = {
     "a regressor of several values": "losses that fit are mse",
     "one output": "losses that fit are bce, mse",
     "segmentation": "losses that fit are pixel_cross_entropy",
+    "segmentation with ignored labels of its own": "pixel_cross_entropy is of such shapes, but targets are from 255 to "
+    "255, .*, or -100 for what is to be ignored",
     "a sequence of words": "losses that fit are token_cross_entropy, next_token_cross_entropy",
     "several labels": "losses that fit are bce, mse",
     "ignored images": "no loss by name fits",

@@ -148,6 +148,28 @@ def test_repair_with_batchnorm_is_the_batchnorm_reset() -> None:
     assert all(torch.equal(repaired[name], tensor) for name, tensor in expected.items())
 
 
+def test_encoder_layers_with_a_padding_mask_are_looked_into() -> None:
+    """Torch fuses them in evaluation mode, and packs what is padded."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+            self.encoder, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(8, 3)
+
+        def forward(self, words: Tensor, kept: Tensor) -> Tensor:
+            return self.head(self.encoder(words, src_key_padding_mask=~kept)[:, 0])
+
+    first, second = Padded().eval(), Padded().eval()
+    kept = torch.arange(6) < torch.randint(2, 6, (20, 1))
+    batches = [((torch.randn(20, 6, 8), kept), torch.zeros(20))]
+    (found,) = output_moments([first], batches)
+    assert {"encoder.layers.0.linear1", "encoder.layers.1.linear2", "head"} <= found.keys()
+    repaired = repair(first, (first.state_dict(), second.state_dict()), 0.5, batches)
+    assert all(tensor.isfinite().all() for tensor in repaired.values())
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_repair_rejects_batches_that_are_used_up_after_one_pass() -> None:
     nets = ends(plain_net)
     with pytest.raises(InputError, match="batches is a generator, which is used up after one pass: give a list"):

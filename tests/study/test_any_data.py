@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import opened
+import own
 import pytest
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
 from rebasin_lt.report.study.numbers import read_numbers
-from rebasin_lt.report.study.sections import write_study_report
+from rebasin_lt.report.study.sections import summary, write_study_report
 from rebasin_lt.study.checks import check_study
 from rebasin_lt.study.ledger import images_per_epoch, probe
-from rebasin_lt.study.outcome import read_outcome
+from rebasin_lt.study.outcome import StudyOutcome, read_outcome
 from rebasin_lt.study.plan import plan
 
 TEXT = {
@@ -112,6 +113,32 @@ def test_what_of_a_batch_is_what_may_be_said_once_for_a_study(tmp_path: Path) ->
 def test_losses_and_batches_that_do_not_fit_are_refused_beforehand(recipe, changes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_study(opened.study(recipe, **{"seeds": [0, 1], **changes}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "message"),
+    [
+        (own.OwnModule, "test_step", "recipe.module is 'own:Regressor', which has no test_step: a study tests every"),
+        (own.OwnData, "test_dataloader", "recipe.data is own:TabularData, which has no test_dataloader: a study tests"),
+    ],
+)
+def test_what_a_study_cannot_test_is_told_beforehand(kind, method: str, message: str, monkeypatch) -> None:
+    monkeypatch.delattr(kind, method)
+    with pytest.raises(InputError, match=message):
+        check_study(opened.study(REGRESSION))
+
+
+def test_a_module_that_logs_nothing_to_compare_by_is_told() -> None:
+    grid = opened.study(REGRESSION, methods=["lth", "naive"])
+    outcome = untold({"width": 1.0, "seed": 0, "sparsity": 0.5, "rewind": "0it"}, grid)
+    assert "but logged neither test/top1 nor test/top5 nor test/loss: there is nothing to compare" in summary(outcome)
+
+
+def untold(place, grid) -> StudyOutcome:
+    """An outcome whose networks logged nothing."""
+    nothing = {"top1": None, "top5": None}
+    sparse = [{**place, "method": name, **nothing} for name in grid.methods]
+    return StudyOutcome("nothing", grid.primitives(), sparse=sparse)
 
 
 def test_settings_of_batches_that_loaders_make_are_refused_beforehand() -> None:

@@ -95,7 +95,11 @@ NAMES = [
         {"trainer": {"logger": {"class_path": "CSVLogger", "init_args": {"nam": 1}}}},
         "recipe.trainer.logger.init_args has no setting 'nam' (did you mean name?)",
     ),
-    ({"trainer": {"logger": "csv"}}, "recipe.trainer.logger is 'csv', expected {class_path: CSVLogger"),
+    (
+        {"trainer": {"logger": "CSVLoger"}},
+        "recipe.trainer.logger is 'CSVLoger' (did you mean CSVLogger?), expected one",
+    ),
+    ({"trainer": {"logger": [3]}}, "recipe.trainer.logger is 3, expected {class_path: CSVLogger"),
     ({"trainer": {"logger": {"class_path": "CSVLogger", "args": {}}}}, "recipe.trainer.logger has no setting 'args'"),
 ]
 

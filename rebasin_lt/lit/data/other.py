@@ -102,6 +102,10 @@ class OtherData:
             raise InputError(f"num_images is {num_images}, but {split} of {self.name} has {size} examples")
         return Batches(self.module, loader, f"{split} of {self.name}", num_images, seed, torch.device(device or "cpu"))
 
+    def has(self, split: str) -> bool:
+        """True if there is a loader of the very split. Raises InputError as `loader`."""
+        return not _is_nothing(self._open(split))
+
     def loader(self, split: str) -> Any:
         """The loader of a split, opened once. Raises InputError where there is none, or not one, and where it fails."""
         if split not in self._opened:

@@ -11,6 +11,7 @@ from typing import Any
 from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
 from rebasin_lt.report.kit.markdown import write_markdown
+from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
 from rebasin_lt.report.kit.tables import Table, texts
 from rebasin_lt.report.study.accuracy import (
@@ -73,7 +74,7 @@ def summary(outcome: StudyOutcome) -> str:
     table = headline_table(*compared)
     lines = [
         f"{outcome.title}: {progress_text(outcome.stages)}",
-        headline(*compared),
+        _headline(outcome, *compared),
         *([text] if (text := divergence_text(outcome.stages)) else []),
         *([table.to_text()] * bool(table.rows)),
     ]
@@ -119,6 +120,14 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
 
 
+def _headline(outcome: StudyOutcome, runs: Runs, methods: Methods, metric: Metric) -> str:
+    """The one sentence, also of a study whose module logs nothing to compare its networks by."""
+    if outcome.sparse and not runs:
+        names = " nor ".join(f"test/{name}" for name in METRICS)
+        return f"The sparse networks were tested, but logged neither {names}: there is nothing to compare them by."
+    return headline(runs, methods, metric)
+
+
 def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: Metric) -> list[PagePart]:
     done = sum(stage["done"] for stage in outcome.stages)
     state = "complete" if done == len(outcome.stages) else "not complete: what is missing is written as –"
@@ -131,7 +140,7 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: M
     if not done and not outcome.sparse:
         return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)}).", *lost]
     table = headline_table(runs, setting.methods, metric)
-    parts += [headline(runs, setting.methods, metric), *([table] if table.rows else [])]
+    parts += [_headline(outcome, runs, setting.methods, metric), *([table] if table.rows else [])]
     return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
 
 

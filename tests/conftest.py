@@ -19,6 +19,9 @@ from rebasin_lt.study.work import run_stage
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
+sys.path.insert(0, str(Path(__file__).parent / "device"))  # for `pretended`
+
+from pretended import announce
 
 _BY_THE_MINUTE = {"slurm", "study"}
 """Folders whose tests run whole studies."""
@@ -30,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before the first CUDA call, so "auto" means the CPU in these tests
     torch.set_num_threads(1)
+    announce()  # before the first backward pass; it changes nothing where no test asks for the device
     _seed()  # for what the files of tests draw when they are imported
 
 

@@ -25,14 +25,19 @@ class EpochSums:
         Hits among the first five are counted if `top5`.
         """
         if self._sums.device != logits.device:
-            self._sums = self._sums.to(sum_dtype(logits.device)).to(logits.device)
-            self._views = self._sums.unbind()
+            self._move(logits.device)
         loss, hits, among5 = self._views
         loss.add_(losses, alpha=times)
         hits.add_(logits.argmax(dim=1).eq(labels).count_nonzero())
         if top5:
             among5.add_(logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None]).count_nonzero())
         self.count += len(labels)
+
+    def _move(self, device: torch.device) -> None:
+        """Go on there. Sums that nothing was added to are made there: a copy would wait for the device in a step."""
+        dtype = sum_dtype(device)
+        self._sums = self._sums.to(dtype).to(device) if self.count else torch.zeros(3, dtype=dtype, device=device)
+        self._views = self._sums.unbind()
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of the losses, hits, hits among the first five, samples: shape (4,), fp64 if the device has it."""

@@ -7,10 +7,13 @@ TESTERS ?= 2
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN = $(VENV)/bin
+GPU_SECONDS ?= 540
+GPU_OUT ?= runs/gpu
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-gpu docs-results clean
+.PHONY: help demo test check bench bench-gpu gpu docs-results clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +40,10 @@ bench-gpu: $(INSTALLED)  ## measure on one GPU what depends on it
 	$(BIN)/python -m benchmarks.end_to_end --device cuda --widths 1,4,8,16 --rounds 3 --steps 200 --workers 8 --compile
 	$(BIN)/python -m benchmarks.training_device --device cuda
 	$(BIN)/python -m benchmarks.matching_device
+
+gpu:  ## all that only a GPU can tell, in GPU_SECONDS, as JSON in GPU_OUT; without a GPU its path, at toy size
+	$(GPU_PYTHON) -m benchmarks.gpu --seconds $(GPU_SECONDS) --out $(GPU_OUT) $(if $(GPU_DATA),--data $(GPU_DATA)) \
+		$(if $(COMMIT),--commit $(COMMIT))
 
 docs-results: $(INSTALLED)  ## make docs/results.md, its figures and the README's table from docs/results/
 	$(BIN)/python -m benchmarks.results_page

@@ -94,7 +94,8 @@ def record(module: str, given: argparse.Namespace, figures: Sequence[Figure], **
     """
     described = {**machine(str(getattr(given, "device", "cpu"))), **about}
     content: dict[str, Any] = {"made_by": f"python -m benchmarks.{module}", "about": described}
-    parts = [module, "" if described["device"] == "cpu" else "cuda", given.machine]
+    kind = torch.device(str(getattr(given, "device", "cpu"))).type
+    parts = [module, "" if kind == "cpu" else kind, given.machine]
     name = "-".join(filter(None, parts))
     write_json(given.out / f"{name}.json", {**content, "figures": [asdict(figure) for figure in figures]})
     text = f"{table([(name, figure) for figure in figures])}\n\n{_sentence(name, content)}\n"

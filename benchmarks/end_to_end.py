@@ -36,6 +36,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from benchmarks._arithmetic import ConvolutionShare
+from benchmarks._device import trainer_on
 from benchmarks._figures import Figure, multiplies_in_bf16, now, options, ratios, record, spread
 from benchmarks._paper_training import accuracy, prune_, train_as_published
 from benchmarks._processes import processes
@@ -157,7 +158,7 @@ def train_ours(
 ) -> Classifier:
     """As a study trains: a Trainer with all callbacks that a sparse run has there."""
     module, mask = new_classifier(seed, data.input_shape, width, how["channels_last"], arch)
-    place = {"accelerator": "gpu" if device == "cuda" else device, "precision": how["precision"]}
+    place = {**trainer_on(device), "precision": how["precision"]}
     with TemporaryDirectory() as folder:
         resume = ResumePoint(every_minutes=10, every_epoch=False)
         callbacks = [MaskGuard(mask), StepSeed(seed), MetricsFile(folder), resume, Preemption(resume), Steps(on_step)]

@@ -1,15 +1,17 @@
 """A training step under a mask against one without, several runs stacked in one process, and waits of the host.
 
-    python -m benchmarks.step [--rounds 101] [--batch 128] [--device cpu] [--out benchmarks/results]
+    python -m benchmarks.step [--rounds 101] [--batch 128] [--widths 1] [--device cpu] [--out benchmarks/results]
                               [--page docs/performance.md]
 
-ResNet20 at width 1. Sides take turns, step by step; with the gradients, masks and optimisers of training, without the
-Trainer, whose cost is `benchmarks.trainer`'s. Four masked runs are one call of torch.func, or one step after another.
-Waits are counted in `rebasin-lt fit` itself, in the steps of an epoch.
+ResNet20, at width 1 unless `--widths` says others. Sides take turns, step by step; with the gradients, masks and
+optimisers of training, without the Trainer, whose cost is `benchmarks.trainer`'s. Four masked runs are one call of
+torch.func, or one step after another. On a GPU, a masked step is measured as one CUDA graph too. Waits are counted in
+`rebasin-lt fit` itself, in the steps of an epoch. The file is written anew after every width.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from rebasin_lt.pruning.mask import Mask
 
 RUNS = 4
 """In one process."""
+GRAPH = "in one CUDA graph"
 AT_ONCE = "stacked in one process", "one after another"
 LEARNING_RATE = 0.02
 
@@ -35,9 +38,9 @@ LEARNING_RATE = 0.02
 class Side:
     """A classifier that trains on one batch of noise, under a mask of 90 % sparsity or not."""
 
-    def __init__(self, masked: bool, device: str, batch: int) -> None:
+    def __init__(self, masked: bool, device: str, batch: int, width: float = 1) -> None:
         torch.manual_seed(0)
-        self.module = Classifier("resnet20").to(device)
+        self.module = Classifier("resnet20", width).to(device)
         self.batch = torch.randn(batch, 3, 32, 32, device=device), torch.randint(0, 10, (batch,), device=device)
         parameters = self.module.parameters()
         self.optimizer = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
@@ -64,26 +67,61 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options("step", __doc__)
     parser.add_argument("--rounds", type=int, default=101, help="steps of either side; several runs take a quarter")
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
+    parser.add_argument("--widths", default="1", help="of ResNet20, separated by commas")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    sides = {name: Side(name == "masked", given.device, given.batch) for name in ("dense", "masked")}
-    groups = {name: side.step for name, side in sides.items()}, several(given.device, given.batch)
+    figures: list[Figure] = []
+    for width in map(float, given.widths.split(",")):
+        figures += _speed(given, width, "" if given.widths == "1" else f", ResNet20×{width:g}")
+        network = ", ".join(f"ResNet20×{width}" for width in given.widths.split(","))
+        record("step", given, figures, network=network, batch=given.batch, rounds=given.rounds)
+    figures += [_waits(name) for name in ("dense", "masked")]
+    record("step", given, figures, network=network, batch=given.batch, rounds=given.rounds)
+
+
+def _speed(given: argparse.Namespace, width: float, where: str) -> list[Figure]:
+    """Ratios of a step's time at a width."""
+    sides = {name: Side(name == "masked", given.device, given.batch, width) for name in ("dense", "masked")}
+    groups = [{name: side.step for name, side in sides.items()}, several(given.device, given.batch, width)]
+    if given.device != "cpu":
+        groups[0][GRAPH] = in_one_graph(Side(True, given.device, given.batch, width), given.device)
     seconds: dict[str, list[float]] = {}
     for steps, rounds in zip(groups, (given.rounds, max(1, given.rounds // RUNS)), strict=True):
         by_turns(steps, 1, given.device)
         seconds |= by_turns(steps, rounds, given.device)
-    figures = [
-        Figure("a training step", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
-        Figure(f"steps of {RUNS} masked runs per second", *AT_ONCE, ratios(*(seconds[name] for name in AT_ONCE[::-1]))),
-        *(_waits(name) for name in sides),
+    together = ratios(*(seconds[name] for name in AT_ONCE[::-1]))
+    graph = [] if GRAPH not in seconds else [ratios(seconds["masked"], seconds[GRAPH])]
+    return [
+        Figure(f"a training step{where}", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
+        *(Figure(f"masked steps per second{where}", GRAPH, "launched one by one", found) for found in graph),
+        Figure(f"steps of {RUNS} masked runs per second{where}", *AT_ONCE, together),
     ]
-    record("step", given, figures, network="ResNet20×1", batch=given.batch, rounds=given.rounds)
 
 
-def several(device: str, batch: int) -> dict[str, Callable[[], None]]:
+def in_one_graph(side: Side, device: str) -> Callable[[], None]:
+    """The side's step, forward, backward, optimiser and mask, recorded once and launched as one CUDA graph.
+
+    Gradients keep their memory between steps. On a device without graphs, the step itself.
+    """
+    if not device.startswith("cuda"):
+        return side.step
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):  # the optimiser makes its state, and kernels are chosen, before anything is recorded
+            side.step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    side.optimizer.zero_grad()
+    with torch.cuda.graph(graph):
+        side.step()
+    return graph.replay
+
+
+def several(device: str, batch: int, width: float = 1) -> dict[str, Callable[[], None]]:
     """A step of every run, in both ways."""
-    sides = [Side(True, device, batch) for _ in range(RUNS)]
+    sides = [Side(True, device, batch, width) for _ in range(RUNS)]
     images, labels = (torch.stack(parts) for parts in zip(*(side.batch for side in sides), strict=True))
     stacked = Stacked([side.module.net for side in sides], [side.mask for side in sides], LEARNING_RATE)
 

@@ -1,13 +1,14 @@
 """Several runs at once on one GPU against the paper's loop, and ResNet50, in images per second.
 
     python -m benchmarks.training_device [--device cuda] [--width 1] [--runs 1,2,4,8] [--steps 200] [--workers 8]
-                                         [--size 224] [--out benchmarks/results] [--page docs/performance.md]
+                                         [--size 224] [--only runs] [--rounds 3] [--out benchmarks/results]
+                                         [--page docs/performance.md]
 
 Runs at once are processes of their own, as `workers_per_gpu` has them: ResNet20 under a mask, as
 `benchmarks.end_to_end` trains it. They wait for each other after three steps, and are timed until the last has ended;
 the paper's loop takes turns with them, alone, its loader with `--workers` processes. ResNet50 trains under a mask on
-synthetic images on the device, one choice after another. Three rounds of everything. `--device cpu --width 0.25
---runs 1,2 --steps 2 --workers 0 --size 32` tries it out: figures are for a GPU.
+synthetic images on the device, one choice after another. `--only` one of the two is measured, if asked for. `--device
+cpu --width 0.25 --runs 1,2 --steps 2 --workers 0 --size 32` tries it out: figures are for a GPU.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 
+from benchmarks._device import PRETENDED, opened
 from benchmarks._figures import Figure, options, ratios, record, spread
 from benchmarks.data_path import synthetic
 from benchmarks.end_to_end import COMPILED, FASTEST, OURS, Clock, Pixels, Place, step_seconds, train_ours
@@ -42,7 +44,7 @@ def runs_at_once(given: argparse.Namespace) -> list[Figure]:
     seconds: dict[int, list[float]] = {int(runs): [] for runs in given.runs.split(",")}
     batch = batch_size("resnet20", given.device)
     place = Place(given.device, 1, given.workers)
-    for _ in range(ROUNDS):
+    for _ in range(given.rounds):
         theirs.append(step_seconds(None, given.width, batch, given.steps, place))
         for runs, values in seconds.items():
             values.append(at_once(runs, given))
@@ -110,14 +112,17 @@ class Meeting(Clock):
 def resnet50(given: argparse.Namespace) -> list[Figure]:
     """Every choice against none, and images per second of the quickest in bf16."""
     batch, steps = batch_size("resnet50", given.device), max(1, given.steps // 10)
-    seconds: dict[str, list[float]] = {name: [] for name in CHOICES}
+    ways = CHOICES if given.device != PRETENDED else {name: CHOICES[name] for name in ("float32", FASTEST)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     pixels, labels = synthetic(batch * Clock(Place(given.device), steps).batches, given.size)
-    for _ in range(ROUNDS):
-        for name, how in CHOICES.items():
+    width = given.width if given.device == PRETENDED else 1
+    for _ in range(given.rounds):
+        for name, how in ways.items():
             clock = Clock(Place(given.device), steps)
-            train_ours(Pixels(pixels, labels, batch, given.size // 8), 0, 1, 1, given.device, how, clock, "resnet50")
+            data = Pixels(pixels, labels, batch, given.size // 8)
+            train_ours(data, 0, width, 1, given.device, how, clock, "resnet50")
             seconds[name].append(clock.seconds())
-    subject, base, *others = f"training images per second, ResNet50, {given.size}×{given.size}", *CHOICES
+    subject, base, *others = f"training images per second, ResNet50, {given.size}×{given.size}", *ways
     best = min((name for name in others if FASTEST in name), key=lambda name: median(seconds[name]))
     rates = spread([batch / value for value in seconds[best]])
     return [
@@ -127,7 +132,7 @@ def resnet50(given: argparse.Namespace) -> list[Figure]:
 
 
 def batch_size(arch: str, device: str) -> int:
-    return {"resnet20": 128, "resnet50": 256}[arch] if device == "cuda" else 2
+    return {"resnet20": 128, "resnet50": 256}[arch] if device.startswith("cuda") else 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -139,14 +144,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200, help="timed steps of a run; a tenth of them for ResNet50")
     parser.add_argument("--workers", type=int, default=8, help="processes of the reference's loader")
     parser.add_argument("--size", type=int, default=224, help="height and width of ResNet50's images")
+    parser.add_argument("--only", choices=tuple(MEASURED), help="of the two, one")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of everything")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if given.one:
-        one_run(given)
+        with opened(given.device):
+            one_run(given)
         return
-    figures = [*runs_at_once(given), *resnet50(given)]
-    record("training_device", given, figures, **{name: getattr(given, name) for name in ABOUT})
+    figures: list[Figure] = []
+    for name in [given.only] if given.only else MEASURED:
+        figures += MEASURED[name](given)
+    name = f"training_device_{given.only}" if given.only else "training_device"
+    record(name, given, figures, **{name: getattr(given, name) for name in ABOUT})
+
+
+MEASURED: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {"runs": runs_at_once, "resnet50": resnet50}
 
 
 if __name__ == "__main__":

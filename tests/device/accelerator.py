@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
 from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
-from pretended import NAME, register
+from pretended import NAME, pretending, register
 
 TRAINER = {"accelerator": NAME, "strategy": NAME}
 
@@ -54,3 +56,11 @@ def register_accelerator() -> None:
             device=torch.device(NAME, 0),
             accelerator=PretendedAccelerator(),
         )
+
+
+@contextmanager
+def accelerated() -> Iterator[torch.device]:
+    """Within, the pretended device is there, for Lightning too."""
+    register_accelerator()
+    with pretending() as device:
+        yield device

@@ -13,9 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `pretended` and `small`
 @pytest.fixture
 def device() -> Iterator[torch.device]:
     """The pretended device, while a test runs."""
-    from accelerator import register_accelerator
-    from pretended import pretending
+    from accelerator import accelerated
 
-    register_accelerator()
-    with pretending() as found:
+    with accelerated() as found:
         yield found

@@ -129,6 +129,9 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     goes_here = target is not None and torch.device(target).type == NAME
     if not ours and not goes_here:
         return func(*args, **kwargs)
+    if func._can_decompose():  # in inference mode operators come before they are taken apart
+        with _Mode():
+            return func.decompose(*args, **kwargs)
     if ours and name not in COPIES:
         _check_together(func, name, args, given, kwargs.get("out"))
     raw_args, raw_kwargs = tree_map(_beneath, (args, kwargs))
@@ -270,16 +273,35 @@ def register() -> None:
 def pretending() -> Iterator[torch.device]:
     """Within, `torch.device("pretended")` is there."""
     register()
-    torch.__future__.set_swap_module_params_on_conversion(
-        True
-    )  # `network.to(device)` keeps its parameters, as on a GPU
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor([1], device=…)` copies where a mode sees it
     try:
-        with _Mode(), _traced_beneath(), _written_as_plain():
+        with _Mode(), _moved_in_place(), _traced_beneath(), _written_as_plain():
             yield torch.device(NAME, 0)
     finally:
-        torch.__future__.set_swap_module_params_on_conversion(False)
         torch._C._set_only_lift_cpu_tensors(False)
+
+
+@contextmanager
+def _moved_in_place() -> Iterator[None]:
+    """`network.to(device)` keeps its parameters the same objects, as on a GPU."""
+    swap = torch.utils.swap_tensors
+    torch.utils.swap_tensors = _become
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        yield
+    finally:
+        torch.utils.swap_tensors = swap
+        torch.__future__.set_swap_module_params_on_conversion(False)
+
+
+def _become(tensor: Tensor, other: Tensor) -> None:
+    """Make one what the other is. PyTorch's own way refuses tensors that anybody holds a weak reference to."""
+    if type(tensor) is type(other):
+        tensor.data = other.detach()
+        return
+    tensor.__class__, other.__class__ = type(other), type(tensor)
+    tensor.__dict__, other.__dict__ = other.__dict__, tensor.__dict__
+    torch._C._swap_tensor_impl(tensor, other)
 
 
 @contextmanager

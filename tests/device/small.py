@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback
+from marks import Marks
 from PIL import Image
 from torch import Tensor, nn
 
@@ -82,10 +83,11 @@ def fitted(
     epochs: int = 2,
     data: Any = None,
     ckpt_path: Path | None = None,
+    every_steps: int | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """What a fit leaves in `last.ckpt`, and what it logged."""
-    every = [StepSeed(3), *callbacks, Divergence(), ResumePoint(every_steps=2)]
+    every = [Marks(), StepSeed(3), *callbacks, Divergence(), ResumePoint(every_steps)]
     run = quiet_trainer(folder, epochs, every, enable_checkpointing=True, **trainer, **settings)
     run.fit(module or classifier(), datamodule=data or Spots(), ckpt_path=ckpt_path)
     metrics = {name: value.item() for name, value in run.callback_metrics.items()}

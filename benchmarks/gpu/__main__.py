@@ -1,6 +1,7 @@
 """All that only a GPU can tell, in a time that is given: `make gpu GPU_SECONDS=540`.
 
-    python -m benchmarks.gpu [--seconds 540] [--out runs/gpu] [--data FOLDER] [--device auto] [--commit TEXT]
+    python -m benchmarks.gpu [--seconds 540] [--out runs/gpu] [--data FOLDER] [--device auto]
+                             [--parts step,paper] [--commit TEXT]
 
 Parts follow one another, as `benchmarks/gpu/parts.py` lists them: the tests that need a GPU; a step, the data path and
 matching at widths 1, 4 and 16; which choices pay; several runs at once; ResNet50 at 224×224; and then, in the time that
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of the results")
     parser.add_argument("--data", default=None, help="folder of CIFAR-10 (JPEG), as class folders")
     parser.add_argument("--device", default="auto", help=f"cuda, cuda:N, {PRETENDED}, or auto: a GPU if there is one")
+    parser.add_argument("--parts", default=None, help="some of them, separated by commas, instead of all")
     parser.add_argument("--commit", default="", help="of what is measured, where git does not say it")
     given = parser.parse_args(arguments)
     out = given.out.resolve()
@@ -48,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from benchmarks.gpu.parts import PARTS  # slow to import, and after the caches' places are known
 
     setting = Setting(device, out, given.commit or _commit(), given.data, toy=device == PRETENDED)
-    outcomes = run_parts(PARTS, setting, given.seconds)
+    wanted = [part.name for part in PARTS] if given.parts is None else given.parts.split(",")
+    unknown = set(wanted) - {part.name for part in PARTS}
+    if unknown:
+        parser.error(f"part {sorted(unknown)[0]!r} is not known, expected {', '.join(part.name for part in PARTS)}")
+    outcomes = run_parts([part for part in PARTS if part.name in wanted], setting, given.seconds)
     write_json(out / "outcomes.json", {"device": device, "commit": setting.commit, "outcomes": outcomes})
     if set(outcomes.values()) & {"failed"}:
         raise SystemExit(1)

@@ -29,11 +29,12 @@ def study(setting: Setting, data: str, share: float) -> Study:
     """One repetition, with a share of the paper's epochs in every stage."""
     toy = setting.toy
     dense, pruning = max(1, round(share * DENSE)), max(1, round(share * ROUND))
-    sizes = {"arch": "resnet20", "num_classes": 10} | ({"width": 0.25, "input_shape": [3, 8, 8]} if toy else {})
+    sizes = {"arch": "resnet20", "num_classes": 10} | ({"input_shape": [3, 8, 8]} if toy else {})
     speed = {} if toy else {"channels_last": True}
     return Study(
         title=f"ResNet20 on CIFAR-10 (JPEG), {share:.3g} of the paper's epochs",
         seeds=[0],
+        widths=[0.25 if toy else 1],
         methods=list(METHODS),
         matchers={"permuted": {}},
         barrier=None,
@@ -99,7 +100,9 @@ def _done(setting: Setting, chosen: Study, folder: Path) -> dict[str, Any]:
             began = time.time()
             run_stage(chosen, stage, folder)
             result = json.loads((folder / path / "result.json").read_text())
-            told = {key: result[key] for key in ("metrics", "objective", "masks", "before_training") if key in result}
+            told = {
+                key: value for key, value in result.items() if key.startswith(("test/", "before_training", "masks"))
+            }
             found["stages"][path] = {"seconds": round(time.time() - began, 2), **told}
             write_json(setting.out / "paper-stages.json", {"commit": setting.commit, "device": setting.device, **found})
     return found

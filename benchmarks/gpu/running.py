@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,8 +18,12 @@ from typing import Any, NamedTuple
 
 from rebasin_lt.storage.files import write_json
 
+MACHINE = "machine"
+"""The part that says what the machine is."""
 PATIENCE = 3.0
 """Seconds from telling a part to end until it is ended."""
+TOY_SHARE = 0.25
+"""Of the time, for each part that measures nothing: they take turns on a CPU, which may be a busy one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def run_parts(parts: Sequence[Part], setting: Setting, seconds: float) -> dict[s
     ends, outcomes = time.time() + seconds, {}
     for number, part in enumerate(parts, start=1):
         left = ends - time.time()
-        limit = left if number == len(parts) else min(left, part.share * seconds)
+        share = max(part.share, TOY_SHARE) if setting.toy else part.share
+        limit = left if number == len(parts) else min(left, share * seconds)
         outcomes[part.name] = _run(part, setting, limit) if limit > 0 else "no time left"
         print(f"{part.name}: {outcomes[part.name]}, {max(0.0, ends - time.time()):.0f} s left", flush=True)
     return outcomes
@@ -95,9 +101,16 @@ def _work(part: Part, setting: Setting) -> None:
 
 
 def _write(part: Part, setting: Setting, began: float, outcome: str, **more: Any) -> None:
-    about = {"part": part.name, "outcome": outcome, "device": setting.device, "commit": setting.commit}
+    about = {"part": part.name, "outcome": outcome, "device": _device_name(setting), "commit": setting.commit}
     times = {"began": round(began, 1), "seconds": round(time.time() - began, 2)}
     write_json(setting.out / f"{part.name}.json", {**about, **times, **more})
+
+
+def _device_name(setting: Setting) -> str:
+    """What the part `machine` found, if there was one: this process may not ask a GPU."""
+    told = setting.out / f"{MACHINE}.json"
+    found = json.loads(told.read_text()).get("found", {}) if told.is_file() else {}
+    return str(found.get("device", setting.device))
 
 
 def _end(process: BaseProcess) -> None:

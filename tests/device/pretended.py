@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import backend_registration
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_iter, tree_map
 
 from rebasin_lt.storage import plain_content
@@ -218,6 +218,8 @@ class _Mode(TorchDispatchMode):
     """Sees also what is made on the device from nothing."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if PretendedTensor not in types and (kwargs is None or kwargs.get("device") is None):
+            return func(*args, **(kwargs or {}))  # the CPU's alone, which are most
         return call(func, args, kwargs or {})
 
 
@@ -326,7 +328,7 @@ def _traced_beneath() -> Iterator[None]:
     export = torch.export.export
 
     def beneath(model: torch.nn.Module, args: Any, kwargs: Any = None, **settings: Any) -> Any:
-        with _on_the_cpu(model):
+        with _on_the_cpu(model), _disable_current_modes():
             return export(model, *tree_map(_beneath, (args, kwargs)), **settings)
 
     torch.export.export = beneath

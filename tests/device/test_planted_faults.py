@@ -21,7 +21,7 @@ from rebasin_lt.errors import InputError
 
 GUARD = "rebasin_lt.lit.callbacks.mask_guard:MaskGuard"
 RESIDENT = "rebasin_lt.lit.data.resident"
-QUIET = {"dense", "masked", "finetuned"}
+QUIET = ("dense", "masked", "finetuned")
 """Trainings whose steps neither read nor send."""
 
 FAULTS: dict[str, list[Fault]] = {

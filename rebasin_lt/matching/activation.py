@@ -18,6 +18,7 @@ from rebasin_lt.matching.similarity import GroupSimilarity, group_similarity
 from rebasin_lt.matching.streaming import Pass, Points, stream
 from rebasin_lt.matching.ties import settle_ties
 from rebasin_lt.matching.two_levels import solve_groups
+from rebasin_lt.process.ranks import failing_together
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -89,7 +90,8 @@ def match_activations(
     `channels_last`: lay images and kernels out with channels last, which changes no more than rounding.
 
     In every process of `torch.distributed`, once it is initialised, call this with that process's own share of the
-    batches, which may be none: samples of all processes count, and all get the same permutation.
+    batches, which may be none: samples of all processes count, and all get the same permutation. What fails in one of
+    them fails in all.
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
@@ -106,13 +108,13 @@ def match_activations(
         >>> rb.match_activations(network, twin, [torch.randn(64, 3)], symmetry).permutation == hidden
         True
     """
-    check_activation_settings(objective, stream, weight_mix, mask_weight_mix, preset)
-    states = [state_of(source), state_of(reference)]
-    check_alike(states[0], states[1], names=("source", "reference"))
-    check_symmetry(symmetry, states[0], "source")
-    masks = masks or {}
-    for mask in masks.values():
-        mask.check_fits(states[0])
+    states, masks = [state_of(source), state_of(reference)], masks or {}
+    with failing_together():
+        check_activation_settings(objective, stream, weight_mix, mask_weight_mix, preset)
+        check_alike(states[0], states[1], names=("source", "reference"))
+        check_symmetry(symmetry, states[0], "source")
+        for mask in masks.values():
+            mask.check_fits(states[0])
     similarities, num_samples = _similarities(
         states, batches, symmetry, objective, stream, preset, Pass(autocast, channels_last, progress)
     )

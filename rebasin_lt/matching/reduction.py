@@ -19,6 +19,10 @@ def largest(value: float, group: dist.ProcessGroup | None = None) -> float:
     return float(_reduced(torch.tensor(value, dtype=torch.float64), dist.ReduceOp.MAX, group))
 
 
+_NCCL = "cuda"
+"""The kind of device on which NCCL reduces."""
+
+
 def _place(device: torch.device, backend: str) -> torch.device:
     """Where a tensor of `device` is reduced: NCCL takes it where it lies, if that is a GPU; all others on the CPU.
 
@@ -26,7 +30,7 @@ def _place(device: torch.device, backend: str) -> torch.device:
     """
     if backend != "nccl":
         return torch.device("cpu")
-    return device if device.type == "cuda" else torch.device("cuda")
+    return device if device.type == _NCCL else torch.device(_NCCL)
 
 
 def _reduced(tensor: Tensor, op: Any, group: dist.ProcessGroup | None) -> Tensor:

@@ -18,6 +18,7 @@ from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments
 from rebasin_lt.matching.reduction import summed
 from rebasin_lt.precision import full_precision
+from rebasin_lt.process.ranks import failing_together
 from rebasin_lt.symmetry.trace import Symmetry
 
 Moments = CrossMoments | PaperMoments
@@ -44,7 +45,7 @@ def stream(
     """Moments by (group, observation), and the number of images, from one pass over the batches of every process.
 
     Warns where there are fewer images than units. Raises InputError where there is no batch, and for activations that
-    are not finite.
+    are not finite; and OtherRankFailed where another process failed on its batches.
     """
     moments: dict[tuple[str, int], Moments] = {
         (group, k): kind(symmetry.num_units(group)) for group in points for k in points[group]
@@ -57,15 +58,16 @@ def stream(
     device, num_samples = device_of(states[0]), 0
     lay_out = _with_channels_last if how.channels_last else _as_it_is
     states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
-    calls = calls_of(batches, symmetry.form)
-    total = len(calls)
-    for done, call in enumerate(watched(calls), start=1):
-        call = call.to(device).laid_out(lay_out)
-        with full_precision(device), torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
-            symmetry.observe(states, call, visit)
-        num_samples += call.num_samples
-        if how.progress is not None:
-            how.progress(done, total)
+    with failing_together():
+        calls = calls_of(batches, symmetry.form)
+        total = len(calls)
+        for done, call in enumerate(watched(calls), start=1):
+            call = call.to(device).laid_out(lay_out)
+            with full_precision(device), torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
+                symmetry.observe(states, call, visit)
+            num_samples += call.num_samples
+            if how.progress is not None:
+                how.progress(done, total)
     num_samples = int(summed(torch.tensor(num_samples)))
     if num_samples == 0:
         raise InputError("batches is empty, expected at least one batch")

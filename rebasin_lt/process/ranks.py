@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rebasin_lt.errors import RebasinError
@@ -16,6 +17,10 @@ Value = TypeVar("Value")
 
 class FirstRankFailed(RebasinError):
     """The first of several processes failed at what it had to do for all of them."""
+
+
+class OtherRankFailed(RebasinError):
+    """Another of several processes failed at its share of what they do together."""
 
 
 def rank() -> int:
@@ -52,6 +57,31 @@ def decided(decide: Callable[[], Value]) -> Value:
     if failure is not None:
         raise FirstRankFailed(f"the first process could not do it for all: {failure}")
     return value  # type: ignore[return-value]
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """Within, every rank does its share of something; where any of them fails, all do, and none waits in vain.
+
+    All must come here. A rank whose own share is fine raises OtherRankFailed, with the reason of the first that failed.
+    """
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        yield
+        return
+    failure: str | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        reasons: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(reasons, failure)
+        failed = [number for number, reason in enumerate(reasons) if reason is not None]
+        if failed and failure is None:
+            raise OtherRankFailed(f"process {failed[0]} could not do its share: {reasons[failed[0]]}")
 
 
 def broadcast_buffers_(module: nn.Module, device: torch.device) -> None:

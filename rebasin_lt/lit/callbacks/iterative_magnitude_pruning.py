@@ -19,6 +19,7 @@ from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.optimizers import advance_schedules, renew_optimizers, trainable
 from rebasin_lt.lit.training_length import check_max_steps, epochs_done, is_short_try, last_epoch_is_whole
 from rebasin_lt.moment import Moment
+from rebasin_lt.process.ranks import failing_together
 from rebasin_lt.pruning.criteria import criterion_named, prune_by
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.prunable import SHORTCUTS
@@ -194,7 +195,9 @@ class IterativeMagnitudePruning(MaskGuard):
         self.round = due
         network = network_of(pl_module)
         lots = self.seed * 100_000 + due  # of this round, on every rank and after a resume
-        pruned = prune_by(self.criterion, network, self._images(trainer), self.mask, self.sparsities[due - 1], lots)
+        with failing_together():
+            images, sparsity = self._images(trainer), self.sparsities[due - 1]
+            pruned = prune_by(self.criterion, network, images, self.mask, sparsity, lots)
         self.mask = same_on_all_ranks(trainer, pruned)
         if self.after_prune != "finetune" and not is_short_try(trainer):
             self._rewind(trainer, pl_module)

@@ -186,11 +186,15 @@ def _explain(model: nn.Module, error: Exception) -> str:
     if frames:
         line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
         where = f" at {frames[-1].filename}:{frames[-1].lineno} ({line})"
-    why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return (
-        f"{type(model).__name__} cannot be traced{where}: {why}; "
+        f"{type(model).__name__} cannot be traced{where}: {first_line(error)}; "
         "trace a submodule without control flow that depends on data, such as trace_symmetry(model.backbone, inputs)"
     )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text that says something; its type's name if there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _shape_of(value: Any) -> tuple[int | None, ...]:

@@ -8,12 +8,12 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.call import Call, Rule
 from rebasin_lt.symmetry.export import Program
-from rebasin_lt.symmetry.layouts import fixed, free
+from rebasin_lt.symmetry.layouts import atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.rules import RULES, rule_of
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -23,7 +23,7 @@ class Inference:
 
     `state`: of parameters and buffers by name. `nodes`: of the results of operators, tuples of them, or numbers.
     `reads`: (node, dimension) of tensors that weights sum over. `products`: nodes that are such sums. `unknown`: what
-    could not be followed, by operator, with the reason; all that it touched is fixed.
+    could not be followed and took units of parameters, by operator, with the reason; all that it touched is fixed.
     """
 
     def __init__(
@@ -40,11 +40,28 @@ class Inference:
         self._rules = RULES if rules is None else rules
         self._data: set[fx.Node] = set()  # what depends on the inputs
         self._tied: dict[Hashable, TensorType] = {}
+        self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
+        self._harmless: dict[str, str] = {}  # not followed, but no unit of a parameter was touched so far
         for node in program.graph.nodes:
             self._visit(node, tensors)
         for name in overlapping(tensors):
             if name in self.state:
                 self.state[name].freeze("shares memory with another parameter")
+        reasons = {resolve(part.layout).reason for kind in self._learned() for part in kind.parts}
+        self.unknown |= {name: problem for name, problem in self._harmless.items() if problem in reasons}
+
+    def _learned(self) -> list[TensorType]:
+        """The types of parameters."""
+        return [kind for name, kind in self.state.items() if name in self._parameters]
+
+    def _give_up(self, call: Call, problem: str) -> None:
+        """Fix all that an operator touches; note it where that takes units of parameters."""
+        touched = set(atoms_of(part.layout for tensor in call.tensors for part in tensor.parts))
+        if touched:
+            owned = atoms_of(part.layout for kind in self._learned() for part in kind.parts)
+            (self._harmless if touched.isdisjoint(owned) else self.unknown).setdefault(call.name, problem)
+        for tensor in call.tensors:
+            tensor.freeze(problem)
 
     def _visit(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
         if not self._data.isdisjoint(node.all_input_nodes):
@@ -89,10 +106,7 @@ class Inference:
         call = Call(plain_name(node), self.arguments(node), shapes)
         result, problem = self._apply(node, call)
         if problem:
-            if not all(tensor.is_fixed for tensor in call.tensors):
-                self.unknown.setdefault(call.name, problem)
-                for tensor in call.tensors:
-                    tensor.freeze(problem)
+            self._give_up(call, problem)
             result = tuple(TensorType.fixed(shape, problem) for shape in shapes)
             result = result[0] if isinstance(node.meta["val"], Tensor) else result
         if isinstance(result, tuple):  # among the tensors there may be numbers and None

@@ -83,11 +83,40 @@ def concatenate(layouts: Sequence[Layout]) -> Layout:
 
 def resolve(layout: Layout) -> Layout:
     """The same layout in terms of unbound atoms."""
-    if all(atom.binding is None for block in layout.blocks for atom in block.atoms):
+    if not _bound(layout):
         return layout
+    _compress(layout)
+    return _spelled_out(layout)
+
+
+def _spelled_out(layout: Layout) -> Layout:
     reasons = [layout.reason]
     blocks = [done for block in layout.blocks for done in _substitute(block, reasons)]
     return canonical(layout.size, blocks, next((reason for reason in reasons if reason), ""))
+
+
+def _bound(layout: Layout) -> list[Atom]:
+    return [atom for block in layout.blocks for atom in block.atoms if atom.binding is not None]
+
+
+def _compress(layout: Layout) -> None:
+    """Spell out what its atoms are bound to, from the innermost.
+
+    Every block of a network binds the atom of its residual stream once more, so bindings may be as deep as the network
+    is: a list holds what is left to do, for functions that call each other may not go so deep.
+    """
+    found: dict[Atom, None] = {}
+    pending = [layout]
+    while pending:
+        for atom in _bound(pending.pop()):
+            if atom not in found:
+                found[atom] = None
+                assert atom.binding is not None
+                pending.append(atom.binding)
+    for atom in reversed(found):
+        assert atom.binding is not None
+        if _bound(atom.binding):
+            atom.binding = _spelled_out(atom.binding)
 
 
 def atoms_of(layouts: Iterable[Layout]) -> Iterator[Atom]:

@@ -17,7 +17,7 @@ from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.axis_type import AxisType, permute_tensor
 from rebasin_lt.symmetry.call import Rule
-from rebasin_lt.symmetry.export import Program, example_call, export
+from rebasin_lt.symmetry.export import Program, example_call, export, first_line
 from rebasin_lt.symmetry.groups import (
     Frozen,
     axis_type_of,
@@ -260,11 +260,17 @@ def infer_symmetry(
 def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] | None = None) -> Symmetry:
     """The symmetry of a network that has been exported as `program`."""
     tensors = tensors_of(model)
-    inference = Inference(program, tensors, rules)
-    if inference.unknown:  # compound operators: say it again in terms of simpler ones
-        program = program.decomposed()
-        inference = Inference(program, tensors, rules)
-    return Symmetry(Programs(model, program), inference, tensors)
+    symmetry = Symmetry(Programs(model, program), Inference(program, tensors, rules), tensors)
+    if not symmetry.unknown:
+        return symmetry
+    try:  # compound operators: say it again in terms of simpler ones
+        simpler = program.decomposed()
+    except Exception as error:  # whatever PyTorch raises: the first typing stands
+        problem = f"PyTorch cannot say {type(model).__name__} in core operators: {first_line(error)}"
+        symmetry.unknown = MappingProxyType({**symmetry.unknown, "core operators": problem})
+        return symmetry
+    other = Symmetry(Programs(model, simpler), Inference(simpler, tensors, rules), tensors)
+    return max(symmetry, other, key=lambda found: (found.coverage, sum(found.groups.values())))
 
 
 def _some(names: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from rebasin_lt.errors import SymmetryError
 from rebasin_lt.feeding.answer import tensors_of_answer
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.double import in_double
+from rebasin_lt.symmetry.export import first_line
 from rebasin_lt.symmetry.infer import identity_of
 
 
@@ -107,8 +108,8 @@ def _relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 def _unverified(model: nn.Module, error: Exception) -> str:
-    why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return (
-        f"the symmetry of {type(model).__name__} cannot be verified, for it does not run in float64 on the CPU: {why}; "
+        f"the symmetry of {type(model).__name__} cannot be verified, for it does not run in float64 on the CPU: "
+        f"{first_line(error)}; "
         "verify=False skips the check"
     )

@@ -194,3 +194,12 @@ def test_atom_is_listed_once_however_often_it_occurs() -> None:
     twice = resolve(concatenate([layout, layout]))
     assert [block.positions.shape for block in twice.blocks] == [(3, 2)]
     assert Block((atom,), twice.blocks[0].positions).atoms == twice.blocks[0].atoms
+
+
+def test_bindings_may_be_as_deep_as_a_network() -> None:
+    """A residual stream is bound to every block's output in turn; Python's own stack would not hold so many."""
+    blocks = [free(4) for _ in range(3000)]
+    for block in blocks[1:]:
+        unify(blocks[0], block)
+    assert len(list(atoms_of(blocks))) == 1
+    assert_alike(blocks[1], blocks[-1])

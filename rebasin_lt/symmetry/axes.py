@@ -7,6 +7,8 @@ product, or by fixing it. Whatever is still unbound at the end is a permutation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ from rebasin_lt.symmetry.layouts import (
 )
 
 
-def take(layout: Layout, indices: Indices) -> Layout:
+def take(layout: Layout, indices: Indices | Sequence[int]) -> Layout:
     """The axis that has old position `indices[i]` at position i, for distinct indices.
 
     Units that are taken are told apart from those that are not: an atom of which only a part is taken is split.

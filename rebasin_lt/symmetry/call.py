@@ -8,6 +8,7 @@ from typing import Any
 
 from rebasin_lt.symmetry.axes import freeze, unify
 from rebasin_lt.symmetry.layouts import Layout
+from rebasin_lt.symmetry.meaning import Order
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 Result = TensorType | tuple[TensorType, ...]
@@ -21,6 +22,8 @@ class Call:
     arguments: dict[str, Any]  # tensors are TensorTypes, everything else is what it was
     shapes: list[tuple[int, ...]]  # of the tensors it returns
     reads: list[tuple[TensorType, int]] = field(default_factory=list)  # (argument, dimension) that is summed over
+    masks: list[TensorType] = field(default_factory=list)  # those arguments that are tensors of truth values
+    orders: list[Order] = field(default_factory=list)  # all that were made so far in the network
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -51,13 +54,23 @@ class NotFollowed(Exception):
 
 
 class Rules(dict[str, Rule]):
-    """Rules by the names of ATen operators, without namespace and overload."""
+    """Rules by the names of ATen operators, without namespace and overload.
 
-    def of(self, *operators: str) -> Callable[[Rule], Rule]:
+    Numbers that name units (`Meaning`) are forgotten, so that the units are fixed, but by rules of operators that
+    `move` elements without looking at them, and by those that are made to `read` them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moving: set[Rule] = set()
+        self.reading: set[Rule] = set()
+
+    def of(self, *operators: str, move: bool = False, read: bool = False) -> Callable[[Rule], Rule]:
         """Make a function the rule of some operators."""
 
         def register(function: Rule) -> Rule:
             self.update(dict.fromkeys(operators, function))
+            (self.moving if move else self.reading if read else set()).add(function)
             return function
 
         return register

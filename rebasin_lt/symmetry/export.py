@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_leaves, tree_map
@@ -117,7 +118,20 @@ def export(model: nn.Module, call: ForwardCall, other: Program | None = None) ->
             exported = torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes, strict=False)
         except Exception as error:
             raise SymmetryError(_explain(model, error)) from error
+        finally:
+            _let_go(model)
     return _program(exported, call)
+
+
+def _let_go(model: nn.Module) -> None:
+    """Let modules that keep tensors in evaluation mode forget those of the export, which hold no numbers."""
+    for module in model.modules():
+        kept = [value for name, value in vars(module).items() if name not in {"_parameters", "_buffers", "_modules"}]
+        if any(isinstance(leaf, FakeTensor) for leaf in tree_leaves(kept)):
+            modes = [(inner, inner.training) for inner in module.modules()]
+            module.train().eval()
+            for inner, mode in modes:
+                inner.training = mode
 
 
 def _sizes(argument: Any, other: Sequence[int | None]) -> Any:

@@ -14,7 +14,8 @@ from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.call import Call, Rule
 from rebasin_lt.symmetry.export import Program
 from rebasin_lt.symmetry.layouts import atoms_of, fixed, free, resolve
-from rebasin_lt.symmetry.rules import RULES, rule_of
+from rebasin_lt.symmetry.meaning import Order, settle
+from rebasin_lt.symmetry.rules import RULES, apply_rule, rule_of
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 
@@ -41,12 +42,14 @@ class Inference:
         self._data: set[fx.Node] = set()  # what depends on the inputs
         self._tied: dict[Hashable, TensorType] = {}
         self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
+        self._orders: list[Order] = []
         self._harmless: dict[str, str] = {}  # not followed, but no unit of a parameter was touched so far
         for node in program.graph.nodes:
             self._visit(node, tensors)
         for name in overlapping(tensors):
             if name in self.state:
                 self.state[name].freeze("shares memory with another parameter")
+        settle(self._orders, [part.layout for kind in self.state.values() for part in kind.parts])
         reasons = {resolve(part.layout).reason for kind in self._learned() for part in kind.parts}
         self.unknown |= {name: problem for name, problem in self._harmless.items() if problem in reasons}
 
@@ -56,7 +59,9 @@ class Inference:
 
     def _give_up(self, call: Call, problem: str) -> None:
         """Fix all that an operator touches; note it where that takes units of parameters."""
-        touched = set(atoms_of(part.layout for tensor in call.tensors for part in tensor.parts))
+        layouts = [part.layout for tensor in call.tensors for part in tensor.parts]
+        layouts += [tensor.meaning.layout for tensor in call.tensors if tensor.meaning is not None]
+        touched = set(atoms_of(layouts))
         if touched:
             owned = atoms_of(part.layout for kind in self._learned() for part in kind.parts)
             (self._harmless if touched.isdisjoint(owned) else self.unknown).setdefault(call.name, problem)
@@ -103,7 +108,7 @@ class Inference:
         if not shapes:  # sizes, assertions
             self.nodes[node] = _number(node)
             return
-        call = Call(plain_name(node), self.arguments(node), shapes)
+        call = Call(plain_name(node), self.arguments(node), shapes, masks=self._masks(node), orders=self._orders)
         result, problem = self._apply(node, call)
         if problem:
             self._give_up(call, problem)
@@ -121,7 +126,7 @@ class Inference:
         if rule is None:
             return None, f"operator {call.name} has no rule"
         try:
-            result = rule(call)
+            result = apply_rule(rule, call)
         except Exception as error:  # a use of the operator that the rule does not foresee: fixing its tensors is sound
             return None, f"operator {call.name} is not followed: {error or type(error).__name__}"
         shapes = [tensor.shape for tensor in _tensors(result)]
@@ -137,6 +142,12 @@ class Inference:
             return  # a product of two activations is read by no weight
         self.products.append(node)
         self.reads += of_data
+
+    def _masks(self, node: fx.Node) -> list[TensorType]:
+        """The types of those arguments that are tensors of truth values."""
+        values = ((argument, argument.meta.get("val")) for argument in node.all_input_nodes)
+        masks = [argument for argument, value in values if isinstance(value, Tensor) and value.dtype == torch.bool]
+        return [self.nodes[argument] for argument in masks]
 
     def _source(self, node: fx.Node, tensor: TensorType) -> fx.Node:
         """The argument of `node` that has this very type."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from rebasin_lt.symmetry.axes import freeze, take, unify
 from rebasin_lt.symmetry.layouts import Layout, concatenate, fixed, free, product, resolve
+from rebasin_lt.symmetry.meaning import LABELS, Meaning
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +27,12 @@ class TensorType:
 
     A view that splits an axis asks nothing of its units until an operator uses one of the new dimensions by itself: a
     transposition followed by another view, as in a channel shuffle, or the choice of one of three stacked projections,
-    as in attention, only says which unit lies where.
+    as in attention, only says which unit lies where. `meaning` is that of the numbers in it, if they name units.
     """
 
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
+    meaning: Meaning | None = None
 
     @classmethod
     def of(cls, layouts: Sequence[Layout]) -> TensorType:
@@ -81,9 +83,20 @@ class TensorType:
         return TensorType(self.shape, tuple(parts))
 
     def freeze(self, reason: str) -> None:
-        """Fix every axis."""
+        """Fix every axis, also that which its numbers name."""
         for part in self.parts:
             freeze(part.layout, reason)
+        if self.meaning is not None:
+            self.meaning.forget(reason)
+
+    def meaning_as(self, meaning: Meaning | None) -> TensorType:
+        """The same axes with numbers of another meaning."""
+        return TensorType(self.shape, self.parts, meaning)
+
+    @property
+    def labels(self) -> Meaning | None:
+        """Its meaning, if its numbers are labels of units."""
+        return self.meaning if self.meaning is not None and self.meaning.kind == LABELS else None
 
     def replace(self, dim: int, layout: Layout) -> TensorType:
         """Another layout, perhaps of another size, in place of one dimension's."""

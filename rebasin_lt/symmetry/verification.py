@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Hashable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from rebasin_lt.symmetry.export import first_line
 from rebasin_lt.symmetry.infer import identity_of
 
 
+class DoesNotRun(SymmetryError):
+    """A network that does not run in the dtype in which it should be verified."""
+
+
 def permutation_error(
     model: nn.Module,
     call: ForwardCall,
@@ -25,17 +30,19 @@ def permutation_error(
     permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     generator: torch.Generator,
     gain: float = 1.0,
+    dtype: torch.dtype = torch.float64,
 ) -> float:
-    """The relative error of the outputs after `permute`, in float64 on the CPU, at random inputs and weights.
+    """The relative error of the outputs after `permute`, on the CPU, at random inputs and weights.
 
     Weights have standard deviation `gain` / sqrt(fan-in). `names` are those of the parameters and buffers that
-    `permute` takes. The model is not modified. Raises SymmetryError for one that cannot be copied or run in float64, or
-    whose outputs are not finite.
+    `permute` takes. The model is not modified, and each of the two runs is on a copy of its own, for a network may keep
+    what it computes of its weights in evaluation mode. Raises SymmetryError for one that cannot be copied or whose
+    outputs are not finite, DoesNotRun for one that does not run in this dtype.
     """
     try:
-        network = copy.deepcopy(model).cpu().double().eval()
+        network = copy.deepcopy(model).cpu().to(dtype).train().eval()  # what was kept is let go of in training mode
     except RuntimeError as problem:
-        raise SymmetryError(_unverified(model, problem)) from problem
+        raise SymmetryError(_unverified(model, problem, dtype)) from problem
     same = {name: identity_of(tensor) for name, tensor in tensors_of(model).items()}
     state: dict[str, Tensor] = {}
     values: dict[Hashable, Tensor] = {}  # tied tensors get the same
@@ -47,14 +54,15 @@ def permutation_error(
         if isinstance(tensor, nn.Parameter):
             tensor.data = tensor.data.new_empty(0)  # `state` holds it: a large network is in memory only once
     values.clear()
-    call = call.laid_out(lambda value: _as_double(value, generator))
-    with torch.no_grad(), in_double():
+    call = call.laid_out(lambda value: _drawn(value, generator, dtype))
+    other = copy.deepcopy(network)
+    with torch.no_grad(), in_double() if dtype == torch.float64 else nullcontext():
         try:
             expected = _outputs(functional_call(network, state, call.args, call.kwargs))
         except Exception as problem:
-            raise SymmetryError(_unverified(model, problem)) from problem
+            raise DoesNotRun(_unverified(model, problem, dtype)) from problem
         if not expected:
-            raise SymmetryError(_unverified(model, TypeError("it returns no tensor")))
+            raise SymmetryError(_unverified(model, TypeError("it returns no tensor"), dtype))
         if not all(bool(output.isfinite().all()) for output in expected):
             raise SymmetryError(
                 f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
@@ -62,7 +70,7 @@ def permutation_error(
             )
         for name in state:
             state[name] = permute({name: state[name]})[name]
-        actual = _outputs(functional_call(network, state, call.args, call.kwargs))
+        actual = _outputs(functional_call(other, state, call.args, call.kwargs))
     return max(_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
 
 
@@ -91,9 +99,9 @@ def _generic(tensor: Tensor, generator: torch.Generator, gain: float) -> Tensor:
     return values
 
 
-def _as_double(argument: Tensor, generator: torch.Generator) -> Tensor:
+def _drawn(argument: Tensor, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     if argument.is_floating_point():
-        return torch.randn(argument.shape, generator=generator, dtype=torch.float64)
+        return torch.randn(argument.shape, generator=generator, dtype=dtype)
     return argument.cpu()
 
 
@@ -107,9 +115,10 @@ def _relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / scale) if scale > 0 else float((actual - expected).abs().max())
 
 
-def _unverified(model: nn.Module, error: Exception) -> str:
+def _unverified(model: nn.Module, error: Exception, dtype: torch.dtype) -> str:
     return (
-        f"the symmetry of {type(model).__name__} cannot be verified, for it does not run in float64 on the CPU: "
+        f"the symmetry of {type(model).__name__} cannot be verified, for it does not run in "
+        f"{str(dtype).removeprefix('torch.')} on the CPU: "
         f"{first_line(error)}; "
         "verify=False skips the check"
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from rebasin_lt.errors import SymmetryError
+from rebasin_lt.report.analyses.symmetry import as_text
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 
@@ -118,3 +119,57 @@ def test_amplified_rounding_is_measured_again_and_nothing_else(monkeypatch, firs
         with pytest.raises(SymmetryError, match="changes the outputs"):
             symmetry.verify(network, torch.randn(2, 5))
     assert gains == ([1.0, 0.9] if first <= 1e-6 else [1.0])
+
+
+class Keeping(nn.Linear):
+    """In evaluation mode it keeps what it made of its bias, as LeViT does."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 6)
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> Keeping:
+        if mode:
+            self.kept = {}
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or "bias" not in self.kept:
+            self.kept["bias"] = self.bias.sin()
+        return x @ self.weight.T + self.kept["bias"]
+
+
+def test_tensors_kept_in_evaluation_mode_do_not_outlive_a_run() -> None:
+    network = nn.Sequential(nn.Linear(5, 6), Keeping(), nn.Linear(6, 3)).eval()
+    x = torch.randn(2, 5)
+    assert trace_symmetry(network, x).groups == {"0.weight": 6, "1.weight": 6}
+    assert not any(module.training for module in network.modules())
+    hidden = network[0](x) @ network[1].weight.T + network[1].bias.sin()
+    torch.testing.assert_close(network(x), network[2](hidden))  # nothing of the export is left in it
+
+
+@torch.library.custom_op("rebasin_lt_tests::single", mutates_args=())
+def single(h: Tensor) -> Tensor:
+    """Runs in float32 only."""
+    if h.dtype != torch.float32:
+        raise RuntimeError(f"expected float32, got {h.dtype}")
+    return h.clone()
+
+
+single.register_fake(torch.empty_like)
+
+
+def test_network_that_does_not_run_in_float64_is_checked_in_float32() -> None:
+    network = nets.Net(
+        lambda net, x: net.c(net.a(x).relu() + 0 * single(x).sum()), a=nn.Linear(5, 6), c=nn.Linear(6, 3)
+    )
+    symmetry = trace_symmetry(network, torch.randn(2, 5))
+    assert symmetry.checked_in == "float32"
+    assert 0 < symmetry.error < 1e-5
+    assert "relative error of" in as_text(symmetry)
+    assert "in float32, for the network does not run in float64" in as_text(symmetry)
+    ordered = nets.Net(
+        lambda net, x: net.c(net.a(x).cumsum(1) + 0 * single(x).sum()), a=nn.Linear(5, 6), c=nn.Linear(6, 3)
+    )
+    with pytest.raises(SymmetryError, match=r"changes the outputs of Net .* \(expected at most 0.0001\)"):
+        symmetry.verify(ordered, torch.randn(2, 5))

@@ -65,6 +65,7 @@ def as_json(symmetry: Symmetry) -> str:
             ],
             "unknown": dict(symmetry.unknown),
             "error": symmetry.error,
+            "checked_in": symmetry.checked_in,
         },
         indent=2,
     )
@@ -149,7 +150,8 @@ def _percent(fraction: float) -> str:
 def _checked(symmetry: Symmetry) -> str:
     if symmetry.error is None:
         return "Not verified"
-    return f"Verified: a random permutation changes the outputs by a relative error of {symmetry.error:.1e}"
+    single = " in float32, for the network does not run in float64" if symmetry.checked_in == "float32" else ""
+    return f"Verified: a random permutation changes the outputs by a relative error of {symmetry.error:.1e}{single}"
 
 
 def _frozen_lines(frozen: Sequence[Frozen]) -> list[str]:

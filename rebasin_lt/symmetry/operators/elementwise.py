@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from rebasin_lt.symmetry.axes import take
 from rebasin_lt.symmetry.call import Call, Result, Rules
+from rebasin_lt.symmetry.layouts import free
+from rebasin_lt.symmetry.meaning import labels
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
 ELEMENTWISE = Rules()
 
 
+@ELEMENTWISE.of("alias", "contiguous", "clone", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", move=True)
+def copied(call: Call) -> Result:
+    """The same numbers, perhaps in another precision."""
+    return call.tensors[0]
+
+
 @ELEMENTWISE.of(
-    *("alias", "contiguous", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", "softmax"),
-    *("dropout", "feature_dropout", "alpha_dropout", "_softmax", "_log_softmax", "log_softmax"),
+    *("softmax", "dropout", "feature_dropout", "alpha_dropout", "_softmax", "_log_softmax", "log_softmax"),
 )
 def same(call: Call) -> Result:
     """Nothing moves. A softmax too commutes with every permutation, also of the axis that it normalises."""
     return call.tensors[0]
 
 
-@ELEMENTWISE.of("pointwise", "copy", "fill", "zero", "hardswish")
+@ELEMENTWISE.of("pointwise", "copy", "fill", "zero", "hardswish", "floor_divide", "rsub", "log_sigmoid")
 def pointwise(call: Call) -> Result:
     """Elementwise with broadcasting: also the rule of every operator that ATen tags as pointwise."""
     return broadcast(call.tensors, call.name)
+
+
+@ELEMENTWISE.of("eq", "ne", read=True)
+def compared(call: Call) -> Result:
+    """Labels of the same units are equal or not, whatever they are called; other numbers are compared as they are."""
+    named = [tensor.labels for tensor in call.tensors]
+    if len(named) == 2 and named[0] is not None and named[1] is not None:
+        smaller, larger = sorted((named[0].layout, named[1].layout), key=lambda layout: layout.size)
+        call.tie(smaller, take(larger, range(smaller.size)))
+        return broadcast([tensor.meaning_as(None) for tensor in call.tensors], call.name)
+    for tensor in call.tensors:
+        if tensor.meaning is not None:
+            tensor.meaning.forget("numbers that name these units are compared with others")
+    return pointwise(call)
 
 
 @ELEMENTWISE.of("prelu")
@@ -41,7 +63,26 @@ def glu(call: Call) -> Result:
     return broadcast([gated, gate], call.name)
 
 
-@ELEMENTWISE.of("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+@ELEMENTWISE.of(
+    "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", read=True
+)
 def uniform(call: Call) -> Result:
     """All elements are alike, whatever is permuted."""
     return TensorType.free(call.shapes[0])
+
+
+@ELEMENTWISE.of("empty", "empty_like", "new_empty", "empty_strided", read=True)
+def unset(call: Call) -> Result:
+    """Nothing may depend on what was there before something is written, so it may mean anything."""
+    size = call.shapes[0][0] if call.shapes[0] else 1
+    return TensorType.free(call.shapes[0]).meaning_as(labels(free(size)))
+
+
+@ELEMENTWISE.of("arange", read=True)
+def numbers(call: Call) -> Result:
+    """0, 1, 2, ...: each is the label of the place where it lies."""
+    (size,) = call.shapes[0]
+    if call.arguments.get("start", 0) != 0 or call.arguments.get("step", 1) != 1 or call.arguments["end"] != size:
+        return TensorType.fixed((size,), "numbers in their order")
+    axis = free(size)
+    return TensorType.of([axis]).meaning_as(labels(axis))

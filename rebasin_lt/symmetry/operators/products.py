@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from rebasin_lt.symmetry.axes import freeze
-from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, with_fixed_rest
+from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, flat, with_fixed_rest
 from rebasin_lt.symmetry.layouts import Layout, fixed, free, product
+from rebasin_lt.symmetry.meaning import ENDS, same_atom
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
 PRODUCTS = Rules()
 
 
-@PRODUCTS.of("mm", "bmm", "matmul", "mv", "dot")
+@PRODUCTS.of("mm", "bmm", "matmul", "mv", "dot", "vdot")
 def matmul(call: Call) -> Result:
     """The last axis of the first factor meets the second last, or only, axis of the second; batches are spread."""
     left, right = call.tensors
@@ -56,6 +57,58 @@ def addmm(call: Call) -> Result:
     return broadcast([total, bias], call.name)
 
 
+@PRODUCTS.of("_grouped_mm", "transformers::grouped_mm_fallback", read=True)
+def grouped_mm(call: Call) -> Result:
+    """Rows in the order of labels, each multiplied by the matrix of its label.
+
+    Rows and matrices may change places together where the rows were sorted by those labels of which the ends are given;
+    else both stay.
+    """
+    rows, matrices = call.tensors[:2]
+    ends: TensorType | None = call.arguments.get("offs")
+    if ends is None or call.arguments.get("bias") is not None or (len(rows.shape), len(matrices.shape)) != (2, 3):
+        raise NotFollowed("other arguments than rows, a matrix for each label, and ends")
+    call.tie(rows.axis(1), matrices.axis(1))
+    call.reads = [(rows, 1)]
+    sources = [order.source for order in call.orders if same_atom(order.rows, rows.axis(0))]
+    if ends.meaning is not None and ends.meaning.kind == ENDS and sources == [ends.meaning.source]:
+        call.tie(ends.meaning.layout, matrices.axis(0))
+    else:
+        for tensor in (ends, *(tensor for tensor in (rows, matrices) if tensor.meaning is not None)):
+            tensor.freeze("ends of ranges of rows")
+        call.fix(rows, [0], "rows in ranges")
+        call.fix(matrices, [0], "a matrix for each range of rows")
+    return TensorType.of([rows.axis(0), matrices.axis(2)])
+
+
+@PRODUCTS.of("bilinear", "_trilinear")
+def bilinear(call: Call) -> Result:
+    """Each output has a matrix between the units of two inputs."""
+    if call.name == "bilinear":
+        first, second, weight, bias = (call[name] for name in ("input1", "input2", "weight", "bias"))
+    elif [call[f"expand{i}"] for i in (1, 2, 3)] + [call["sumdim"]] == [[1, 3], [0], [1, 2], [2, 3]]:
+        first, weight, second, bias = call["i1"], call["i2"], call["i3"], None
+    else:
+        raise NotFollowed("a product of three in other dimensions")
+    call.tie(first.axis(-1), weight.axis(1))
+    call.tie(second.axis(-1), weight.axis(2))
+    call.reads = [(tensor, len(tensor.shape) - 1) for tensor in (first, second)]
+    if bias is not None:
+        call.tie(bias.axis(0), weight.axis(0))
+    batch = broadcast([first.drop([-1]), second.drop([-1])], call.name)
+    return TensorType.of([*batch.axes(), weight.axis(0)])
+
+
+@PRODUCTS.of("cdist", "_cdist_forward", "_euclidean_dist")
+def distances(call: Call) -> Result:
+    """From every row of one tensor to every row of the other; coordinates meet."""
+    first, second = call.tensors[:2]
+    rows, others = first.axes(), second.axes()
+    call.tie(rows[-1], others[-1])
+    batch = _spread_batches(call, [layouts[:-2] for layouts in (rows, others) if len(layouts) > 2])
+    return TensorType.of([*batch, rows[-2], others[-2]])
+
+
 @PRODUCTS.of("linear")
 def linear(call: Call) -> Result:
     """Inputs meet the second axis of the weight; outputs are its first."""
@@ -74,8 +127,9 @@ def convolution(call: Call) -> Result:
     """Channels in g groups: whole groups may be permuted, and the units within a group alike in all groups.
 
     Inputs are (group, input of a group), outputs (group, output of a group). The weight's axes are outputs and inputs
-    of a group; of a transposed convolution inputs and outputs of a group. Sites and kernel positions are fixed. One
-    group is an ordinary convolution, as many groups as channels a depthwise one.
+    of a group; of a transposed convolution inputs and outputs of a group. Kernel positions are fixed, and so are sites
+    where the kernel sees more than one. One group is an ordinary convolution, as many groups as channels a depthwise
+    one.
     """
     inputs, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
     transposed = call.arguments.get("transposed", "transpose" in call.name)
@@ -84,7 +138,6 @@ def convolution(call: Call) -> Result:
     outer = free((weight.shape[1] * groups if transposed else weight.shape[0]) // groups)
     call.fix(weight, range(2, len(weight.shape)), "kernel positions of a convolution")
     channel = len(inputs.shape) - len(weight.shape) + 1
-    call.fix(inputs, range(channel + 1, len(inputs.shape)), "sites of a convolution")
     ins, outs = product([group, inner]), product([group, outer])
     call.tie(inputs.axis(channel), ins)
     call.tie(weight.axis(0), ins if transposed else outs)
@@ -92,8 +145,24 @@ def convolution(call: Call) -> Result:
     if bias is not None:
         call.tie(bias.axis(0), outs)
     call.reads = [(inputs, channel)]
-    sites = [fixed(size, "sites of a convolution") for size in call.shapes[0][channel + 1 :]]
-    return TensorType.of([*inputs.axes()[:channel], outs, *sites])
+    return TensorType.of([*inputs.axes()[:channel], outs, *_sites(call, channel)])
+
+
+def _sites(call: Call, channel: int) -> list[Layout]:
+    """The sites of the result; along a dimension in which each is made of one alone, they are those of the input."""
+    kernel = call["weight"].shape[2:]
+    stride, padding, output_padding = (
+        (flat(value) * len(kernel))[: len(kernel)]
+        for value in (call["stride"], call["padding"], call.arguments.get("output_padding", 0))
+    )
+    sites = []
+    for i, settings in enumerate(zip(kernel, stride, padding, output_padding, strict=True)):
+        size = call.shapes[0][channel + 1 + i]
+        alone = settings[:2] == (1, 1) and settings[2] in (0, "valid", "same") and settings[3] == 0
+        if not alone:
+            call.fix(call["input"], [channel + 1 + i], "sites of a convolution")
+        sites.append(call["input"].axis(channel + 1 + i) if alone else fixed(size, "sites of a convolution"))
+    return sites
 
 
 @PRODUCTS.of(

@@ -62,6 +62,11 @@ def group_norm(call: Call) -> Result:
     "norm",
     "any",
     "all",
+    "nansum",
+    "nanmean",
+    "std_mean",
+    "count_nonzero",
+    "aminmax",
 )
 def reduction(call: Call) -> Result:
     """The order of what is reduced does not matter."""

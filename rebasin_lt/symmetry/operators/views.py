@@ -12,19 +12,30 @@ from rebasin_lt.symmetry.tensor_type import TensorType, cat
 VIEWS = Rules()
 
 
-@VIEWS.of("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as")
+@VIEWS.of(
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "view_as",
+    "reshape_as",
+    move=True,
+)
 def reshape(call: Call) -> Result:
     """The same elements in row-major order."""
     return call.tensors[0].reshape(call.shapes[0])
 
 
-@VIEWS.of("permute")
+@VIEWS.of("permute", move=True)
 def permute(call: Call) -> Result:
     """Dimensions change places."""
     return call["self"].permute(call["dims"])  # type: ignore[no-any-return]
 
 
-@VIEWS.of("transpose", "swapaxes", "t", "numpy_T", "mT")
+@VIEWS.of("transpose", "swapaxes", "t", "numpy_T", "mT", move=True)
 def transpose(call: Call) -> Result:
     """Two dimensions change places."""
     tensor: TensorType = call["self"]
@@ -37,7 +48,7 @@ def transpose(call: Call) -> Result:
     return tensor.permute(order)
 
 
-@VIEWS.of("expand", "expand_as")
+@VIEWS.of("expand", "expand_as", move=True)
 def expand(call: Call) -> Result:
     """Along a dimension that is spread all elements are alike, so it may be permuted."""
     tensor = call.tensors[0]
@@ -49,7 +60,7 @@ def expand(call: Call) -> Result:
     return TensorType.of([free(shape[dim]) if dim in spread else layout for dim, layout in enumerate(tensor.axes())])
 
 
-@VIEWS.of("repeat")
+@VIEWS.of("repeat", move=True)
 def repeat(call: Call) -> Result:
     """Every dimension is laid end to end with itself."""
     tensor: TensorType = call["self"]
@@ -58,7 +69,7 @@ def repeat(call: Call) -> Result:
     return TensorType.of([product([fixed(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
 
 
-@VIEWS.of("repeat_interleave")
+@VIEWS.of("repeat_interleave", move=True)
 def repeat_interleave(call: Call) -> Result:
     """Every position of one dimension comes several times in a row."""
     tensor: TensorType = call["self"]
@@ -67,13 +78,13 @@ def repeat_interleave(call: Call) -> Result:
     return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), fixed(call["repeats"])]))
 
 
-@VIEWS.of("cat", "concat")
+@VIEWS.of("cat", "concat", move=True)
 def concatenation(call: Call) -> Result:
     """Tensors end to end."""
     return cat([tensor for tensor in call.tensors if tensor.shape != (0,)], call["dim"], call.name)
 
 
-@VIEWS.of("stack")
+@VIEWS.of("stack", move=True)
 def stack(call: Call) -> Result:
     """Tensors end to end along a new dimension, on which they cannot change places."""
     dim = call["dim"] % len(call.shapes[0])
@@ -81,7 +92,7 @@ def stack(call: Call) -> Result:
     return cat([tensor.reshape(shape) for tensor in call.tensors], dim, call.name)
 
 
-@VIEWS.of("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk")
+@VIEWS.of("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk", move=True)
 def split(call: Call) -> Result:
     """A tensor cut into pieces along a dimension."""
     tensor: TensorType = call["self"]
@@ -94,7 +105,7 @@ def split(call: Call) -> Result:
     return tuple(pieces)
 
 
-@VIEWS.of("slice", "narrow")
+@VIEWS.of("slice", "narrow", move=True)
 def slicing(call: Call) -> Result:
     """A range of one dimension."""
     tensor: TensorType = call["self"]
@@ -104,7 +115,7 @@ def slicing(call: Call) -> Result:
     return tensor.take(dim, start + step * np.arange(size))
 
 
-@VIEWS.of("select")
+@VIEWS.of("select", move=True)
 def select(call: Call) -> Result:
     """One position of one dimension, which goes."""
     tensor: TensorType = call["self"]
@@ -112,7 +123,7 @@ def select(call: Call) -> Result:
     return tensor.take(dim, [call["index"] % tensor.shape[dim]]).reshape(call.shapes[0])
 
 
-@VIEWS.of("roll")
+@VIEWS.of("roll", move=True)
 def roll(call: Call) -> Result:
     """Positions move along, the last ones come first."""
     tensor: TensorType = call["self"]
@@ -125,7 +136,7 @@ def roll(call: Call) -> Result:
     return tensor
 
 
-@VIEWS.of("flip")
+@VIEWS.of("flip", move=True)
 def flip(call: Call) -> Result:
     """Positions in reverse order."""
     tensor: TensorType = call["self"]

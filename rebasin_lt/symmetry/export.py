@@ -6,6 +6,7 @@ import inspect
 import io
 import linecache
 import logging
+import operator
 import os
 import traceback
 import warnings
@@ -209,6 +210,26 @@ def _explain(model: nn.Module, error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's text that says something; its type's name if there is none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def written(graph: fx.Graph) -> set[fx.Node]:
+    """What operators write into, and what that is a view of."""
+    pending: list[Any] = []
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        arguments = zip(() if schema is None else schema.arguments, node.args, strict=False)
+        pending += [value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write]
+    found: set[fx.Node] = set()
+    while pending:
+        node = pending.pop()
+        if not isinstance(node, fx.Node) or node in found:
+            continue
+        found.add(node)
+        schema = getattr(node.target, "_schema", None)
+        arguments = zip([] if schema is None else schema.arguments, node.args, strict=False)
+        pending += [value for argument, value in arguments if argument.alias_info]
+        pending += node.all_input_nodes if node.target is operator.getitem else []
+    return found
 
 
 def _shape_of(value: Any) -> tuple[int | None, ...]:

@@ -12,11 +12,11 @@ from torch import Tensor, fx, nn
 
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.call import Call, Rule
-from rebasin_lt.symmetry.export import Program
+from rebasin_lt.symmetry.export import Program, written
 from rebasin_lt.symmetry.layouts import atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.meaning import Order, settle
-from rebasin_lt.symmetry.rules import RULES, apply_rule, rule_of
-from rebasin_lt.symmetry.tensor_type import TensorType
+from rebasin_lt.symmetry.rules import MOVING, RULES, apply_rule, is_alike, rule_of
+from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
 
 class Inference:
@@ -43,6 +43,10 @@ class Inference:
         self._tied: dict[Hashable, TensorType] = {}
         self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
         self._orders: list[Order] = []
+        self._written = written(program.graph)
+        self._alike: set[fx.Node] = set()  # all of their elements are alike, so every use sees axes of its own
+        self._argument_of: dict[int, fx.Node] = {}  # the arguments of the operator that is typed now, by id of the type
+        self._moved: dict[fx.Node, list[str]] = {}  # buffers that were copied or viewed, but not used so far
         self._harmless: dict[str, str] = {}  # not followed, but no unit of a parameter was touched so far
         for node in program.graph.nodes:
             self._visit(node, tensors)
@@ -77,13 +81,61 @@ class Inference:
             for argument in node.all_input_nodes:
                 for tensor in _tensors(self.nodes[argument]):
                     tensor.freeze("an output of the network")
-        elif node.op == "get_attr":
-            self.nodes[node] = None  # a subgraph of a higher-order operator, for which there is no rule
+        elif node.op == "get_attr":  # a branch of an operator that chooses between some
+            self.nodes[node] = getattr(node.graph.owning_module, str(node.target), None)
         elif node.target is operator.getitem:
             (source,) = node.all_input_nodes
             self.nodes[node] = self.nodes[source][node.args[1]]
+            if source in self._alike:
+                self._note_alike(node)
+        elif node.target is torch.ops.higher_order.cond:
+            self._note_use(node, None)
+            self._branches(node)
         else:
             self._operator(node)
+
+    def _note_alike(self, node: fx.Node) -> None:
+        """Let every use of a tensor whose elements are all alike see axes of its own, unless it is written to."""
+        if node not in self._written:
+            self._alike.add(node)
+
+    def _note_use(self, node: fx.Node, rule: Rule | None) -> None:
+        """Note parameters and buffers by first use; that of a buffer is not where it is only copied or viewed."""
+        for argument in node.all_input_nodes:
+            name = self.program.state.get(argument.name)
+            for used in self._moved.get(argument, []) if name is None else [name]:
+                if rule in MOVING and used not in self._parameters:
+                    self._moved.setdefault(node, []).append(used)
+                elif used not in self.order:
+                    self.order.append(used)
+
+    def _branches(self, node: fx.Node) -> None:
+        """`torch.cond`: both branches are typed with the same operands, and what they return must agree."""
+        condition, *branches, operands = (self._typed(value) for value in node.args)
+        if isinstance(condition, TensorType):
+            condition.freeze("a condition")
+        reads, products = list(self.reads), list(self.products)
+        results = [self._branch(branch.graph, operands) for branch in branches]
+        self.reads, self.products = reads, products  # units are not observed within branches
+        for ours, theirs in zip(*results, strict=True):
+            broadcast([ours.meaning_as(None), theirs.meaning_as(None)], "cond")
+            for tensor in (ours, theirs):
+                if tensor.meaning is not None:
+                    tensor.meaning.forget("numbers that name these units come from one of two branches")
+        self.nodes[node] = tuple(results[0])
+
+    def _branch(self, graph: fx.Graph, operands: list[Any]) -> list[TensorType]:
+        """What a branch returns; its inputs are the operands."""
+        given = iter(operands)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self.nodes[node] = next(given)
+            elif node.op == "output":
+                returned: list[TensorType] = _tensors(self._typed(node.args[0]))
+                return returned
+            else:
+                self._visit(node, {})
+        raise AssertionError("a graph ends in its output")
 
     def _placeholder(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
         if node.name in self.program.state:
@@ -93,23 +145,27 @@ class Inference:
             self.nodes[node] = self.state[name]
         elif node.name in self.program.constants:
             constant = self.program.constants[node.name]
-            self.nodes[node] = _constant(constant) if isinstance(constant, Tensor) else None
+            self.nodes[node] = None
+            if isinstance(constant, Tensor):
+                self.nodes[node] = _constant(constant)
+                if not constant.is_meta and bool((constant == constant.flatten()[:1]).all()):
+                    self._note_alike(node)
         else:
             self._data.add(node)
             shapes = _shapes(node)
             self.nodes[node] = TensorType.fixed(shapes[0], "an input of the network") if shapes else _number(node)
 
     def _operator(self, node: fx.Node) -> None:
-        for argument in node.all_input_nodes:
-            name = self.program.state.get(argument.name)
-            if name is not None and name not in self.order:
-                self.order.append(name)
+        rule = rule_of(node.target, self._rules)
+        self._note_use(node, rule)
         shapes = _shapes(node)
         if not shapes:  # sizes, assertions
             self.nodes[node] = _number(node)
             return
-        call = Call(plain_name(node), self.arguments(node), shapes, masks=self._masks(node), orders=self._orders)
-        result, problem = self._apply(node, call)
+        self._argument_of.clear()
+        call = Call(plain_name(node), self.arguments(node), shapes, orders=self._orders)
+        call.masks = [tensor for tensor in call.tensors if self._is_mask(tensor)]
+        result, problem = self._apply(rule, call)
         if problem:
             self._give_up(call, problem)
             result = tuple(TensorType.fixed(shape, problem) for shape in shapes)
@@ -118,11 +174,12 @@ class Inference:
             types = iter(result)
             result = tuple(next(types) if isinstance(value, Tensor) else value for value in node.meta["val"])
         self.nodes[node] = result
+        if not problem and is_alike(rule, [argument in self._alike for argument in node.all_input_nodes]):
+            self._note_alike(node)
         self._note_reads(node, call)
 
-    def _apply(self, node: fx.Node, call: Call) -> tuple[Any, str]:
+    def _apply(self, rule: Rule | None, call: Call) -> tuple[Any, str]:
         """The result of the operator's rule, and the reason if it could not be applied."""
-        rule = rule_of(node.target, self._rules)
         if rule is None:
             return None, f"operator {call.name} has no rule"
         try:
@@ -136,41 +193,39 @@ class Inference:
 
     def _note_reads(self, node: fx.Node, call: Call) -> None:
         factors = {id(tensor) for tensor, _ in call.reads}
-        sources = [(self._source(node, tensor), dim) for tensor, dim in call.reads]
+        sources = [(self._argument_of[id(tensor)], dim) for tensor, dim in call.reads]
         of_data = [(source, dim) for source, dim in sources if source in self._data]
         if not sources or (len(of_data) == len(sources) and len(factors) > 1):
             return  # a product of two activations is read by no weight
         self.products.append(node)
         self.reads += of_data
 
-    def _masks(self, node: fx.Node) -> list[TensorType]:
-        """The types of those arguments that are tensors of truth values."""
-        values = ((argument, argument.meta.get("val")) for argument in node.all_input_nodes)
-        masks = [argument for argument, value in values if isinstance(value, Tensor) and value.dtype == torch.bool]
-        return [self.nodes[argument] for argument in masks]
+    def _is_mask(self, tensor: TensorType) -> bool:
+        value = self._argument_of[id(tensor)].meta.get("val")
+        return isinstance(value, Tensor) and value.dtype == torch.bool
 
-    def _source(self, node: fx.Node, tensor: TensorType) -> fx.Node:
-        """The argument of `node` that has this very type."""
-        return next(argument for argument in node.all_input_nodes if self.nodes[argument] is tensor)
+    def _typed(self, value: Any) -> Any:
+        """A value with types in place of nodes; what is alike everywhere gets axes of its own at each use."""
+        if isinstance(value, fx.Node):
+            kind = self.nodes[value]
+            if value in self._alike and isinstance(kind, TensorType):
+                kind = TensorType.free(kind.shape)
+            self._argument_of[id(kind)] = value
+            return kind
+        if isinstance(value, list | tuple):
+            return [self._typed(item) for item in value]
+        return value
 
     def arguments(self, node: fx.Node) -> dict[str, Any]:
         """The operator's arguments by name, nodes replaced by their types."""
-
-        def typed(value: Any) -> Any:
-            if isinstance(value, fx.Node):
-                return self.nodes[value]
-            if isinstance(value, list | tuple):
-                return [typed(item) for item in value]
-            return value
-
         schema = getattr(node.target, "_schema", None)
         if schema is None:
             values = [*node.args, *node.kwargs.values()]
-            return {str(i): typed(value) for i, value in enumerate(values)}
+            return {str(i): self._typed(value) for i, value in enumerate(values)}
         arguments = {argument.name: argument.default_value for argument in schema.arguments}
         for argument, value in zip(schema.arguments, node.args, strict=False):
-            arguments[argument.name] = typed(value)
-        return {**arguments, **{name: typed(value) for name, value in node.kwargs.items()}}
+            arguments[argument.name] = self._typed(value)
+        return {**arguments, **{name: self._typed(value) for name, value in node.kwargs.items()}}
 
 
 def identity_of(tensor: Tensor) -> Hashable:

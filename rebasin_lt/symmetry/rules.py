@@ -7,7 +7,7 @@ that it touches. So a rule may only ever ask too much, never too little, which `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -57,6 +57,13 @@ def _with_meaning(result: Result, meaning: Meaning, elements: int) -> Result:
         return tensor.meaning_as(meaning if prod(tensor.shape) == elements else meaning.of_others())
 
     return tuple(map(meant, result)) if isinstance(result, tuple) else meant(result)
+
+
+def is_alike(rule: Rule | None, inputs: Sequence[bool]) -> bool:
+    """True if all elements of the result are alike: it is made so, or moves elements of one tensor that are."""
+    if rule is elementwise.uniform:
+        return True
+    return rule in MOVING and rule not in (views.concatenation, views.stack) and inputs == [True]
 
 
 def rule_of(operator: Any, rules: Mapping[str, Rule]) -> Rule | None:

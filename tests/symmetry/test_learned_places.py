@@ -57,8 +57,9 @@ NETWORKS: dict[str, tuple[Callable[[], Net], dict[str, int]]] = {
     "roll of everything": (lambda: scaled(lambda canvas: canvas.roll(1), 3, 4), {}),
     "roll of a dimension": (lambda: scaled(lambda canvas: canvas.roll(1, 1), 3, 4), {"canvas": 3, "canvas[1]": 4}),
     "reflection": (lambda: scaled(lambda canvas: F.pad(canvas, (1, 1), mode="reflect"), 3, 4), {"canvas": 3}),
-    "index_select": (lambda: chosen(lambda h, index: h.index_select(1, index)), {}),
-    "index": (lambda: chosen(lambda h, index: h[:, index]), {}),
+    # what is chosen lies as its indices do, which may change places with what reads them
+    "index_select": (lambda: chosen(lambda h, index: h.index_select(1, index)), {"choice": 6}),
+    "index": (lambda: chosen(lambda h, index: h[:, index]), {"choice": 6}),
     "embedding": (
         lambda: chosen(lambda h, index: h.sum(1)[:, None] * F.embedding(index, h[0, :2, None])[:, 0]),
         {"a.weight": 2, "choice": 6},

@@ -46,6 +46,7 @@ GROUPS = {
     "type_as": (8, 2),  # the other tensor is not used otherwise
     "expand": (8, 3),  # copies are alike, so they may change places in what reads them
     "expand_as": (8, 4),
+    **dict.fromkeys(("repeat", "repeat_interleave"), (8, 2)),
     "slice": (3, 5),
     "narrow": (3, 5),
     "split_with_sizes": (5, 3),

@@ -62,20 +62,20 @@ def expand(call: Call) -> Result:
 
 @VIEWS.of("repeat", move=True)
 def repeat(call: Call) -> Result:
-    """Every dimension is laid end to end with itself."""
+    """Every dimension is laid end to end with itself; copies are alike, so they may change places."""
     tensor: TensorType = call["self"]
     tensor = tensor.reshape((1,) * (len(call["repeats"]) - len(tensor.shape)) + tensor.shape)
     copies = [shape // size for shape, size in zip(call.shapes[0], tensor.shape, strict=True)]
-    return TensorType.of([product([fixed(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
+    return TensorType.of([product([free(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
 
 
 @VIEWS.of("repeat_interleave", move=True)
 def repeat_interleave(call: Call) -> Result:
-    """Every position of one dimension comes several times in a row."""
+    """Every position of one dimension comes several times in a row, all alike."""
     tensor: TensorType = call["self"]
     if not isinstance(call["repeats"], int) or call["dim"] is None:
         raise NotFollowed("a number of repetitions that depends on data, or of the flattened tensor")
-    return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), fixed(call["repeats"])]))
+    return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), free(call["repeats"])]))
 
 
 @VIEWS.of("cat", "concat", move=True)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 import io
-import linecache
 import logging
 import operator
-import os
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -29,8 +26,9 @@ from rebasin_lt.feeding.form import Form
 from rebasin_lt.feeding.forward_call import ForwardCall, input_tensors
 from rebasin_lt.models.evaluation_mode import evaluation_mode
 from rebasin_lt.precision import exportable
+from rebasin_lt.symmetry.advice import Failure, explain
 
-_TORCH = os.path.dirname(torch.__file__)
+_RECURRENT = {"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"}
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,28 @@ def export(model: nn.Module, call: ForwardCall, other: Program | None = None) ->
             shapes = tree_map(lambda leaf: _sizes(leaf, next(known, ())), tuple(bound.values()))
             exported = torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes, strict=False)
         except Exception as error:
-            raise SymmetryError(_explain(model, error)) from error
+            given = inspect.signature(model.forward).bind_partial(*call.args, **call.kwargs).arguments
+            raise SymmetryError(explain(Failure(model, given, error))) from error
         finally:
             _let_go(model)
-    return _program(exported, call)
+    program = _program(exported, call)
+    if other is None:
+        _check_batch_first(model, program)
+    return program
+
+
+def _check_batch_first(model: nn.Module, program: Program) -> None:
+    """Raise InputError if a recurrence goes along the examples of a batch: then the example has the sequence first."""
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or schema.name not in _RECURRENT or [a.name for a in schema.arguments][-1] != "batch_first":
+            continue
+        sequence = node.args[0].meta["val"]
+        if not node.args[-1] and sequence.ndim == 3 and not isinstance(sequence.shape[0], int):
+            raise InputError(
+                f"example_inputs has the sequence first, for {type(model).__name__} has a recurrence without "
+                "batch_first, expected the batch first: make it with batch_first=True, or transpose in its forward"
+            )
 
 
 def _let_go(model: nn.Module) -> None:
@@ -187,29 +203,6 @@ def _program(exported: ExportedProgram, call: ForwardCall) -> Program:
         else:
             constants[spec.arg.name] = exported.constants[str(spec.target)]
     return Program(exported, state, constants, tuple(inputs), call)
-
-
-def _explain(model: nn.Module, error: Exception) -> str:
-    """One line: what cannot be traced, where, why, and what to do."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not os.path.abspath(frame.filename).startswith((_TORCH, os.path.abspath(__file__)))
-        and "<" not in frame.filename
-    ]
-    where = ""
-    if frames:
-        line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
-        where = f" at {frames[-1].filename}:{frames[-1].lineno} ({line})"
-    return (
-        f"{type(model).__name__} cannot be traced{where}: {first_line(error)}; "
-        "trace a submodule without control flow that depends on data, such as trace_symmetry(model.backbone, inputs)"
-    )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text that says something; its type's name if there is none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def written(graph: fx.Graph) -> set[fx.Node]:

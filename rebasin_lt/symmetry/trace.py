@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from rebasin_lt.batches import Network, network_of
-from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.symmetry.advice import first_line
 from rebasin_lt.symmetry.axis_type import AxisType, permute_tensor
 from rebasin_lt.symmetry.call import Rule
-from rebasin_lt.symmetry.export import Program, example_call, export, first_line
+from rebasin_lt.symmetry.export import Program, example_call, export
 from rebasin_lt.symmetry.groups import (
     Frozen,
     axis_type_of,
@@ -31,11 +32,8 @@ from rebasin_lt.symmetry.nesting import find_nesting
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.programs import Programs
-from rebasin_lt.symmetry.verification import DoesNotRun, permutation_error, tensors_of
+from rebasin_lt.symmetry.verification import check, tensors_of
 
-TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
-_SINGLE_TOLERANCE = 1e-4  # the same in float32, for networks that do not run in float64
-_ROUNDING = 1e-6  # an error up to here may be rounding, amplified by a deep network
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Visit = Callable[[str, int, list[Tensor]], None]
@@ -184,24 +182,9 @@ class Symmetry:
         model = network_of(model)
         generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
         permutation = self.random(generator)
-        measured = partial(
-            permutation_error, model, call, self.axes, partial(self.permute, permutation=permutation), generator
+        error, self.checked_in = check(
+            model, call, self.axes, partial(self.permute, permutation=permutation), generator
         )
-        self.checked_in, tolerance = "float64", TOLERANCE
-        try:
-            error = measured()
-            if TOLERANCE < error <= _ROUNDING:
-                # A network that amplifies rounding a million times would show a real asymmetry as large as its outputs.
-                error = measured(gain=0.9)
-        except DoesNotRun:
-            self.checked_in, tolerance = "float32", _SINGLE_TOLERANCE
-            # Rounding may choose another expert once in a while; a real asymmetry shows every time.
-            error = min(measured(dtype=torch.float32) for _ in range(2))
-        if not error <= tolerance:
-            raise SymmetryError(
-                f"a random permutation changes the outputs of {type(model).__name__} by a relative error of "
-                f"{error:.2e} (expected at most {tolerance:g}): the symmetry found is not one of this network"
-            )
         return error
 
     def _checked(self, permutation: Mapping[str, Tensor]) -> Permutation:

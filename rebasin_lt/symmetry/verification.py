@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Hashable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +15,47 @@ from torch.func import functional_call
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.feeding.answer import tensors_of_answer
 from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.symmetry.advice import first_line
 from rebasin_lt.symmetry.double import in_double
-from rebasin_lt.symmetry.export import first_line
 from rebasin_lt.symmetry.infer import identity_of
+
+TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
+_SINGLE_TOLERANCE = 1e-4  # the same in float32, for networks that do not run in float64
+_ROUNDING = 1e-6  # an error up to here may be rounding, amplified by a deep network
 
 
 class DoesNotRun(SymmetryError):
     """A network that does not run in the dtype in which it should be verified."""
+
+
+def check(
+    model: nn.Module,
+    call: ForwardCall,
+    names: Collection[str],
+    permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    generator: torch.Generator,
+) -> tuple[float, str]:
+    """The `permutation_error` and the dtype in which it was measured: float32 for what does not run in float64.
+
+    Raises SymmetryError if it is too large.
+    """
+    measured = partial(permutation_error, model, call, names, permute, generator)
+    precision, tolerance = "float64", TOLERANCE
+    try:
+        error = measured()
+        if TOLERANCE < error <= _ROUNDING:
+            # A network that amplifies rounding a million times would show a real asymmetry as large as its outputs.
+            error = measured(gain=0.9)
+    except DoesNotRun:
+        precision, tolerance = "float32", _SINGLE_TOLERANCE
+        # Rounding may choose another expert once in a while; a real asymmetry shows every time.
+        error = min(measured(dtype=torch.float32) for _ in range(2))
+    if not error <= tolerance:
+        raise SymmetryError(
+            f"a random permutation changes the outputs of {type(model).__name__} by a relative error of "
+            f"{error:.2e} (expected at most {tolerance:g}): the symmetry found is not one of this network"
+        )
+    return error, precision
 
 
 def permutation_error(

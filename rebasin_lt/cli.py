@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import re
 import sys
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
+from rebasin_lt.commands.spelling import (
+    MEANT,
+    check_command,
+    spelled_out,
+    with_classes_spelled,
+    with_underscores,
+)
 from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
@@ -54,7 +58,10 @@ def _run(argv: Sequence[str]) -> int:
     try:
         if arguments[:1] != ["fit"]:  # which stops where it can go on
             stop_request.stop_at_once()
-        arguments = with_configs_found(arguments)
+        check_command(arguments[0] if arguments else "-", [*LIGHTNING, *COMMANDS])
+        arguments = with_configs_found(
+            with_classes_spelled(arguments, of_lightning=arguments[:1] and arguments[0] in LIGHTNING)
+        )
         if arguments[:1] and arguments[0] in LIGHTNING:
             with stop_request if arguments[0] == "fit" else nullcontext():
                 from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
@@ -73,40 +80,6 @@ def _run(argv: Sequence[str]) -> int:
     finally:
         release_all()
     return 0
-
-
-def with_underscores(arguments: Sequence[str]) -> list[str]:
-    """`--ckpt-a=x-y` as `--ckpt_a=x-y`: dashes and underscores are equal in names, values stay; `--` ends this."""
-    result = list(arguments)
-    for index, argument in enumerate(result):
-        if argument == "--":
-            break
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            result[index] = f"--{name.replace('-', '_')}{equals}{value}"
-    return result
-
-
-def spelled_out(arguments: Sequence[str], types: Mapping[str, object]) -> list[str]:
-    """Give bare flags their `true`, and gather `--masks a b --masks c` into one list, by the types of the options."""
-    lists: dict[str, list[str]] = {}
-    result: list[str] = []
-    collecting: str | None = None
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument[2:].partition("=") if argument.startswith("--") else ("", "", "")
-        if name and _is_list(types.get(name)) and not value.startswith("["):
-            collecting = name
-            lists.setdefault(name, []).extend([value] if equals else [])
-        elif name:
-            collecting = None
-            following = arguments[index + 1 : index + 2]
-            bare = types.get(name) is bool and not equals and (not following or following[0].startswith("-"))
-            result.append(f"{argument}=true" if bare else argument)
-        elif collecting and not argument.startswith("-"):
-            lists[collecting].append(argument)
-        else:
-            result.append(argument)
-    return result + [f"--{name}={json.dumps([_scalar(value) for value in values])}" for name, values in lists.items()]
 
 
 def explained(error: BaseException) -> tuple[str, int]:
@@ -154,7 +127,8 @@ def with_known_name(message: str, command: str) -> str:
         from rebasin_lt.commands.lightning_verbs import option_names
 
         known = option_names(of_classes=unknown[1] is None)
-    close = difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
+    meant = [option for option in known if option.rpartition(".")[2] == MEANT.get(name.rpartition(".")[2])]
+    close = meant or difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
     if not close:
         return message
     return f"{message} (did you mean {_shown(dashes, close[0]) if command in COMMANDS else dashes + close[0]}?)"
@@ -193,7 +167,10 @@ def _plain(message: str) -> str:
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
     unknown = re.fullmatch(r"Expected a dot import path string: (.*)", message)
     if unknown:
-        return f"{unknown[1]!r} is no known class; give a name such as CIFAR10 or Classifier, or package.module.Class"
+        _, spelled = with_classes_spelled(["--data", unknown[1]], of_lightning=True)
+        hint = f" (did you mean {spelled}?)" if spelled != unknown[1] else ""
+        expected = "give a name such as CIFAR10 or Classifier, or package.module.Class"
+        return f"{unknown[1]!r} is no known class{hint}; {expected}"
     return message
 
 
@@ -213,7 +190,8 @@ def _run_own(arguments: list[str]) -> None:
         called = _parser_of(command) if name in arguments else ArgumentParser(description=command.summary)
         commands.add_subcommand(name, called, help=command.summary)
     if arguments[:1] and arguments[0] in COMMANDS:
-        arguments = [arguments[0], *spelled_out(arguments[1:], COMMANDS[arguments[0]].types)]
+        command = COMMANDS[arguments[0]]
+        arguments = [arguments[0], *spelled_out(arguments[1:], command.types, command.positional_list)]
     parsed = with_paths_expanded(parser.parse_args(arguments))
     _check_groups(parsed[parsed.command], COMMANDS[parsed.command].types)
     options = parser.instantiate(parsed)[parsed.command].as_dict()
@@ -239,20 +217,6 @@ def _check_groups(options: Namespace, types: Mapping[str, object]) -> None:
     for name, kind in types.items():
         if dataclasses.is_dataclass(kind) and not isinstance(options[name], Namespace):
             raise InputError(f"{name} is {options[name]!r}, expected settings by name: give some, or leave it out")
-
-
-def _is_list(annotation: object) -> bool:
-    """True for lists and tuples, and for a union with one; not for a mapping whose values are such."""
-    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
-    parts = typing.get_args(annotation) if is_union else (annotation,)
-    return any(typing.get_origin(part) in (tuple, Sequence) for part in parts)
-
-
-def _scalar(text: str) -> str | int | float:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text
 
 
 if __name__ == "__main__":

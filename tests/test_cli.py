@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import yaml
 
-from rebasin_lt.cli import LIGHTNING, main, spelled_out, with_underscores
+from rebasin_lt.cli import LIGHTNING, main
+from rebasin_lt.commands.spelling import spelled_out, with_underscores
 from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe

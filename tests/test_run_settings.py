@@ -100,7 +100,7 @@ def test_a_run_is_evaluated_from_any_working_directory(tmp_path, monkeypatch, ca
     monkeypatch.setattr("sys.argv", ["rebasin-lt"])
     logger = json.dumps({"class_path": "CSVLogger", "init_args": {"save_dir": "runs/a", "name": "csv"}})
     words = ["--trainer.max_epochs", "1", "--trainer.callbacks", "null", "--trainer.logger", logger]
-    assert main(["fit", "--config", "dense.yaml", *words, "--data.train_size", "100"]) == 0
+    assert main(["fit", "--config", "dense.yaml", *words, "--data.train_size", "100", "--quiet"]) == 0
     assert main(["test", "--config", "runs/a/config.yaml"]) == 0
     here = capfd.readouterr().out
     (tmp_path / "elsewhere").mkdir()

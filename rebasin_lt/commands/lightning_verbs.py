@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
+from jsonargparse import ArgumentError
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser
-from torch import Tensor
 
 import rebasin_lt.lit.callbacks.dynamic_sparse_training  # noqa: F401
 import rebasin_lt.lit.callbacks.init_from  # noqa: F401
 import rebasin_lt.lit.callbacks.sign_in  # noqa: F401
 import rebasin_lt.lit.classifier  # noqa: F401 - short class names in a YAML resolve once their modules are imported
+from rebasin_lt.commands.evaluated import tell_metrics, write_predictions
 from rebasin_lt.commands.run_settings import (
     check_seed,
     check_values,
@@ -29,6 +29,7 @@ from rebasin_lt.commands.run_settings import (
     loggers_of,
     may_differ,
 )
+from rebasin_lt.commands.spelling import lists_in_brackets
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
@@ -41,17 +42,17 @@ from rebasin_lt.lit.callbacks.time_limit import TimeLimit
 from rebasin_lt.lit.checkpoint_file import check_finite, read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.loggers import NotYet, close_loggers
-from rebasin_lt.lit.metrics_file import METRICS_FILE, MetricsFile, read_rows
+from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_state import check_training_state
-from rebasin_lt.process.terminal_text import say
 from rebasin_lt.report.analyses.mask import profile_figure
 from rebasin_lt.settings.signatures import arguments as arguments_of
-from rebasin_lt.storage.files import remove_temporaries, write_text
+from rebasin_lt.storage.files import remove_temporaries
 from rebasin_lt.storage.folder_lock import FolderLock
 from rebasin_lt.storage.links import check_links
 from rebasin_lt.storage.paths import with_paths_expanded
 from rebasin_lt.storage.run_folder import check_folder, claim_folder
+from rebasin_lt.storage.run_records import METRICS_FILE, read_rows
 
 
 class RunCLI(ConfigWinsCLI):
@@ -63,6 +64,12 @@ class RunCLI(ConfigWinsCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(ResumePoint, "resume", help="when to write last.ckpt besides the end of every epoch")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.add_argument("--quiet", action="store_true", help="say nothing but what is wrong")
+        parser.add_argument(
+            "--global_batch",
+            type=int | None,
+            help="samples of a step, of all processes together, that the learning rate is for: others are warned of",
+        )
         parser.set_defaults({
             "trainer.default_root_dir": "runs/default",
             "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
@@ -73,12 +80,23 @@ class RunCLI(ConfigWinsCLI):
         })
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
+        given = sys.argv[1:]
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            sys.argv[1:] = lists_in_brackets(given)  # as the other commands take them
+            try:
+                super().parse_arguments(parser, args)
+            except ArgumentError:
+                sys.argv[1:] = given
+                raise error from error.__cause__
         check_seed(self.config[self.config.subcommand].seed_everything)  # it is taken before all else
 
     def before_instantiate_classes(self) -> None:
         settings = self.config[self.subcommand] = with_paths_expanded(self.config[self.subcommand])
         folder = written = Path(settings.trainer.default_root_dir)
+        if self.subcommand in {"validate", "test"}:
+            settings.verbose = False  # Lightning's table, of the numbers that are said at the end
         if self.subcommand != "fit":
             folder = evaluated_folder(folder, settings.config)
             settings.trainer.default_root_dir = str(folder)
@@ -107,6 +125,7 @@ class RunCLI(ConfigWinsCLI):
         content = read_checkpoint(path)
         if self.subcommand != "fit":
             check_finite(content["state_dict"], path)
+            self.evaluated_step = int(content.get("global_step", 0))
         needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
         if self.subcommand == "fit" and any(part in content for part in ("callbacks", "lr_schedulers", needed)):
             check_training_state(content, path)
@@ -119,7 +138,7 @@ class RunCLI(ConfigWinsCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")
         folder = settings["default_root_dir"]
-        callbacks = [*_as_list(settings["callbacks"]), FitProgress(str(folder))]
+        callbacks = _as_list(settings["callbacks"])
         if self.subcommand == "test" and self.config[self.subcommand].ckpt_path == str(Path(folder) / LAST):
             callbacks.append(RunLoggers(folder, self._loggers, {}))
         if self.subcommand == "fit":
@@ -143,8 +162,10 @@ class RunCLI(ConfigWinsCLI):
         seed = self._get(self.config_init, "seed_everything")
         seeding: list[Callback] = [] if isinstance(seed, bool) else [StepSeed(seed)]
         seeding += [] if settings["max_time"] is None else [TimeLimit(settings["max_time"])]
+        said = self.config[self.subcommand]
+        progress = FitProgress(folder, said.quiet, said.global_batch)
         if settings["fast_dev_run"]:
-            return [*seeding, Divergence(), Preemption(None)]
+            return [*seeding, Divergence(), progress, Preemption(None)]
         resume_point = self._get(self.config_init, "resume") if settings["enable_checkpointing"] is not False else None
         run_settings = self._settings
         files: list[Callback] = [
@@ -153,13 +174,13 @@ class RunCLI(ConfigWinsCLI):
             MetricsFile(folder),
             Divergence(),
         ]
-        return [*seeding, *files, *_as_list(resume_point), Preemption(resume_point), NamedCheckpoint()]
+        return [*seeding, *files, progress, *_as_list(resume_point), Preemption(resume_point), NamedCheckpoint()]
 
     def _run_settings(self) -> dict[str, Any]:
         """The configuration without what may differ between a run and its resume."""
         parser = self._parser(self.subcommand)
         settings: dict[str, Any] = yaml.safe_load(parser.dump(self.config[self.subcommand]))
-        return {name: value for name, value in settings.items() if name not in {"ckpt_path", "config"}}
+        return {name: value for name, value in settings.items() if name not in _NO_PART_OF_A_RUN}
 
 
 class Claim(Callback):
@@ -218,10 +239,11 @@ def run(arguments: Sequence[str]) -> RunCLI:
     )
     close_loggers(cli.trainer.loggers)
     if cli.subcommand in {"validate", "test"} and cli.trainer.is_global_zero:
-        for name, value in cli.trainer.callback_metrics.items():
-            say(f"{name}\t{value.item():.4f}")
+        settings = cli.config[cli.subcommand]
+        place = Path(settings.ckpt_path), cli.evaluated_step
+        tell_metrics(cli.trainer, cli.subcommand, *place, quiet=settings.quiet)
     if cli.subcommand == "predict":
-        _write_predictions(cli.trainer)
+        write_predictions(cli.trainer)
     return cli
 
 
@@ -229,26 +251,15 @@ def option_names(of_classes: bool) -> list[str]:
     """Names to compare a misspelt one with: of the command's own options, or of what classes in a YAML take."""
     if not of_classes:
         trainer = [f"trainer.{name}" for name in arguments_of(Trainer)]
-        return ["model", "data", "trainer", "resume", "config", "seed_everything", "ckpt_path", *trainer]
+        own = ["quiet", "global_batch", "resume", "config", "seed_everything", "ckpt_path"]
+        return ["model", "data", "trainer", *own, *trainer]
     kinds: list[type] = [LightningModule, LightningDataModule, Callback]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return sorted({name for kind in kinds for name in arguments_of(kind)})
 
 
-def _write_predictions(trainer: Trainer) -> None:
-    """Write what `predict_step` returned for every example to predictions.csv in the run's folder, and say where."""
-    batches = trainer.predict_loop.predictions
-    if not batches or not all(isinstance(batch, Tensor) and batch.ndim == 2 for batch in batches):
-        raise InputError("predict writes one row per example, so predict_step must return a tensor (examples, values)")
-    rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-    path = Path(trainer.default_root_dir) / f"predictions{rank}.csv"
-    table = torch.cat([batch for batch in batches if isinstance(batch, Tensor)])
-    header = ",".join(["example", *(f"value_{k}" for k in range(table.shape[1]))])
-    lines = [",".join([str(index), *(f"{value:.6g}" for value in row)]) for index, row in enumerate(table.tolist())]
-    write_text(path, "\n".join([header, *lines]) + "\n")
-    say(path)
-
+_NO_PART_OF_A_RUN = {"ckpt_path", "config", "quiet", "global_batch"}
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 

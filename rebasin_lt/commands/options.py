@@ -107,6 +107,23 @@ class ReportOptions:
     out: str | None = None
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """Runs of `fit`, or stages of studies; nothing is written into their folders.
+
+    Args:
+        runs: folders of the runs, DIR or LABEL=DIR, at least two
+        metrics: those to show, such as test/top1; of the test, and the sparsity, if not given
+        format: how the tables are written; csv is one table with all that differs and all metrics
+        out: file to write to instead of the terminal
+    """
+
+    runs: Sequence[str]
+    metrics: Sequence[str] = ()
+    format: str = "text"
+    out: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """A small study.

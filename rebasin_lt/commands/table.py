@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from rebasin_lt.commands.spelling import is_list
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.settings.choices import imported
 
@@ -29,7 +30,7 @@ class Command:
     show: str = ""
     out: str = "folder for the results"
     names: Mapping[str, str] = field(default_factory=dict)  # by option, what it chooses from: a table, or a function
-    positional: bool = False  # options that must be given need no name: `report DIR`
+    positional: bool = False  # options that must be given need no name: `report DIR`, `compare RUN RUN`
 
     @property
     def classes(self) -> list[type]:
@@ -41,6 +42,12 @@ class Command:
         """The type of every option."""
         types = {name: kind for each in self.classes for name, kind in typing.get_type_hints(each).items()}
         return {"out": str, **types} if self.show else types
+
+    @property
+    def positional_list(self) -> str:
+        """The option whose words need no name before each: a list that must be given; "" if there is none."""
+        first = next(iter(self.types.items())) if self.positional else ("", None)
+        return first[0] if is_list(first[1]) else ""
 
     @property
     def choices(self) -> dict[str, list[str]]:
@@ -132,6 +139,13 @@ COMMANDS: Mapping[str, Command] = {
         "Find and verify the permutation symmetry of a network.",
         ("commands.options:SymmetryOptions",),
         "commands.symmetry:print_symmetry",
+    ),
+    "compare": Command(
+        "Show in which settings runs differ, and what was measured of each: as text, CSV, Markdown or LaTeX.",
+        ("commands.options:CompareOptions",),
+        "commands.compare:print_comparison",
+        names={"format": "report.analyses.comparison:FORMATS"},
+        positional=True,
     ),
     "report": Command(
         "Write tables, figures and one page of what there is of a study, the paper's numbers beside ours.",

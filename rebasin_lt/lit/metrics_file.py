@@ -11,13 +11,9 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit._compat import epoch_metrics
 from rebasin_lt.storage.files import append_text, write_text
-
-METRICS_FILE = "metrics.jsonl"
-NOT_FINITE = "not_finite"
-"""Key of a row's metrics that were NaN or infinite, with what they were: JSON knows no such numbers."""
+from rebasin_lt.storage.run_records import METRICS_FILE, NOT_FINITE, read_rows
 
 
 class MetricsFile(Checkpoint):
@@ -70,31 +66,8 @@ class MetricsFile(Checkpoint):
     on_train_epoch_end = on_test_end = _append
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, none if there is no file; a last line cut off by a crash is left out.
-
-    Raises BrokenFileError, naming the line, for anything else that is no row.
-    """
-    if not path.exists():
-        return []
-    if not path.is_file():
-        raise BrokenFileError(f"{path} is not a regular file: remove it")
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
-
-
 def _line(row: Mapping[str, Any]) -> str:
     """A row as a line of JSON."""
     odd = {name: value for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
     marked = {**row, **dict.fromkeys(odd), NOT_FINITE: {name: str(value) for name, value in odd.items()}}
     return json.dumps(marked if odd else row, allow_nan=False) + "\n"
-
-
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BrokenFileError(f"{place} is not readable JSON: {error}") from error
-    if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
-        raise BrokenFileError(f"{place} is no row of metrics: it has no epoch")
-    return row

@@ -3,8 +3,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rebasin_lt.cli import main
-from rebasin_lt.lit.callbacks.run_loggers import flat_settings, metric_names
+from rebasin_lt.lit.callbacks.run_loggers import metric_names
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.flat import flat_settings
 
 
 @pytest.fixture

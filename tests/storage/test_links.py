@@ -11,10 +11,10 @@ import pytest
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
-from rebasin_lt.lit.metrics_file import METRICS_FILE
 from rebasin_lt.storage.files import append_text, write_text
 from rebasin_lt.storage.links import check_inside, check_links
 from rebasin_lt.storage.run_folder import claim_folder
+from rebasin_lt.storage.run_records import METRICS_FILE
 from rebasin_lt.study.folder import claim_study
 from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.task import answer_file

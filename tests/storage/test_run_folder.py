@@ -3,8 +3,8 @@ import os
 import pytest
 
 from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
-from rebasin_lt.lit.metrics_file import read_rows
 from rebasin_lt.storage.run_folder import claim_folder, finish, finished, read_config, run_once
+from rebasin_lt.storage.run_records import read_rows
 
 
 def test_a_folder_is_recognised_by_the_run_that_made_it(tmp_path):

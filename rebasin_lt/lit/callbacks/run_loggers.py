@@ -16,6 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.loggers import NamedLogger, open_loggers
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.flat import flat_settings
 
 PROFILE = "mask/profile"
 RATE = "learning_rate"
@@ -103,24 +104,6 @@ class RunLoggers(Callback):
         self._shown = mask
         rows = {f"mask/layer_sparsity/{row['name']}": float(row["sparsity"]) for row in mask.report()}
         _tell(trainer, {"mask/sparsity": mask.sparsity, **rows})
-
-
-def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | bool | int | float]:
-    """Settings by dotted name as loggers take them: numbers, truth values and text.
-
-    `class_path` and `init_args` go out of the names; lists of classes are named by class.
-    """
-    flat: dict[str, str | bool | int | float] = {}
-    for name, value in settings.items():
-        place = prefix if name == "init_args" else f"{prefix}.{name}".strip(".")
-        if isinstance(value, list) and value and all(isinstance(one, Mapping) and "class_path" in one for one in value):
-            value = {one["class_path"].rpartition(".")[2]: one.get("init_args") or {} for one in value}
-        if isinstance(value, Mapping):
-            flat |= flat_settings(value, place)
-        elif value is not None:
-            place = prefix if name == "class_path" else place
-            flat[place] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:

@@ -67,8 +67,9 @@ def data_module(data: Data) -> LightningDataModule:
 
 def data_source(name: str) -> Callable[..., Any]:
     """The class or function that `name` stands for. Raises InputError for a name that is not known."""
-    if name in DATASETS:
-        return DATASETS[name]
+    own = {spelling: kind for known, kind in DATASETS.items() for spelling in (known, kind.__name__)}
+    if name in own:
+        return own[name]
     if not is_user_code(name):
         module, dot, attribute = name.rpartition(".")
         likely = [f"{module}:{attribute}"] if dot else DATASETS

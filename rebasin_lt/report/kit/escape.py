@@ -1,4 +1,4 @@
-"""Names as they are, wherever a report is read: what Markdown or a spreadsheet would take for more is escaped."""
+"""Names as they are, wherever a report is read: what Markdown, LaTeX or a spreadsheet takes for more is escaped."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def markdown_paragraph(text: str) -> str:
     """The same for a whole paragraph, which may begin as a heading or a list does."""
     text = markdown_text(text)
     return _BLOCK.sub(lambda begin: f"{begin[0]}\\", text, count=1) if _BLOCK.match(text) else text
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "−": "$-$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "π": r"$\pi$", "<": "$<$", ">": "$>$"},
+    **{"|": "$|$", "²": "$^2$", "→": r"$\to$", "…": r"\dots{}", '"': "''"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX sets as it is: what it would take for a command is escaped, signs that fonts lack are its own."""
+    return "".join(_LATEX.get(character, character) for character in on_terminal(" ".join(text.split())))
 
 
 def csv_text(text: str) -> str:

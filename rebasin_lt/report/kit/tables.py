@@ -1,4 +1,4 @@
-"""One table, rendered for terminals, Markdown, spreadsheets and web pages from the same numbers."""
+"""One table, rendered for terminals, Markdown, LaTeX, spreadsheets and web pages from the same numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.kit.escape import csv_text, markdown_paragraph, markdown_text
+from rebasin_lt.report.kit.escape import csv_text, latex_text, markdown_paragraph, markdown_text
 from rebasin_lt.report.kit.statistics import Estimate
 
 Cell = str | int | float | Estimate | None
@@ -111,6 +111,23 @@ class Table:
                 value for cell, triple in zip(row, wide, strict=True) for value in _csv_values(cell, triple)
             )
         return file.getvalue()
+
+    def to_latex(self) -> str:
+        """A `tabular` with rules of the package booktabs, in a `table` with the caption where there is one."""
+        kinds = "".join("r" if column.align == "right" else "l" for column in self.columns)
+        head, *rows = ([*map(latex_text, row)] for row in [[column.title for column in self.columns], *self._texts()])
+        body = [" & ".join(row) + r" \\" for row in rows]
+        lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *body]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        if self.caption:
+            lines = [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.caption)}}}",
+                *lines,
+                r"\end{table}",
+            ]
+        return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:
         """A semantic table: caption, scoped headings, the first cell of a row as its heading; all text escaped."""

@@ -13,7 +13,7 @@ import pytest
 
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.process.terminal_text import on_terminal
-from rebasin_lt.report.kit.escape import csv_text, markdown_paragraph, markdown_text, text_of_csv
+from rebasin_lt.report.kit.escape import csv_text, latex_text, markdown_paragraph, markdown_text, text_of_csv
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.page import Folded, Section, write_page
 from rebasin_lt.report.kit.tables import Column, Table
@@ -121,3 +121,10 @@ def test_a_study_with_hostile_names_is_reported_and_read_again(tmp_path) -> None
     printed = on_terminal(summary(outcome))
     assert "\x1b" in summary(outcome)
     assert all(character.isprintable() or character == "\n" for character in printed)
+
+
+def test_latex_sets_text_as_it_is_and_signs_that_its_fonts_lack() -> None:
+    assert latex_text("a_b & 50 % of $x^2$ {#1} ~\\") == (
+        r"a\_b \& 50 \% of \$x\textasciicircum{}2\$ \{\#1\} \textasciitilde{}\textbackslash{}"
+    )
+    assert latex_text("94.5 ± 0.3, −1.0, –, π, <b>") == r"94.5 $\pm$ 0.3, $-$1.0, --, $\pi$, $<$b$>$"

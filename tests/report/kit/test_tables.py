@@ -66,6 +66,20 @@ def test_csv_keeps_full_precision_and_splits_estimates() -> None:
     assert rows[3] == {name: "unknown" if name == "method" else "" for name in rows[3]}
 
 
+def test_latex_is_a_booktabs_table_with_every_row() -> None:
+    lines = TABLE.to_latex().splitlines()
+    assert lines[:5] == [
+        *[r"\begin{table}", r"\centering", r"\caption{Accuracy in \%}", r"\begin{tabular}{lrrr}", r"\toprule"]
+    ]
+    assert lines[5:8] == [
+        r"method & epochs & accuracy of the network & gain \\",
+        r"\midrule",
+        r"LTH & 200 & 94.5 $\pm$ 0.2 & +0.50 \\",
+    ]
+    assert lines[-4:] == [r"unknown & -- & -- & -- \\", r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    assert Table([Column("a")], [[1]]).to_latex().startswith(r"\begin{tabular}{r}")
+
+
 class Tags(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -11,9 +11,10 @@ GPU_SECONDS ?= 540
 GPU_OUT ?= runs/gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 INSTALLED = $(VENV)/.installed
+INSTALLED_DOCS = $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-gpu gpu docs-results clean
+.PHONY: help demo test check docs bench bench-gpu gpu docs-results clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +30,10 @@ check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m types tests/test_typing.py
+
+docs: $(INSTALLED_DOCS)  ## build the documentation into site/; a link to nowhere fails it
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 bench: $(INSTALLED)  ## measure speed on the CPU, with ratios taken side by side in one run, in minutes
 	$(BIN)/python -m benchmarks data_path step trainer startup matching
@@ -49,7 +54,7 @@ docs-results: $(INSTALLED)  ## make docs/results.md, its figures and the README'
 	$(BIN)/python -m benchmarks.results_page
 
 clean:  ## remove the environment and all caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find rebasin_lt tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -57,4 +62,8 @@ $(INSTALLED): pyproject.toml
 	@echo "installing into $(VENV) (PyTorch is large; the first time takes minutes)" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
+from rebasin_lt.commands.completion import print_completion
 from rebasin_lt.commands.spelling import (
     MEANT,
     check_command,
@@ -58,9 +59,13 @@ def _run(argv: Sequence[str]) -> int:
     try:
         if arguments[:1] != ["fit"]:  # which stops where it can go on
             stop_request.stop_at_once()
+        if arguments[:1] and arguments[0].startswith("--print_completion"):
+            shell = "".join(arguments).removeprefix("--print_completion").removeprefix("=")
+            print_completion(shell, LIGHTNING)
+            return 0
         check_command(arguments[0] if arguments else "-", [*LIGHTNING, *COMMANDS])
         arguments = with_configs_found(
-            with_classes_spelled(arguments, of_lightning=arguments[:1] and arguments[0] in LIGHTNING)
+            with_classes_spelled(arguments, of_lightning=bool(arguments) and arguments[0] in LIGHTNING)
         )
         if arguments[:1] and arguments[0] in LIGHTNING:
             with stop_request if arguments[0] == "fit" else nullcontext():
@@ -181,7 +186,8 @@ def _run_own(arguments: list[str]) -> None:
         exit_on_error=False,
         allow_abbrev=False,  # else `--mask` would be `--masks`; subcommands follow
         description="Align sparse masks with weight symmetry: prune A, match A to B, train B under the permuted mask.",
-        epilog="Flags take dashes or underscores. `rebasin-lt COMMAND --help` explains each; --debug shows tracebacks.",
+        epilog="Flags take dashes or underscores. `rebasin-lt COMMAND --help` explains each; --debug shows tracebacks; "
+        "--print-completion SHELL completes commands and options.",
     )
     commands = parser.add_subcommands(required=True, dest="command", title="commands")
     for name, text in LIGHTNING.items():

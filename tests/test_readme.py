@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rebasin_lt.cli import main
+from rebasin_lt.lit.trainer import quiet
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,9 +57,12 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 def test_every_python_block_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert blocks
+    assert any("trainer.fit" in block for block in blocks)
     for block in blocks:
         names = {}
+        block = block.replace(", 20, ", ", 2, ").replace("epochs_per_round=5", "epochs_per_round=1")
+        if "trainer.fit" in block:
+            quiet()  # our command line's; a script's own Trainer speaks as Lightning does
         exec(compile(block, "README.md", "exec"), names)
         for kind in names.values():
             if isinstance(kind, type) and kind.__module__ == "builtins":  # a dataset of the block's own

@@ -18,11 +18,14 @@ class StudyRun:
         out: folder of the study
         dry_run: only print the stages and what they cost
         probe: measure for a few seconds how long training takes here, for --dry-run
+        images_per_second: training images that a worker of yours takes in a second, for --dry-run to plan hours
+            elsewhere than here: one for each width, or one for all
     """
 
     out: str
     dry_run: bool = False
     probe: bool = True
+    images_per_second: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +104,12 @@ class ReportOptions:
     Args:
         dir: folder of the study; or of the numbers that a report left, to write it again
         out: folder for the report; DIR/report if not given
+        format: what is written beside page, Markdown and CSV, for a paper
     """
 
     dir: str
     out: str | None = None
+    format: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

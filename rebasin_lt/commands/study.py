@@ -30,13 +30,13 @@ def do_study(options: StudyRun, grid: Study, launcher: Launcher) -> None:
         check_names_and_types(grid)  # a misspelt setting makes no other study
         raise
     if options.dry_run:
-        _print_plan(grid, State.of(plan(grid), folder, unsaid=True), options.probe)
+        _print_plan(grid, State.of(plan(grid), folder, unsaid=True), options)
         return
     state = complete_study(grid, folder, launcher)
     say(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
 
 
-def _print_plan(grid: Study, state: State, probe: bool) -> None:
+def _print_plan(grid: Study, state: State, options: StudyRun) -> None:
     """The stages, what is done, and the ledger."""
     from rebasin_lt.report.study.ledger import ledger_table
     from rebasin_lt.study import ledger
@@ -53,6 +53,7 @@ def _print_plan(grid: Study, state: State, probe: bool) -> None:
     for path, stage in state.plan.items():
         epochs = f"{stage.epochs} epochs" if stage.epochs else ""
         say(f"{'done' if path in state.done else 'to do':<6} {epochs:>11}  {path}")
-    seconds = ledger.probe(grid) if probe else None
+    given = ledger.seconds_of(grid, options.images_per_second)
+    seconds = given or (ledger.probe(grid) if options.probe else None)
     rows = ledger.ledger(state.plan, state.done, ledger.images_per_epoch(grid), seconds)
     say(f"\n{ledger_table(rows).to_text()}", end="")

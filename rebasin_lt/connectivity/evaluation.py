@@ -51,6 +51,8 @@ def evaluate(
         >>> [found.error for found in rb.evaluate([nn.Identity(), nn.Softmax(1)], batches)]
         [0.25, 0.25]
     """
+    if isinstance(networks, nn.Module):
+        raise InputError(f"networks is one {type(networks).__name__}, expected a list of them: evaluate([network], …)")
     judge, device = judge_of(loss), device_of(state_of(networks[0]))
     sums = torch.zeros(len(networks), 2, dtype=sum_dtype(device), device=device)
     count: Any = 0

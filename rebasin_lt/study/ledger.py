@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rebasin_lt.errors import InputError
@@ -68,6 +68,21 @@ def steps_of_epoch(study: Study, images: int | None) -> int | None:
 
 def _batch_size(study: Study) -> int:
     return int(study.recipe.data.get("batch_size", 128))
+
+
+def seconds_of(study: Study, images_per_second: Sequence[float]) -> dict[float, float] | None:
+    """Seconds per training image at each width, of a machine that takes so many: one for each width, or one for all.
+
+    None where none is given. Raises InputError for another count, and for what is not positive.
+    """
+    widths, given = list(study.widths), list(images_per_second)
+    if not given:
+        return None
+    if len(given) not in {1, len(widths)} or not all(one > 0 for one in given):
+        raise InputError(
+            f"--images-per-second is {given}, expected one positive number, or one for each of the widths {widths}"
+        )
+    return dict(zip(widths, [1 / one for one in (given if len(given) > 1 else given * len(widths))], strict=True))
 
 
 def probe(study: Study) -> dict[float, float]:

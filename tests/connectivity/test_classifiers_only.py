@@ -144,3 +144,8 @@ def test_labels_of_every_integer_type_are_taken(dtype):
     net, images, targets = Net(), torch.randn(N, 6), labels()
     assert evaluate([net], [(images, targets.to(dtype))]) == evaluate([net], [(images, targets)])
     loss_barrier(net, net, Net(), [(images, targets.to(dtype))], alphas=3)
+
+
+def test_one_network_where_a_list_is_expected_is_refused_in_words() -> None:
+    with pytest.raises(InputError, match="networks is one Linear, expected a list of them"):
+        evaluate(nn.Linear(2, 2), [(torch.zeros(2, 2), torch.zeros(2, dtype=torch.long))])

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from shipped_studies import read
 
+from rebasin_lt.cli import main
+from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.report.study.ledger import ledger_table
 from rebasin_lt.study import ledger as module
 from rebasin_lt.study.grid import Study
-from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
+from rebasin_lt.study.ledger import images_per_epoch, ledger, probe, seconds_of
 from rebasin_lt.study.plan import plan
 
 STUDY = Study(
@@ -41,6 +43,22 @@ def test_hours_are_those_of_the_width() -> None:
         **{("dense", "width=0.5"): 0.75, ("imp", "width=0.5"): 0.5},
         **{("match", "width=0.5"): 0.0, ("sparse", "width=0.5"): 1.0},
     }
+
+
+def test_hours_of_another_machine_are_by_what_it_takes_in_a_second() -> None:
+    assert seconds_of(STUDY, []) is None
+    assert seconds_of(STUDY, [2.0, 4.0]) == {1: 0.5, 0.5: 0.25}
+    assert seconds_of(STUDY, [2.0]) == {1: 0.5, 0.5: 0.5}
+    for wrong in ([1.0, 2.0, 3.0], [0.0]):
+        with pytest.raises(InputError, match="expected one positive number, or one for each of the widths"):
+            seconds_of(STUDY, wrong)
+
+
+def test_a_dry_run_plans_hours_of_another_machine_without_a_probe(capsys) -> None:
+    words = ["study", "--config", "studies/resnet20_cifar10.yaml", "--dry-run", "--images-per-second", "5000"]
+    assert main(words) == 0
+    images, hours = capsys.readouterr().out.split()[-2:]
+    assert float(hours) == pytest.approx(int(images.replace(",", "")) / 5000 / 3600, abs=0.01)
 
 
 def test_the_table_sums_what_is_done_and_what_is_left() -> None:

@@ -45,6 +45,7 @@ _STYLE: Any = {
     "grid.linewidth": 0.8,
     "xtick.color": COLOURS["muted"][0],
     "ytick.color": COLOURS["muted"][0],
+    "pdf.fonttype": 42,  # TrueType, as journals ask for
     "svg.fonttype": "none",  # text stays text: searchable, and set in the reader's font
     "svg.hashsalt": "rebasin-lt",  # with no date, equal figures are equal bytes
 }
@@ -84,15 +85,20 @@ def figure_svg(figure: Figure) -> str:
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
-    """Write the figure as `.svg` (adaptive, transparent) or `.png` (light, opaque, 200 dpi), whole or not at all."""
+    """Write the figure as `.svg` (adaptive, transparent), `.png` (light, opaque, 200 dpi) or `.pdf` (light, its text
+    as text), whole or not at all."""
     suffix = Path(path).suffix.lower()
     if suffix == ".svg":
         write_text(path, figure_svg(figure))
     elif suffix == ".png":
         with figure_style(), atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    elif suffix == ".pdf":
+        with figure_style(), atomic_path(path) as temporary:
+            about = {"Creator": None, "Producer": None, "CreationDate": None}  # equal figures are equal bytes
+            figure.savefig(temporary, format="pdf", metadata=about)
     else:
-        raise InputError(f"path: {str(path)!r} ends in {suffix!r}, expected .svg or .png")
+        raise InputError(f"path: {str(path)!r} ends in {suffix!r}, expected .svg, .png or .pdf")
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path | str) -> None:

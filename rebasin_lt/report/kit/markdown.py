@@ -28,6 +28,8 @@ def _lines(title: str, sections: Sequence[Section]) -> Iterable[str]:
         if section.heading:
             yield f"## {markdown_text(section.heading)}\n"
         yield from map(_part, section.parts)
+        if section.files:
+            yield f"Numbers: {', '.join(f'[{markdown_text(name)}]({name})' for name in section.files)}\n"
 
 
 def _part(part: PagePart) -> str:

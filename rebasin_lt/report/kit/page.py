@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from rebasin_lt.report.kit.figures import figure_svg
 from rebasin_lt.report.kit.tables import Table
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CSS = """
-:root { color-scheme: light dark; --ink: #1f2328; --muted: #59636e; --line: #d8dee4; --ground: #ffffff; }
+:root { color-scheme: light dark; --shade: #8c959f66;
+  --ink: #1f2328; --muted: #59636e; --line: #d8dee4; --ground: #ffffff; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --muted: #9aa4af; --line: #30363d; --ground: #0d1117; }
+  :root { --ink: #e6edf3; --muted: #9aa4af; --line: #30363d; --ground: #0d1117; --shade: #000000; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
@@ -31,7 +33,14 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 16px; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 40px 0 12px; }
 h1, h2, p, figcaption { overflow-wrap: anywhere; }
 p { max-width: 72ch; margin: 0 0 12px; }
-.table { overflow-x: auto; margin: 0 0 16px; }
+.table { overflow-x: auto; margin: 0 0 16px;  /* a shade at an edge says that there is more beyond it */
+  background: linear-gradient(to right, var(--ground) 30%, transparent) left / 40px 100% no-repeat local,
+    linear-gradient(to left, var(--ground) 30%, transparent) right / 40px 100% no-repeat local,
+    linear-gradient(to right, var(--shade), transparent) left / 14px 100% no-repeat scroll,
+    linear-gradient(to left, var(--shade), transparent) right / 14px 100% no-repeat scroll; }
+nav ul { columns: 2 280px; margin: 0 0 16px; padding: 0 0 0 18px; }
+a { color: inherit; text-decoration-color: var(--muted); }
+.files { color: var(--muted); font-size: 0.92rem; }
 table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 caption { color: var(--muted); text-align: left; padding: 0 0 8px; }
 caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 40px); }
@@ -83,19 +92,33 @@ PagePart = str | Table | Folded | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it, in order: paragraphs (plain text), tables and pictures."""
+    """A heading and what stands under it, in order: paragraphs (plain text), tables and pictures.
+
+    `files` are names of files beside the page that hold the section's numbers.
+    """
 
     heading: str
     parts: Sequence[PagePart]
+    files: Sequence[str] = ()
+
+    @property
+    def anchor(self) -> str:
+        """What a link to the section names."""
+        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
 
 
 _SIDE_BY_SIDE: dict[type, str] = {Picture: "figures", Table: "tables"}
 
 
 def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> None:
-    """Write the page atomically. All text is escaped; neighbouring pictures, and tables, share rows where they fit."""
+    """Write the page atomically, with its contents after a first section that has no heading.
+
+    All text is escaped; neighbouring pictures, and tables, share rows where they fit.
+    """
     numbers = iter(range(1, 1 + sum(isinstance(part, Picture) for section in sections for part in section.parts)))
-    body = "\n".join(_section(section, numbers) for section in sections)
+    blocks = [_section(section, numbers) for section in sections]
+    blocks.insert(1 if sections and not sections[0].heading else 0, _contents(sections))
+    body = "\n".join(block for block in blocks if block)
     write_text(
         path,
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -107,13 +130,25 @@ def write_page(path: Path | str, title: str, sections: Sequence[Section]) -> Non
     )
 
 
+def _contents(sections: Sequence[Section]) -> str:
+    """Links to the sections that have a heading; nothing where there are fewer than three."""
+    named = [section for section in sections if section.heading]
+    links = "\n".join(f'<li><a href="#{one.anchor}">{html.escape(one.heading)}</a></li>' for one in named)
+    return f'<nav aria-label="Contents">\n<ul>\n{links}\n</ul>\n</nav>' if len(named) > 2 else ""
+
+
+def _files(names: Sequence[str]) -> str:
+    links = ", ".join(f'<a href="{html.escape(quote(name), quote=True)}">{html.escape(name)}</a>' for name in names)
+    return f'\n<p class="files">Numbers: {links}</p>' if names else ""
+
+
 def _section(section: Section, numbers: Iterator[int]) -> str:
-    heading = f"<h2>{html.escape(section.heading)}</h2>\n" if section.heading else ""
+    heading = f'<h2 id="{section.anchor}">{html.escape(section.heading)}</h2>\n' if section.heading else ""
     blocks = []
     for kind, parts in groupby(section.parts, type):
         block = "\n".join(_part(part, numbers) for part in parts)
         blocks.append(f'<div class="{_SIDE_BY_SIDE[kind]}">\n{block}\n</div>' if kind in _SIDE_BY_SIDE else block)
-    return f"<section>\n{heading}" + "\n".join(blocks) + "\n</section>"
+    return f"<section>\n{heading}" + "\n".join(blocks) + f"{_files(section.files)}\n</section>"
 
 
 def _part(part: PagePart, numbers: Iterator[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
+from rebasin_lt.report.study.about import collapsed
 from rebasin_lt.report.study.published import Published
 from rebasin_lt.report.study.runs import Group, Place, axes_of, rows_table
 from rebasin_lt.report.study.setting import Setting
@@ -38,7 +39,8 @@ def accuracy_table(
     columns, parts, sources = [Column("sparsity · rewind", align="left")], [], []
     for name in methods:
         columns.append(Column(setting.methods.label(name), decimals=METRICS[metric].decimals))
-        parts.append([_ours(group.get(name), usual, METRICS[metric]) for group in cells.values()])
+        chance = setting.num_classes if metric == "top1" else None
+        parts.append([_ours(group.get(name), usual, METRICS[metric], chance) for group in cells.values()])
         beside = [published_beside(setting, width, place, name, metric) for place in cells]
         if any(beside):
             columns.append(Column(f"{setting.methods.label(name)}, published"))
@@ -123,12 +125,16 @@ def summary_table(runs: Mapping[str, Mapping[float, Mapping[Place, Group]]], set
     return rows_table(["metric", "width", "sparsity", "rewind", "method", "mean", "std", "n", *_PUBLISHED], rows)
 
 
-def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric) -> Cell:
+def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric, num_classes: int | None) -> Cell:
+    """A mean; a † says that a run of it collapsed to chance, of so many classes."""
     if not seeds:
         return None
     estimate = spread_of(seeds.values()).scaled(metric.factor)
-    text = Column("", decimals=metric.decimals).text(estimate)
-    return estimate if estimate.count == usual else f"{text} (n = {estimate.count})"
+    lost = num_classes is not None and any(collapsed({"top1": value}, num_classes) for value in seeds.values())
+    if estimate.count == usual and not lost:
+        return estimate
+    count = "" if estimate.count == usual else f" (n = {estimate.count})"
+    return f"{Column('', decimals=metric.decimals).text(estimate)}{count}{' †' if lost else ''}"
 
 
 def _theirs(number: Published | None, metric: Metric) -> Cell:

@@ -13,7 +13,9 @@ from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
+from rebasin_lt.report.kit.papers import PAPER_FORMATS
 from rebasin_lt.report.kit.tables import Table, texts
+from rebasin_lt.report.study.about import collapsed_text, trained_text
 from rebasin_lt.report.study.accuracy import (
     accuracy_table,
     dense_table,
@@ -32,6 +34,7 @@ from rebasin_lt.report.study.overlap import study_overlap_table
 from rebasin_lt.report.study.paired import closure_table, difference_table, headline, headline_table, pairs_table
 from rebasin_lt.report.study.runs import Runs, axes_of, by_axes, compared_by, group_runs
 from rebasin_lt.report.study.setting import Setting
+from rebasin_lt.settings.choices import chosen
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.run_folder import dotted
 from rebasin_lt.study.outcome import StudyOutcome
@@ -40,17 +43,19 @@ LONG = 16
 """Rows from which a table is folded in the page."""
 
 
-def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
+def write_study_report(outcome: StudyOutcome, out: Path | str, formats: Sequence[str] = ()) -> list[Path]:
     """Write report.html, report.md with its figures, and the numbers as CSV into `out`; returns the paths, page first.
 
-    What a study does not have yet is left out or written as –; equal outcomes give equal bytes. Raises InputError for a
-    run of a method that the study's settings do not know.
+    `formats` are those of a paper: `latex`, tables for booktabs, and `pdf`, the figures. What a study does not have yet
+    is left out or written as –; equal outcomes give equal bytes. Raises InputError for a run of a method that the
+    study's settings do not know, and for another format.
 
         >>> outcome = rb.StudyOutcome("begun", rb.Study(seeds=[0]).primitives())
         >>> "report.html" in [path.name for path in rb.write_study_report(outcome, "report")]
         True
     """
     out = Path(out)
+    writers = [chosen("--format", name, PAPER_FORMATS) for name in formats]
     setting = _setting(outcome)
     runs = {metric: group_runs(outcome.sparse, setting.rewinds, metric) for metric in METRICS}
     sections = [section for section in _sections(outcome, setting, runs) if section.parts]
@@ -63,6 +68,7 @@ def write_study_report(outcome: StudyOutcome, out: Path | str) -> list[Path]:
     derived["frontier"] = worth_rows(_worths(outcome, setting, runs[COMPARED]))
     for name, table in derived.items():
         write_text(out / f"{name}.csv", table.to_csv())
+    written += [path for write in writers for path in write(out, sections)]
     return [page, *written, *(out / f"{name}.csv" for name in derived)]
 
 
@@ -108,16 +114,19 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     yield Section("", _introduction(outcome, setting, runs[by], METRICS[by]))
     for name, metric in METRICS.items():
         if setting.num_classes >= metric.min_classes:
-            yield Section(metric.heading, _accuracy(outcome, setting, runs[name], name))
-    yield Section("Differences between methods, paired by seed", _pairs(setting, runs[by], METRICS[by]))
-    yield Section("Between the networks", _barriers(outcome, setting))
+            own = _accuracy(outcome, setting, runs[name], name)
+            yield Section(metric.heading, own, ["accuracy.csv", "summary.csv"])
+    differences = _pairs(setting, runs[by], METRICS[by])
+    yield Section("Differences between methods, paired by seed", differences, ["paired.csv"])
+    yield Section("Between the networks", _barriers(outcome, setting), ["barriers.csv", "curves.csv"])
     diversity = study_diversity_table(outcome.diversity, setting)
-    yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [])
-    yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs[COMPARED]))
+    yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [], ["diversity.csv"])
+    yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs[COMPARED]), ["frontier.csv"])
     yield Section("Before training", list(_before(outcome, setting)))
-    yield Section("Overlap of the masks", list(_overlap(outcome, setting)))
+    yield Section("Overlap of the masks", list(_overlap(outcome, setting)), ["overlap.csv"])
     yield Section("What each method is", _methods(outcome, setting))
-    yield Section("What was run", [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)])
+    run = [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)]
+    yield Section("What was run", run, ["ledger.csv", "study.json"])
 
 
 def _headline(outcome: StudyOutcome, runs: Runs, methods: Methods, metric: Metric) -> str:
@@ -135,12 +144,14 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: M
         "Two dense networks, A and B, start from different random weights. A is pruned; its mask is moved to B's units "
         "by a permutation that matches A to B; B is trained under it from its own weights at a rewind point. Masks "
         "simulate sparsity: nothing here runs faster.",
+        trained_text(outcome.settings),
     ]
     lost = [text] if (text := divergence_text(outcome.stages)) else []
     if not done and not outcome.sparse:
         return [*parts, f"No stage of this study has finished yet ({progress_text(outcome.stages)}).", *lost]
     table = headline_table(runs, setting.methods, metric)
     parts += [_headline(outcome, runs, setting.methods, metric), *([table] if table.rows else [])]
+    lost += [text] if (text := collapsed_text(outcome.sparse, setting)) else []
     return [*parts, *lost, f"{progress_text(outcome.stages)} done; the study is {state}."]
 
 

@@ -110,7 +110,7 @@ def test_saving_writes_svg_and_opaque_png(tmp_path: Path) -> None:
 
 
 def test_saving_rejects_other_formats(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in '.gif', expected .svg or .png"):
+    with pytest.raises(InputError, match=r"ends in '.gif', expected .svg, .png or .pdf"):
         save_figure(barrier_figure(CURVES), tmp_path / "barrier.gif")
     assert list(tmp_path.iterdir()) == []
 

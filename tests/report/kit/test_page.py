@@ -56,7 +56,7 @@ def page_text(tmp_path: Path) -> str:
     table = Table([Column("a <i>"), Column("b")], [["<u>x</u>", 1.0]], 'Caption "quoted"')
     sections = [
         Section("", ["Lead <b>& text</b>"]),
-        Section("Results <1>", [table, picture("one"), picture("two"), "Between", picture("three")]),
+        Section("Results <1>", [table, picture("one"), picture("two"), "Between", picture("three")], ["a & b.csv"]),
     ]
     write_page(tmp_path / "report.html", "Demo </title><script>", sections)
     return (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -74,7 +74,8 @@ def test_page_needs_no_network(page_text: str) -> None:
     page = Page(page_text)
     assert not {"img", "link", "script", "iframe", "image"} & {tag for tag, _ in page.found}
     links = [value for _, attributes in page.found for name, value in attributes.items() if name.endswith("href")]
-    assert all(link and link.startswith("#") for link in links)
+    assert all(link and (link.startswith("#") or link == "a%20%26%20b.csv") for link in links)
+    assert "a%20%26%20b.csv" in links  # a file beside the page
     assert not re.search(r"@import|url\((?!#)", page_text)
     assert "default-src 'none'" in page_text
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rebasin_lt.errors import InputError
+from rebasin_lt.report.study.about import collapsed
 from rebasin_lt.report.study.sections import LONG, summary, write_study_report
 from rebasin_lt.study.outcome import StudyOutcome
 
@@ -162,3 +164,43 @@ def test_summary_is_progress_headline_and_table(small: StudyOutcome) -> None:
     assert lines[1].startswith("At width 4")
     assert lines[-1].split()[:3] == ["4", "0.97", "permuted"]
     assert "nothing to compare" in summary(StudyOutcome("Empty", {}))
+
+
+def test_a_page_begins_with_what_was_trained_and_its_contents_and_links_its_numbers(report: Path) -> None:
+    text = (report / "report.html").read_text(encoding="utf-8")
+    opening = " ".join(Page(report / "report.html").sections[""])
+    assert "Trained: resnet20, width 1, 4, on cifar10; epochs: 200 dense; pruned to 0.97; 2 seeds." in opening
+    linked = re.findall(r'<a href="#([\w-]+)">', text)
+    assert linked == re.findall(r'<h2 id="([\w-]+)">', text)
+    files = re.findall(r'<a href="([\w.-]+)">', text)
+    assert {"accuracy.csv", "summary.csv", "paired.csv", "ledger.csv"} <= set(files)
+    assert all((report / name).is_file() for name in files)
+    markdown = (report / "report.md").read_text(encoding="utf-8")
+    assert "[accuracy.csv](accuracy.csv)" in markdown
+
+
+def test_runs_at_chance_are_marked_and_named(small: StudyOutcome, tmp_path: Path) -> None:
+    first, *others = small.sparse
+    lost = replace(small, sparse=[{**first, "top1": 0.1}, *others])
+    write_study_report(lost, tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"† 1 of {len(small.sparse)} sparse networks collapsed to chance (10 %): LTH at 0.97 · 0it, seed 0." in text
+    assert len(re.findall(r"\d †</td>", text)) == 1
+    assert collapsed({"top1": 0.125}, 10)
+    assert not collapsed({"top1": 0.126}, 10)
+    assert not collapsed({"top1": None}, 10)
+
+
+def test_tables_for_latex_and_figures_as_pdf_are_written_where_they_are_asked_for(
+    small: StudyOutcome, tmp_path
+) -> None:
+    paths = write_study_report(small, tmp_path, ["latex", "pdf"])
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    drawn = {path.stem for path in tmp_path.glob("*.svg")}
+    assert {path.stem for path in tmp_path.glob("*.pdf")} == drawn
+    assert (tmp_path / "accuracy-width-1.pdf").read_bytes().startswith(b"%PDF")
+    table = (tmp_path / "accuracy-1.tex").read_text(encoding="utf-8")
+    assert "\\toprule" in table
+    assert "$\\pm$" in table
+    with pytest.raises(InputError, match="--format is 'latx', which is not known .did you mean latex"):
+        write_study_report(small, tmp_path, ["latx"])

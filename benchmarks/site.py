@@ -35,8 +35,13 @@ AREAS = {
 }
 """Headings of the API reference, and the rooms whose names stand under each; the longest that fits is taken."""
 
-_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
-_IMAGE = re.compile(r"(!\[[^\]]*\]\()([^)\s]+)\)")
+_PARTS = re.compile(
+    r"(?P<code>```.*?```|`(?:[^`\n]|\n(?!\n))*`)"
+    r"|!\[(?P<alt>[^\]]*)\]\((?P<image>[^)\s]+)\)"
+    r"|\[(?P<label>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<link>[^)\s#]*)(?P<anchor>\#[^)\s]*)?\)",
+    re.DOTALL,
+)
+"""Code, which stays; pictures; links, whose label may hold code."""
 
 
 def exports() -> dict[str, str]:
@@ -83,20 +88,20 @@ def with_site_links(text: str, source: str) -> str:
         return path
 
     def written(found: re.Match[str]) -> str:
-        label, link, anchor = found[1], found[2], found[3] or ""
-        if not link or "://" in link or link.startswith("mailto:"):
+        if found["code"] or _is_outside(found["link"] or found["image"] or ""):
             return found[0]
-        page = _in_site(target(link))
-        return label if page is None else f"[{label}]({posixpath.relpath(page, here or '.')}{anchor})"
+        if found["image"]:
+            return f"![{found['alt']}]({posixpath.relpath(target(found['image']).removeprefix('docs/'), here or '.')})"
+        page = _in_site(target(found["link"]))
+        address = "" if page is None else posixpath.relpath(page, here or ".")
+        return found["label"] if page is None else f"[{found['label']}]({address}{found['anchor'] or ''})"
 
-    def drawn(found: re.Match[str]) -> str:
-        link = found[2] if "://" in found[2] else posixpath.relpath(target(found[2]).removeprefix("docs/"), here or ".")
-        return f"{found[1]}{link})"
+    return _PARTS.sub(written, text)
 
-    parts = re.split(r"(```.*?```|`[^`\n]*`)(?!\])", text, flags=re.DOTALL)
-    return "".join(
-        part if index % 2 else _IMAGE.sub(drawn, _LINK.sub(written, part)) for index, part in enumerate(parts)
-    )
+
+def _is_outside(link: str) -> bool:
+    """True for what is no file of the repository: the page itself, and the web."""
+    return not link or "://" in link or link.startswith("mailto:")
 
 
 def _in_site(path: str) -> str | None:

@@ -258,7 +258,8 @@ class MaskedClassifier(Classifier):
 
     Args:
         mask: a `*.mask.safetensors` file
-        signs, signs_from: signs that the kept weights begin with, as `MaskGuard` takes them
+        signs: signs that the kept weights begin with, as `MaskGuard` takes them
+        signs_from: file that they come from, as `MaskGuard` takes it
     """
 
     def __init__(

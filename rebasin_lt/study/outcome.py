@@ -40,6 +40,8 @@ class StudyOutcome:
     - `prices`: method, rewind, and the epochs that one more network costs, dense, pruning and sparse; and of `A`, which
       all share; None for what is given, and what cannot be told
 
+    Runs are picked by their keys:
+
         >>> outcome = rb.StudyOutcome("mine", {}, sparse=[{"seed": 0, "method": "lth", "top1": 0.9}])
         >>> [run["top1"] for run in outcome.sparse if run["method"] == "lth"]
         [0.9]

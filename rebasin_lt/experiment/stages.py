@@ -28,7 +28,7 @@ from rebasin_lt.lit.callbacks.sign_in import SignIn
 from rebasin_lt.lit.callbacks.step_seed import StepSeed
 from rebasin_lt.lit.callbacks.stop_after import StopAfter
 from rebasin_lt.lit.callbacks.time_limit import TimeLimit
-from rebasin_lt.lit.checkpoint import network_hash, save_network
+from rebasin_lt.lit.checkpoint import load_weights_, network_hash, save_network
 from rebasin_lt.lit.data.registry import data_module
 from rebasin_lt.lit.loggers import close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
@@ -65,8 +65,11 @@ def train_dense(folder: Path, recipe: Recipe, seed: int, until: str | None = Non
     )
 
 
-def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, float]:
-    """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`."""
+def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, Any]:
+    """Prune the trained network in `dense` to every target; leaves a mask and a ticket of each in `imp`.
+
+    Returns the test metrics of the last, and under `tickets` those of each by its target.
+    """
     trained = trained_file(dense) or dense / FINAL
     settings = {"seed": seed, **imp_settings(recipe, dense)}
     imp = IterativeMagnitudePruning(
@@ -84,6 +87,7 @@ def prune(folder: Path, recipe: Recipe, dense: Path, seed: int) -> dict[str, flo
             **{"init_sha256": network_hash(trained), **_about_imp(recipe, settings)},
         },
         [file(folder, target) for target in recipe.targets for file in (mask_file, ticket_file)],
+        tickets={f"{target:g}": ticket_file(folder, target) for target in recipe.targets},
     )
 
 
@@ -168,12 +172,13 @@ def _train(
     about: dict[str, Any],
     outputs: Sequence[Path],
     leaves_final: bool = True,
-) -> dict[str, float]:
+    tickets: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
     """Train and test, unless the folder has the result, the trained network and `outputs`: what is lost comes back.
 
-    Training that stops before its end leaves no trained network (`leaves_final`).
-    Of several processes the first decides what is to be done, and writes. A run that diverges leaves a note of it,
-    which a report counts, and raises DivergedError.
+    Training that stops before its end leaves no trained network (`leaves_final`). Networks among `outputs` that are to
+    be tested too are `tickets`, by name. Of several processes the first decides what is to be done, and writes. A run
+    that diverges leaves a note of it, which a report counts, and raises DivergedError.
     """
     common: dict[str, Any] = {"network": recipe.network, "data": recipe.data, "trainer": recipe.trainer}
     common |= {"module": recipe.module} if recipe.module else {}
@@ -184,7 +189,7 @@ def _train(
     join_ranks(trainer)
     with ExitStack() as held:
 
-        def begin() -> tuple[dict[str, float] | None, str | None]:
+        def begin() -> tuple[dict[str, Any] | None, str | None]:
             """The result if there is one, else the checkpoint to go on from."""
             held.enter_context(claim_folder(folder, config, _BY_CONTENT))
             result = finished(folder)
@@ -198,7 +203,7 @@ def _train(
         if result is None:
             try:
                 written = (folder / FINAL, about["stage"]) if leaves_final else None
-                result = measured = _run(trainer, folder, recipe, seed, build, resume, written)
+                result = measured = _run(trainer, folder, recipe, seed, build, resume, written, tickets or {})
             except DivergedError as error:
                 if trainer.is_global_zero:
                     write_json(folder / DIVERGED, {"reason": str(error)})
@@ -232,8 +237,9 @@ def _run(
     build: Callable[[], LightningModule],
     resume: str | None,
     written: tuple[Path, str] | None,
-) -> dict[str, float]:
-    """Train, write the network, and test the very network that was written; returns the test metrics.
+    tickets: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Train, write the network, and test the very network that was written, and `tickets`; returns the test metrics.
 
     `written` is the file of the trained network and the stage that it says it is of; None where callbacks wrote all.
     """
@@ -249,8 +255,20 @@ def _run(
         decided(lambda: save_network(path, trainer, module, mask, stage=stage))
     trainer.test(module, datamodule=data, verbose=False)
     close_loggers(trainer.loggers)
+    result: dict[str, Any] = _tested(trainer, "the trained network")
+    if tickets:
+        trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]  # these hear of the last alone
+    for name, path in tickets.items():
+        load_weights_(module, path)
+        trainer.test(module, datamodule=data, verbose=False)
+        result.setdefault("tickets", {})[name] = _tested(trainer, f"the ticket {name}")
+    return result
+
+
+def _tested(trainer: Trainer, what: str) -> dict[str, float]:
+    """The metrics of the last test. Raises DivergedError for one that is not finite."""
     found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     for name, value in found.items():
         if not math.isfinite(value):
-            raise DivergedError(f"the run diverged: {name} of the trained network is {value}; lower its learning rate")
+            raise DivergedError(f"the run diverged: {name} of {what} is {value}; lower its learning rate")
     return {name: float(f"{value:.7g}") for name, value in found.items()}

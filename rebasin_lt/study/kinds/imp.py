@@ -48,8 +48,12 @@ def _run(study: Study, stage: Stage, folder: Path) -> None:
 
 
 def _read(study: Study, stage: Stage, result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The ticket of the last target: the others are not tested."""
-    yield "pruned", {**network_row(stage, result), "target": study.recipe.targets[-1]}
+    """The ticket of every target; of the last alone where the stage was done by a release that tested no other."""
+    targets = study.recipe.targets
+    tickets = result.get("tickets") or {f"{targets[-1]:g}": result}
+    for target in targets:
+        if f"{target:g}" in tickets:
+            yield "pruned", {**network_row(stage, tickets[f"{target:g}"]), "target": target}
 
 
 IMP = StageKind(

@@ -54,10 +54,14 @@ thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border
 details { margin: 0 0 12px; }
 summary { cursor: pointer; color: var(--muted); padding: 4px 0; }
 details .table { margin-top: 4px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 28px 32px;
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 28px 32px;
   margin: 0 0 16px; }
 figure { margin: 0; min-width: 0; }
+figure:only-child:not(.whole) { max-width: 720px; }
 figure svg { display: block; width: 100%; height: auto; }
+.whole { grid-column: 1 / -1; }
+.wide { display: none; }
+@media (min-width: 800px) { .wide { display: block; } .narrow { display: none; } }
 figcaption { color: var(--muted); font-size: 0.92rem; max-width: 72ch; margin-top: 4px; }
 """
 
@@ -66,18 +70,25 @@ figcaption { color: var(--muted); font-size: 0.92rem; max-width: 72ch; margin-to
 class Picture:
     """A figure with its caption (shown) and its description (what a reader who cannot see it should know).
 
-    `name` is that of its file, without a suffix, where the report is written as several files.
+    `name` is that of its file, without a suffix, where the report is written as several files; `wide`, the same figure
+    as a page shows it that has room for twice its width.
     """
 
     figure: Figure
     caption: str
     description: str
     name: str = ""
+    wide: Figure | None = None
 
     @cached_property
     def svg(self) -> str:
         """The figure as SVG text, drawn once."""
         return figure_svg(self.figure)
+
+    @cached_property
+    def wide_svg(self) -> str:
+        """The wide figure as SVG text; that of the only one where there is no other."""
+        return self.svg if self.wide is None else figure_svg(self.wide)
 
 
 @dataclass(frozen=True)
@@ -159,8 +170,13 @@ def _part(part: PagePart, numbers: Iterator[int]) -> str:
         label = html.escape(part.caption or "table", quote=True)
         return f'<div class="table" role="region" tabindex="0" aria-label="{label}">\n{part.to_html()}</div>'
     if isinstance(part, Picture):
-        drawing = _inline(part.svg, f"figure{next(numbers)}-", part.description)
-        return f"<figure>\n{drawing}\n<figcaption>{html.escape(part.caption)}</figcaption>\n</figure>"
+        number = next(numbers)
+        drawing = _inline(part.svg, f"figure{number}-", part.description)
+        if part.wide is not None:
+            wide = _inline(part.wide_svg, f"figure{number}w-", part.description)
+            drawing = f'<div class="narrow">{drawing}</div>\n<div class="wide">{wide}</div>'
+        kind = "" if part.wide is None else ' class="whole"'
+        return f"<figure{kind}>\n{drawing}\n<figcaption>{html.escape(part.caption)}</figcaption>\n</figure>"
     return f"<p>{html.escape(part)}</p>"
 
 

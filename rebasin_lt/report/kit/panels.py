@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _WIDTH, _PANEL, _GAP, _FOOT, _LINE = 5.0, 1.75, 0.52, 0.5, 0.2  # inches; _LINE: of text
-_SMALL = 9.0  # pt
+_WIDE = 4  # panels in a row from which a figure is as wide as a page
+_SMALL = 10.0  # pt: a page of 400 pixels shows an inch of a figure on 72 of them, so no text is below 10
 _DENSE: Any = {"color": COLOURS["ink"][0], "linewidth": 1.2, "linestyle": (0, (4, 3))}
 _HOLLOW: Any = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7, "markeredgewidth": 1.1}
 
@@ -46,8 +47,9 @@ def panel_figure(
     quantity: str,
     x_label: str,
     from_zero: bool = False,
+    columns: int = 2,
 ) -> Figure:
-    """Two panels to a row, each with its own scale; bands are ± the errors of the estimates.
+    """So many panels to a row, each with its own scale; bands are ± the errors of the estimates.
 
     `methods` say how each series is drawn and called; the key calls marks published, and the level dense. Raises
     InputError if there is no panel.
@@ -57,33 +59,39 @@ def panel_figure(
     drawn = {name: method for name, method in methods.items() if any(name in panel.series for panel in panels)}
     with figure_style():
         handles = _handles(drawn, panels)
-        figure, plots = panel_grid([panel.title for panel in panels], handles, title, quantity, x_label)
+        figure, plots = panel_grid([panel.title for panel in panels], handles, title, quantity, x_label, columns)
         for axes, panel in zip(plots, panels, strict=True):
             _draw_panel(axes, panel, drawn, from_zero)
     return figure
 
 
 def panel_grid(
-    titles: Sequence[str], handles: Sequence[Line2D], title: str, quantity: str, x_label: str
+    titles: Sequence[str], handles: Sequence[Line2D], title: str, quantity: str, x_label: str, columns: int = 2
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure, within `figure_style`: its heading and key, and two panels to a row with these titles."""
+    """An empty figure, within `figure_style`: its heading and key, and so many panels to a row with these titles.
+
+    With 4 it is twice as wide.
+    """
     from matplotlib.figure import Figure
 
-    rows, columns = -(-len(titles) // 2), min(2, len(titles))
-    figure = Figure(figsize=(_WIDTH, 1.0))
-    head = 0.78 + _LINE * _draw_key(figure, handles)
-    tall = _PANEL if rows > 1 or columns > 1 else 1.4 * _PANEL
+    stretch = 2 if columns >= _WIDE else 1
+    width, columns = _WIDTH * stretch, min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(width, 1.0))
+    head = 0.78 + _LINE * _draw_key(figure, handles, stretch)
+    tall = _PANEL if stretch == 1 and len(titles) > 1 else 1.4 * _PANEL
     height = head + rows * tall + (rows - 1) * _GAP + _FOOT
-    figure.set_size_inches(_WIDTH, height)
-    figure.text(0.02, 1 - 0.1 / height, title, va="top", fontsize=12.6, fontweight="bold")
-    figure.text(0.02, 1 - 0.34 / height, quantity, va="top", fontsize=_SMALL, color=COLOURS["muted"][0])
-    figure.legends[0].set_bbox_to_anchor((0.012, 1 - 0.54 / height))
-    figure.subplots_adjust(0.085, _FOOT / height, 0.985, 1 - head / height, 0.2, _GAP / tall)
+    figure.set_size_inches(width, height)
+    figure.text(0.02 / stretch, 1 - 0.1 / height, title, va="top", fontsize=12.6, fontweight="bold")
+    figure.text(0.02 / stretch, 1 - 0.34 / height, quantity, va="top", fontsize=_SMALL, color=COLOURS["muted"][0])
+    figure.legends[0].set_bbox_to_anchor((0.012 / stretch, 1 - 0.54 / height))
+    right, apart = 1 - 0.015 / stretch, 0.2 if stretch == 1 else 0.16
+    figure.subplots_adjust(0.085 / stretch, _FOOT / height, right, 1 - head / height, apart, _GAP / tall)
     plots = []
     for index, name in enumerate(titles):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.set_title(name, loc="left", x=0, pad=4, fontsize=_SMALL)
-        axes.tick_params(labelsize=_SMALL - 1)
+        axes.tick_params(labelsize=_SMALL)
         plain_axes(axes)
         if index + columns >= len(titles):
             axes.set_xlabel(x_label, fontsize=_SMALL)
@@ -146,9 +154,9 @@ def _handles(methods: Mapping[str, Method], panels: Sequence[Panel]) -> list[Lin
     return handles
 
 
-def _draw_key(figure: Figure, handles: Sequence[Line2D]) -> int:
+def _draw_key(figure: Figure, handles: Sequence[Line2D], stretch: int = 1) -> int:
     """Draw the key; returns the lines of text that it takes."""
-    most = 3 if max(len(str(handle.get_label())) for handle in handles) <= 18 else 2
+    most = (3 if max(len(str(handle.get_label())) for handle in handles) <= 16 else 2) * stretch
     columns = min(most, -(-len(handles) // 2))
     figure.legend(
         handles=list(handles),
@@ -167,5 +175,5 @@ def _draw_key(figure: Figure, handles: Sequence[Line2D]) -> int:
 
 def _thinned(labels: Sequence[str]) -> list[str]:
     """Every label, or so few of them, evenly, that they do not run into each other."""
-    step = -(-sum(len(label) + 1 for label in labels) // 32)
+    step = -(-sum(len(label) + 1 for label in labels) // 28)
     return [label if index % step == 0 else "" for index, label in enumerate(labels)]

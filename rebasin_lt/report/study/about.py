@@ -45,7 +45,7 @@ def collapsed_text(runs: Iterable[Mapping[str, Any]], setting: Setting) -> str:
         f"{setting.methods.label(run['method'])} at {run['sparsity']:g} · {run['rewind']}, seed {run['seed']}"
         for run in lost
     ]
-    more = ", …" if len(names) > _NAMED else ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
         f"† {len(lost)} of {len(runs)} sparse networks collapsed to chance ({100 / setting.num_classes:.3g} %): "
         f"{'; '.join(names[:_NAMED])}{more}. They are in every mean, and widen its ±."

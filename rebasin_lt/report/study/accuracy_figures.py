@@ -24,13 +24,14 @@ def accuracy_figures(
     setting: Setting,
     dense: Mapping[float, Sequence[float]],
     metric: str = COMPARED,
+    columns: int = 2,
 ) -> dict[str, Figure]:
     """The paper's Figures 5, 6 and 8, or with top-5 its Figure 7: by file name, one figure per width.
 
     A panel per sparsity, accuracy (%) against the rewind moment, mean ± sample standard deviation, dashed: the mean
     dense accuracy, hollow: what the paper published. Where a study has one rewind moment there is one figure instead:
     a panel per width, against sparsity. The study's own axes have a panel for each value. `dense` are accuracies by
-    width.
+    width; `columns`, the panels in a row.
     """
     if not runs:
         return {}
@@ -47,7 +48,8 @@ def accuracy_figures(
             for own in [{place: group for place, group in cells.items() if place.axes == axes}]
         ]
         title = f"{METRICS[metric].label.capitalize()} against sparsity, rewind {''.join(moments)}"
-        return {METRICS[metric].file: panel_figure(panels, methods, title=title, x_label="sparsity", quantity=quantity)}
+        drawn = panel_figure(panels, methods, title=title, x_label="sparsity", quantity=quantity, columns=columns)
+        return {METRICS[metric].file: drawn}
     return {
         f"{METRICS[metric].file}-width-{width:g}": panel_figure(
             _by_sparsity(width, cells, setting, dense, metric),
@@ -55,6 +57,7 @@ def accuracy_figures(
             title=f"{METRICS[metric].label.capitalize()} against rewind point, width {width:g}",
             x_label="rewind point (epochs)" if _in_epochs(cells) else "rewind point",
             quantity=quantity,
+            columns=columns,
         )
         for width, cells in runs.items()
     }

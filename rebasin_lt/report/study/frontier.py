@@ -173,7 +173,7 @@ def _write_prices(axes: Axes, found: Sequence[Worth], drawn: Mapping[str, Method
                 (4, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8.5,
+                fontsize=10,
                 color=COLOURS[drawn[each.name].colour][0],
                 annotation_clip=False,
             )

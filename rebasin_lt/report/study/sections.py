@@ -157,6 +157,7 @@ def _introduction(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: M
 
 def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) -> list[PagePart]:
     figures = accuracy_figures(runs, setting, _dense(outcome, metric), metric)
+    wide = accuracy_figures(runs, setting, _dense(outcome, metric), metric, columns=4)
     tables = _accuracy_tables(outcome, setting, runs, metric)
     beside = "; hollow marks: the paper's published means" if _any_published(setting, runs, metric) else ""
     pictures = [
@@ -166,6 +167,7 @@ def _accuracy(outcome: StudyOutcome, setting: Setting, runs: Runs, metric: str) 
             f"seeds; dashed: mean of the dense networks{beside}. Points are at equal steps.",
             f"Line chart of {METRICS[metric].label}, a line per method and a panel per setting: {name}",
             name,
+            wide[name],
         )
         for name, figure in figures.items()
     ]

@@ -204,3 +204,16 @@ def test_tables_for_latex_and_figures_as_pdf_are_written_where_they_are_asked_fo
     assert "$\\pm$" in table
     with pytest.raises(InputError, match="--format is 'latx', which is not known .did you mean latex"):
         write_study_report(small, tmp_path, ["latx"])
+
+
+def test_text_of_figures_is_legible_on_a_page_of_400_pixels(report: Path) -> None:
+    """There a figure has 360 of them, which is a point each: no text is below 10, and on a wide page none is either."""
+    for path in report.glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        assert float(re.search(r'<svg [^>]*width="([\d.]+)pt"', text)[1]) <= 360
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", text)]
+        assert sizes
+        assert min(sizes) >= 10, path.name
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert page.count('<div class="wide">') == page.count('<figure class="whole">') == 2  # a width each
+    assert float(re.search(r'<div class="wide"><svg [^>]*width="([\d.]+)pt"', page)[1]) == 720

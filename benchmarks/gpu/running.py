@@ -89,6 +89,7 @@ def _work(part: Part, setting: Setting) -> None:
     log = os.open(setting.out / f"{part.name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     began, code = time.time(), 0
     try:
         _write(part, setting, began, "done", found=part.work(setting))

@@ -19,9 +19,14 @@ SMALL = {"tabular": {"rows": 100}, "segmentation": {"pictures": 100}}
 """Settings of data that keep the runs short."""
 EVERYWHERE = {"predict": "`predict_dataloader` must be implemented"}
 NO_CLASSES = "weights are judged by the cross entropy of classifiers here, but the network is none"
+NO_ONES = "--kind synflow follows what flows from inputs of ones, but .* takes .* int64"
 NO_ACCURACY = "ensembles are compared by accuracy, but recipe.loss is mse"
 REFUSED: Mapping[str, Mapping[str, str]] = {
     "tabular": {"snip": NO_CLASSES, "grasp": NO_CLASSES, "ensemble": NO_ACCURACY, "transplant": NO_ACCURACY},
+    "segmentation": {"snip": NO_CLASSES, "grasp": NO_CLASSES},
+    "text": {"synflow": NO_ONES},
+    "encoder": {"synflow": NO_ONES},
+    "decoder": {"synflow": NO_ONES, "snip": NO_CLASSES, "grasp": NO_CLASSES},
 }
 """Why commands cannot, by example."""
 
@@ -57,7 +62,7 @@ def lines(example: Example, runs: Path) -> Iterator[tuple[str, list[str]]]:
     network, data = ["--model", example.model], ["--data", example.data]
     pair = ["--ckpt-a", a, "--ckpt-b", b, *network, *data]
     loss, recipe = ["--loss", example.loss], ["--config", example.recipe(runs)]
-    few = ["--num-images", "80"]
+    few = ["--num-images", "200" if example.name == "timm_images" else "80"]  # as many as its widest layer has units
     some = [*few, "--num-test-images", "40"]
     moved = ["--permutation", str(runs / "match" / "permutation.perm.safetensors")]
 

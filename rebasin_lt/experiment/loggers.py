@@ -38,7 +38,7 @@ def named_loggers(setting: object, where: str = WHERE) -> list[NamedLogger]:
 
 
 def _named(setting: object, where: str) -> NamedLogger:
-    each = {"class_path": setting} if isinstance(setting, str) else written_class(setting)
+    each: Any = {"class_path": setting} if isinstance(setting, str) else written_class(setting)
     if not isinstance(each, Mapping) or not isinstance(each.get("class_path"), str):
         raise InputError(f"{where} is {each!r}, expected {{class_path: CSVLogger, init_args: {{…}}}}, or several")
     check_names(where, each, _PARTS)

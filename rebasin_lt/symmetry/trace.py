@@ -34,7 +34,6 @@ from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.programs import Programs
 from rebasin_lt.symmetry.verification import check, tensors_of
 
-
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Visit = Callable[[str, int, list[Tensor]], None]
 

@@ -43,6 +43,10 @@ from .lit.data.svhn import SVHN as SVHN
 from .lit.network_module import NetworkModule as NetworkModule
 from .matching.activation import MatchResult as MatchResult
 from .matching.activation import match_activations as match_activations
+from .matching.experts import AlignedExperts as AlignedExperts
+from .matching.experts import align_experts as align_experts
+from .matching.experts import merged_experts as merged_experts
+from .matching.experts import with_mask_of as with_mask_of
 from .matching.signs import match_signs as match_signs
 from .matching.weight_matching import match_weights as match_weights
 from .models.registry import build_network as build_network
@@ -71,6 +75,8 @@ from .report.study.sections import write_study_report as write_study_report
 from .study.grid import Study as Study
 from .study.outcome import StudyOutcome as StudyOutcome
 from .study.outcome import read_outcome as read_outcome
+from .symmetry.mixtures import Mixture as Mixture
+from .symmetry.mixtures import find_mixtures as find_mixtures
 from .symmetry.permutation import Permutation as Permutation
 from .symmetry.trace import Symmetry as Symmetry
 from .symmetry.trace import trace_symmetry as trace_symmetry

@@ -22,7 +22,7 @@ from rebasin_lt.experiment.subjects import Subjects, open_pair
 from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.judging.judge import Judge, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
-from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA
+from rebasin_lt.lit.checkpoint import CHECKPOINT_VERSION, MASK, METADATA, LoadedNetwork
 from rebasin_lt.lit.checkpoint_file import write_checkpoint
 from rebasin_lt.lit.data.registry import is_of_images
 from rebasin_lt.matching.activation import MatchResult
@@ -149,7 +149,7 @@ def _permute(options: PermuteOptions, out: Path, given: _Given, progress: Progre
         "num_samples": match.num_samples,
         "measure": given.matcher.measure,
         "objective": dict(match.objective),
-        "sizes": dict(symmetry.groups),
+        "sizes": {group: symmetry.num_units(group) for group in symmetry.groups},
         "masks": {
             name: {"sparsity": mask.sparsity, **mask_overlaps(mask, masks[name], network_b.state_dict())}
             for name, mask in given.masks.items()
@@ -220,17 +220,30 @@ def _write(
             out / permutation_file(name), method=options.method, mask_sha256=given.masks[name].hash, **hashes
         )
     origin = {"stage": "permute", "source": options.ckpt_a, "reference": options.ckpt_b}
-    prefix = "net." if "arch" in source.metadata else ""
-    content: dict[str, Any] = {
-        "state_dict": {f"{prefix}{name}": tensor.cpu() for name, tensor in permuted.items()},
-        METADATA: {**source.metadata, **origin, "format_version": CHECKPOINT_VERSION},
-    }
-    if source.mask is not None:
-        content[MASK] = symmetry.permute(source.mask, match.permutation)
-        content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
-    write_checkpoint(out / PERMUTED, content)
+    own = None if source.mask is None else symmetry.permute(source.mask, match.permutation)
+    write_changed(out / PERMUTED, source, permuted, own, origin)
     for name, mask in masks.items():
         mask.save(out / name, **origin)
+
+
+def write_changed(
+    path: Path,
+    source: LoadedNetwork,
+    state: Mapping[str, Tensor],
+    mask: Mapping[str, Tensor] | None,
+    origin: Mapping[str, str],
+) -> None:
+    """A checkpoint of a network with other weights, and another mask if it has one; `origin` says how it came to be."""
+    prefix = "net." if "arch" in source.metadata else ""
+    content: dict[str, Any] = {
+        "state_dict": {f"{prefix}{name}": tensor.cpu() for name, tensor in state.items()},
+        METADATA: {**source.metadata, **origin, "format_version": CHECKPOINT_VERSION},
+    }
+    content[METADATA].pop("mask_sha256", None)
+    if mask is not None:
+        content[MASK] = dict(mask)
+        content[METADATA]["mask_sha256"] = hash_tensors(content[MASK])
+    write_checkpoint(path, content)
 
 
 def _barriers(

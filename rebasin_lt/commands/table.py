@@ -135,6 +135,17 @@ COMMANDS: Mapping[str, Command] = {
         "analyses.mask:analyse_mask",
         "report.analyses.mask:show_mask",
     ),
+    "experts": Command(
+        "Align the experts of every mixture to one of them, which changes no answer; merge them, or share a mask.",
+        ("settings.options:ExpertsOptions",),
+        "analyses.experts:align_and_write",
+        "report.analyses.experts:show_experts",
+        names={
+            "by": "settings.options:ALIGNED_BY",
+            "merge": "settings.options:MERGES",
+            "loss": "judging.losses:LOSSES",
+        },
+    ),
     "symmetry": Command(
         "Find and verify the permutation symmetry of a network.",
         ("commands.options:SymmetryOptions",),

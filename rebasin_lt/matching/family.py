@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rebasin_lt.matching.assignment import solve_assignment
 from rebasin_lt.matching.labelled import Labelled, labelled, similarity_of
+from rebasin_lt.matching.leaves import match_row
+from rebasin_lt.matching.two_levels import UnitIndices
 from rebasin_lt.matching.weight import weight_names
-from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.permutation import Permutation, Within
 from rebasin_lt.symmetry.trace import Symmetry
 
-Indices = dict[str, Tensor]
-Within = Mapping[str, Sequence[str]]
 _MAX_SWEEPS = 20  # over groups that meet in one tensor, for one pair of outer units
 
 
@@ -58,39 +59,68 @@ def match_family(
 
 def _family(
     group: str, parts: Sequence[Labelled], own: Mapping[str, Tensor], within: Within, units: Sequence[int] | None = None
-) -> tuple[float, Indices]:
+) -> tuple[float, UnitIndices]:
     """The best indices of a group and all inside of it, and their value; nothing else acts on `parts`."""
     inside = [name for name in dict.fromkeys([*own, *(n for part in parts for n in part.groups)]) if name != group]
     shallow = [part for part in parts if set(part.groups) == {group}]
-    deep = [part.slices(group) for part in parts if set(part.groups) != {group}]
+    deep = [part.first(group) for part in parts if set(part.groups) != {group}]
     values = similarity_of(shallow, group, own)
     if values is None:
-        values = torch.zeros(len(deep[0]), len(deep[0]), dtype=torch.float64)
-
-    def best(mine: int, other: int) -> tuple[float, Indices]:
-        """What is inside of a reference unit and of a source unit, matched, and what that is worth."""
-        pairs = [unit[mine]._replace(source=unit[other].source) for unit in deep]
-        blocks = {name: block_of(own[name], mine, other, len(values)) for name in inside if name in own}
-        return match_together(inside, pairs, blocks, within, keep=mine == other)
-
-    whole, rows = torch.arange(len(values)), list(range(len(values))) if units is None else list(units)
-    chosen = values[rows][:, rows]
-    if inside:
-        chosen = chosen + torch.tensor([[best(i, j)[0] for j in rows] for i in rows], dtype=values.dtype)
+        values = torch.zeros((len(deep[0].source),) * 2, dtype=torch.float64)
+    rows = list(range(len(values))) if units is None else list(units)
+    if not inside:
+        assert units is None, "all units of a group without others inside are matched"
+        order = solve_assignment(values, group)
+        return float(values.gather(1, order[:, None]).sum()), {group: order}
+    if any(set(inside) & set(within.get(name, ())) for name in inside) or not all(map(_is_plain, deep)):
+        row = partial(_row_in_turn, inside, deep, own, within, values)
+    else:
+        row = partial(_row_at_once, inside, deep, own, values)
+    chosen = values[rows][:, rows] + torch.stack([row(mine)[0][rows] for mine in rows])
     order = solve_assignment(chosen, group)
     value = float(chosen.gather(1, order[:, None]).sum())
+    whole = torch.arange(len(values))
     whole[rows] = torch.tensor(rows)[order]
-    if not inside:
-        return value, {group: whole}
-    matched = {i: best(i, int(whole[i]))[1] for i in rows}
+    matched = {mine: {name: index[whole[mine]] for name, index in row(mine)[1].items()} for mine in rows}
     stay = {name: torch.arange(index.shape[-1]).expand(index.shape) for name, index in matched[rows[0]].items()}
-    inner = {name: torch.stack([matched.get(i, stay)[name] for i in range(len(whole))]) for name in stay}
+    inner = {name: torch.stack([matched.get(mine, stay)[name] for mine in range(len(whole))]) for name in stay}
     return value, {group: whole, **inner}
+
+
+def _row_at_once(
+    inside: Sequence[str], deep: Sequence[Labelled], own: Mapping[str, Tensor], values: Tensor, mine: int
+) -> tuple[Tensor, UnitIndices]:
+    """What the inside of one reference unit is worth with that of each source unit, and the indices."""
+    parts = [part._replace(reference=part.reference[mine]) for part in deep]
+    blocks = {
+        name: torch.stack([block_of(own[name], mine, other, len(values)) for other in range(len(values))])
+        for name in inside
+        if name in own
+    }
+    return match_row(inside, parts, blocks, mine)
+
+
+def _row_in_turn(
+    inside: Sequence[str],
+    deep: Sequence[Labelled],
+    own: Mapping[str, Tensor],
+    within: Within,
+    values: Tensor,
+    mine: int,
+) -> tuple[Tensor, UnitIndices]:
+    """The same, one source unit after another, for groups that others are nested in."""
+    found = []
+    for other in range(len(values)):
+        parts = [part._replace(reference=part.reference[mine], source=part.source[other]) for part in deep]
+        blocks = {name: block_of(own[name], mine, other, len(values)) for name in inside if name in own}
+        found.append(match_together(inside, parts, blocks, within, keep=mine == other))
+    indices = {name: torch.stack([each[name] for _, each in found]) for name in found[0][1]}
+    return torch.tensor([value for value, _ in found], dtype=values.dtype), indices
 
 
 def match_together(
     names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str, Tensor], within: Within, keep: bool
-) -> tuple[float, Indices]:
+) -> tuple[float, UnitIndices]:
     """The best indices of some groups and their value; `keep` says that leaving all as it is may be good already."""
     families = {
         name: [other for other in names if other == name or name in within.get(other, ())]
@@ -101,14 +131,14 @@ def match_together(
     if all(
         len(acting) == 1 == max(map(part.groups.count, part.groups)) for acting, part in zip(roots, parts, strict=True)
     ):
-        value, found = 0.0, Indices()
+        value, found = 0.0, UnitIndices()
         for root, family in families.items():
             having = [part for part, acting in zip(parts, roots, strict=True) if acting == [root]]
             worth, indices = _family(root, having, {name: own[name] for name in family if name in own}, within)
             value, found = value + worth, found | indices
         return value, found
     within = {name: [outer for outer in within.get(name, ()) if outer in names] for name in names}
-    starts = [Indices()] + [_identity(names, parts, own, within)] * keep
+    starts = [UnitIndices()] + [_identity(names, parts, own, within)] * keep
     return max((_in_turn(families, parts, own, within, start) for start in starts), key=lambda found: found[0])
 
 
@@ -117,8 +147,8 @@ def _in_turn(
     parts: Sequence[Labelled],
     own: Mapping[str, Tensor],
     within: Within,
-    start: Indices,
-) -> tuple[float, Indices]:
+    start: UnitIndices,
+) -> tuple[float, UnitIndices]:
     """One family after another matched, given the others', until nothing improves.
 
     At first, one that has no indices yet is matched by the weights that no other such one meets.
@@ -145,9 +175,9 @@ def _with_family(
     parts: Sequence[Labelled],
     own: Mapping[str, Tensor],
     within: Within,
-    found: Indices,
-    identity: Indices,
-) -> Indices:
+    found: UnitIndices,
+    identity: UnitIndices,
+) -> UnitIndices:
     """What is found already, with the indices of one family the best beside those of the others."""
     done, is_known = Permutation(found, within), family[0] in found
     unknown = {name for name in identity if name not in found} - set(family)
@@ -168,7 +198,9 @@ def _is_plain(part: Labelled) -> bool:
     return len(set(part.groups)) == len(part.groups)
 
 
-def _identity(names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str, Tensor], within: Within) -> Indices:
+def _identity(
+    names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str, Tensor], within: Within
+) -> UnitIndices:
     sizes = {name: size for part in parts for name, size in zip(part.groups, part.reference.shape, strict=False)}
     for name in sorted(names, key=lambda name: len(within[name])):
         if name not in sizes:  # no weight has it
@@ -179,7 +211,7 @@ def _identity(names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str,
     return {name: torch.arange(sizes[name]).expand(*(sizes[outer] for outer in within[name]), -1) for name in names}
 
 
-def _value(parts: Sequence[Labelled], own: Mapping[str, Tensor], found: Indices, within: Within) -> float:
+def _value(parts: Sequence[Labelled], own: Mapping[str, Tensor], found: UnitIndices, within: Within) -> float:
     at = Permutation(found, within)
     value = sum(part.permuted(at).inner_product() for part in parts)
     for name, matrix in own.items():

@@ -43,12 +43,11 @@ class Labelled(NamedTuple):
         """Of the two networks' weights."""
         return float((self.reference * self.source).sum())
 
-    def slices(self, group: str) -> list[Labelled]:
-        """One for each unit of a group that has one axis here; of the reference and the source at the same unit."""
+    def first(self, group: str) -> Labelled:
+        """The same with a group's axis, which must be the only one, before all others, and no more named."""
         k = self.groups.index(group)
-        left = self.groups[:k] + self.groups[k + 1 :]
         both = (tensor.movedim(k, 0).contiguous() for tensor in (self.reference, self.source))
-        return [Labelled(left, *pair) for pair in zip(*both, strict=True)]
+        return Labelled(self.groups[:k] + self.groups[k + 1 :], *both)
 
 
 def labelled(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from rebasin_lt.matching.assignment import solve_assignment
-from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.permutation import Permutation, Within
 from rebasin_lt.symmetry.trace import Symmetry
 
-Indices = dict[str, Tensor]
+UnitIndices = dict[str, Tensor]
 
 
 def solve_groups(similarity: Mapping[str, Tensor], symmetry: Symmetry) -> Permutation:
@@ -20,7 +20,7 @@ def solve_groups(similarity: Mapping[str, Tensor], symmetry: Symmetry) -> Permut
     Of each group, `similarity` holds a matrix of shape (reference units, source units); of a nested group, the units
     are those of one outer unit after another, and only the blocks of pairs of outer units are looked at, each in turn.
     """
-    found: Indices = {}
+    found: UnitIndices = {}
     for group in symmetry.groups:
         if group not in symmetry.within:
             inside = [other for other, outers in symmetry.within.items() if group in outers]
@@ -29,10 +29,8 @@ def solve_groups(similarity: Mapping[str, Tensor], symmetry: Symmetry) -> Permut
     return Permutation(found, symmetry.within)
 
 
-def solve_family(
-    group: str, similarity: Mapping[str, Tensor], within: Mapping[str, Sequence[str]]
-) -> tuple[float, Indices]:
-    """The best assignment of a group and all that are nested in it, which `similarity` holds, and its value.
+def solve_family(group: str, similarity: Mapping[str, Tensor], within: Within) -> tuple[float, UnitIndices]:
+    """The best assignment of a group and all nested in it, which `similarity` holds, and its value.
 
     Indices have shape (units,), those of nested groups an axis for each group around them, from `group` on. A pair of
     outer units is worth their own similarity and the best that can be had inside of them.
@@ -41,9 +39,9 @@ def solve_family(
     children = [other for other in inside if not set(inside) & set(within[other])]
     values = similarity[group]
 
-    def best(mine: int, other: int) -> tuple[float, Indices]:
+    def best(mine: int, other: int) -> tuple[float, UnitIndices]:
         """What the insides of a reference unit and of a source unit are worth to each other."""
-        value, found = 0.0, Indices()
+        value, found = 0.0, UnitIndices()
         for child in children:
             family = [child, *(name for name in inside if child in within[name])]
             blocks = {name: _block(similarity[name], mine, other, len(values)) for name in family}

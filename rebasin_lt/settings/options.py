@@ -11,6 +11,12 @@ from dataclasses import dataclass
 SPLITS = ("train", "test")
 """The images that a barrier can be measured on."""
 
+ALIGNED_BY = ("weights", "activations")
+"""What the experts of a mixture are compared by; the first is the default."""
+
+MERGES = ("mean",)
+"""What the experts of a mixture can be replaced by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
@@ -235,6 +241,27 @@ class MaskOptions(SourceOptions, ExampleOptions, NetworkOptions):
     others: tuple[str, ...] = ()
     ckpt: str | None = None
     init_a: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsOptions(SplitOptions, LossOptions, ExampleOptions, NetworkOptions):
+    """A network with mixtures of experts, and what is done with these once they are aligned.
+
+    Args:
+        ckpt: checkpoint of the network
+        masks: mask files of the network, which move with its experts
+        by: what the hidden units of experts are matched by, their weights or what they do on training images
+        expert: the one that all others of its layer are aligned to, counted from 0
+        merge: mean replaces all experts of a layer by their mean; the loss is measured without and with alignment
+        share_mask: give all experts of a layer the mask of the one they are aligned to; the loss is measured
+    """
+
+    ckpt: str
+    masks: tuple[str, ...] = ()
+    by: str = "weights"
+    expert: int = 0
+    merge: str | None = None
+    share_mask: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

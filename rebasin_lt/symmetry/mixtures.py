@@ -1,0 +1,193 @@
+"""The mixtures of experts in a network: parts of one form, side by side, that read the same and write to the same.
+
+Experts are found in two forms. *Stacked*: their weights lie in tensors with an axis of experts, in which their hidden
+units are a nested group. *Listed*: each is a module of its own, in a list. No name of an architecture tells them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import torch
+from torch import Tensor, fx
+
+from rebasin_lt.symmetry.axis_type import AxisType
+from rebasin_lt.symmetry.trace import Symmetry
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The experts of one layer.
+
+    `name`: the module that holds them. `hidden`: for each expert, the groups inside of it, in the same order; of
+    stacked experts the same for each, which are nested in `outer`. `tensors`: for each expert, the names of its weights
+    and buffers, in the same order; of stacked experts those of all.
+
+        >>> rb.Mixture("experts", (("w1[1]",),) * 4, (("w1", "w2"),) * 4, outer="w1").num_experts
+        4
+    """
+
+    name: str
+    hidden: tuple[tuple[str, ...], ...]
+    tensors: tuple[tuple[str, ...], ...]
+    outer: str | None = None
+
+    @property
+    def num_experts(self) -> int:
+        return len(self.hidden)
+
+
+def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
+    """The mixtures of a network, in the order of its parameters.
+
+    Stacked experts are groups around nested ones, in whose units some matrix lies without the units inside: a router.
+    Listed ones are numbered modules of the same names and shapes of tensors, whose units are in the same groups outside
+    of them and in one group each inside, and none of which uses what another computes, as layers in a row do.
+
+        >>> class Mixed(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.gate, self.experts = nn.Linear(3, 2), nn.ModuleList()
+        ...         for _ in range(2):
+        ...             self.experts.append(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)))
+        ...
+        ...     def forward(self, x):
+        ...         answers = torch.stack([expert(x) for expert in self.experts])
+        ...         return torch.einsum("ebo,be->bo", answers, self.gate(x).softmax(-1))
+        >>> (mixture,) = rb.find_mixtures(rb.trace_symmetry(Mixed(), torch.zeros(4, 3)))
+        >>> mixture.name, mixture.num_experts, mixture.hidden
+        ('experts', 2, (('experts.0.0.weight',), ('experts.1.0.weight',)))
+    """
+    return (*_stacked(symmetry), *_listed(symmetry))
+
+
+def _stacked(symmetry: Symmetry) -> Iterator[Mixture]:
+    for outer in symmetry.groups:
+        inside = tuple(group for group, around in symmetry.within.items() if around == (outer,))
+        if not inside or outer in symmetry.within:
+            continue
+        deep = [name for name in symmetry.axes if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
+        around = [name for name in symmetry.axes if _acts(symmetry, name, (outer,)) and name not in deep]
+        homes = {name.rpartition(".")[0] for name in deep}
+        routers = [name for name in around if _is_router(symmetry, name, outer)]
+        routers = [name for name in routers if name.rpartition(".")[0] not in homes] or routers
+        own = [name for name in around if name.rpartition(".")[0] in homes and name not in routers]
+        if routers:
+            size = symmetry.groups[outer]
+            yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer)
+
+
+def _common(modules: Iterable[str]) -> str:
+    """The module that holds all of these."""
+    paths = [module.split(".") for module in modules]
+    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return ".".join(parts[0] for parts in alike)
+
+
+def _acts(symmetry: Symmetry, name: str, groups: Sequence[str]) -> bool:
+    return any(group in axis.groups for axis in symmetry.axes[name] for group in groups)
+
+
+def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
+    """Whether a tensor has a row for each expert that reads other units."""
+    axes = symmetry.axes[name]
+    return len(axes) > 1 and any(axis.groups == (outer,) for axis in axes[:1]) and any(axis.groups for axis in axes[1:])
+
+
+def _listed(symmetry: Symmetry) -> Iterator[Mixture]:
+    found: dict[str, dict[int, list[str]]] = {}
+    for name in symmetry.axes:
+        for number in re.finditer(r"(?:^|\.)(\d+)\.", name):
+            members = found.setdefault(name[: number.start(1)].removesuffix("."), {})
+            members.setdefault(int(number[1]), []).append(name)
+    for prefix, members in found.items():
+        mixture = _mixture_of(prefix, [members[number] for number in sorted(members)], symmetry)
+        if mixture is not None:
+            yield mixture
+
+
+def _mixture_of(prefix: str, members: Sequence[list[str]], symmetry: Symmetry) -> Mixture | None:
+    start = len(prefix) + 1 if prefix else 0
+    if len(members) < 2 or len({tuple(name[start:].partition(".")[2] for name in names) for names in members}) > 1:
+        return None
+    maps = [_same_form(members[0], names, symmetry) for names in members]
+    if any(mapped is None for mapped in maps):
+        return None
+    shared = {group for group in maps[0] or {} if all((mapped or {})[group] == group for mapped in maps)}
+    hidden = tuple(tuple(mapped[group] for group in mapped if group not in shared) for mapped in maps if mapped)
+    every = [group for groups in hidden for group in groups]
+    outside = {name for name in symmetry.axes if not any(name in names for names in members)}
+    if not every or len(set(every)) < len(every) or any(_acts(symmetry, name, every) for name in outside):
+        return None
+    if not _are_beside_one_another(prefix, symmetry.graph):
+        return None
+    return Mixture(prefix, hidden, tuple(map(tuple, members)))
+
+
+def _same_form(first: Sequence[str], other: Sequence[str], symmetry: Symmetry) -> dict[str, str] | None:
+    """The group of `other` for each of `first`, where the same axes have the same blocks; None where they differ."""
+    mapped: dict[str, str] = {}
+    for one, two in zip(first, other, strict=True):
+        ours, theirs = symmetry.axes[one], symmetry.axes[two]
+        if len(ours) != len(theirs) or not all(_same_axis(a, b, mapped) for a, b in zip(ours, theirs, strict=True)):
+            return None
+    return mapped if len(set(mapped.values())) == len(mapped) else None
+
+
+def _same_axis(first: AxisType, other: AxisType, mapped: dict[str, str]) -> bool:
+    if first.size != other.size or len(first.blocks) != len(other.blocks):
+        return False
+    for ours, theirs in zip(first.blocks, other.blocks, strict=True):
+        if len(ours.groups) != len(theirs.groups) or not torch.equal(ours.positions, theirs.positions):
+            return False
+        if any(mapped.setdefault(a, b) != b for a, b in zip(ours.groups, theirs.groups, strict=True)):
+            return False
+    return True
+
+
+def _are_beside_one_another(prefix: str, graph: fx.Graph) -> bool:
+    """Whether no numbered member of a list of modules uses what another of them computes."""
+    seen: dict[fx.Node, set[str]] = {}  # node -> the members that it depends on
+    number = re.compile(rf"(?:^|\.){re.escape(prefix)}\.?(\d+)(?:\.|$)") if prefix else re.compile(r"^(\d+)(?:\.|$)")
+    ran = set()
+    for node in graph.nodes:
+        before = {member for source in node.all_input_nodes for member in seen[source]}
+        stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+        own = {match[1] for path in stack if (match := number.search(path))}
+        if own and before - own:
+            return False
+        ran |= own
+        seen[node] = before | own
+    return len(ran) > 1
+
+
+def over_experts(
+    tensors: Mapping[str, Tensor], mixture: Mixture, symmetry: Symmetry, change: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The tensors with those of the experts changed: `change` gets and gives (experts, ...), for each part of them.
+
+    Tensors that are not there, as those of a mask are only some, are left out; of listed experts all are, then.
+    """
+    changed = dict(tensors)
+    if mixture.outer is not None:
+        for name in mixture.tensors[0]:
+            if name in tensors:
+                changed[name] = _over_units(tensors[name], symmetry.axes[name], mixture.outer, change)
+        return changed
+    for names in zip(*mixture.tensors, strict=True):
+        if all(name in tensors for name in names):
+            together = change(torch.stack([tensors[name] for name in names]))
+            changed |= dict(zip(names, together.unbind(), strict=True))
+    return changed
+
+
+def _over_units(tensor: Tensor, axes: Sequence[AxisType], outer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
+    result = tensor.clone()
+    for dim, axis in enumerate(axes):
+        for positions in axis.positions_of(outer):  # shape: (units, places)
+            rows = tensor.movedim(dim, 0)[positions.to(tensor.device)]
+            result.movedim(dim, 0)[positions.to(tensor.device)] = change(rows)
+    return result

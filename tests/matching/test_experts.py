@@ -1,0 +1,192 @@
+"""Experts aligned to one another: the function stays, planted orders come back, and merging loses less after it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from nested import Experts, built
+from torch import Tensor, nn
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.matching.experts import align_experts, merged_experts, with_mask_of
+from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.symmetry.mixtures import find_mixtures
+from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
+
+
+class Listed(nn.Module):
+    """The same mixture with a module for each expert."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.gate, self.leave = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(6, 2)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        shares = self.gate(x).softmax(-1)
+        return self.leave(x + sum(shares[:, k : k + 1] * expert(x) for k, expert in enumerate(self.experts)))
+
+
+class Row(nn.Module):
+    """Blocks of one form that follow one another: no mixture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(3, 6)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(3))
+        self.leave = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.leave(x)
+
+
+def with_equal_experts(kind: type[nn.Module]) -> tuple[nn.Module, Symmetry, Permutation]:
+    """A mixture all of whose experts are one, each with its hidden units in an order of its own."""
+    torch.manual_seed(0)
+    network = kind().double()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        if isinstance(network, Listed):
+            for expert in network.experts:
+                expert.load_state_dict(network.experts[0].state_dict())
+        else:
+            for parameter in (network.w1, network.b1, network.w2):
+                parameter.copy_(parameter[:1].expand_as(parameter))
+    symmetry = trace_symmetry(network, torch.randn(4, 3, dtype=torch.float64))
+    hidden = {group for mixture in find_mixtures(symmetry) for groups in mixture.hidden for group in groups}
+    drawn = symmetry.random(torch.Generator().manual_seed(1))
+    orders = Permutation({g: drawn[g] if g in hidden else symmetry.identity()[g] for g in drawn}, symmetry.within)
+    network.load_state_dict(symmetry.permute(network, orders))
+    return network, symmetry, orders
+
+
+kinds = pytest.mark.parametrize("kind", [Experts, Listed])
+
+
+def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> None:
+    x = torch.randn(4, 3)
+    (stacked,) = find_mixtures(trace_symmetry(Experts(), x))
+    assert (stacked.name, stacked.num_experts, stacked.outer, stacked.hidden[0]) == ("", 4, "w1", ("w1[1]",))
+    assert set(stacked.tensors[0]) == {"w1", "w2", "b1"}  # not the router
+    (listed,) = find_mixtures(trace_symmetry(Listed(), x))
+    assert (listed.name, listed.num_experts, listed.outer) == ("experts", 4, None)
+    assert listed.hidden[2] == ("experts.2.0.weight",)
+    assert listed.tensors[3] == tuple(f"experts.3.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
+    assert find_mixtures(trace_symmetry(Row(), x)) == ()
+    assert (
+        find_mixtures(trace_symmetry(nn.TransformerEncoderLayer(8, 2, 4, batch_first=True), torch.randn(2, 3, 8))) == ()
+    )
+
+
+@kinds
+@pytest.mark.parametrize("by", ["weights", "activations"])
+def test_equal_experts_come_into_one_order_and_the_function_stays(kind: type[nn.Module], by: str) -> None:
+    network, symmetry, _ = with_equal_experts(kind)
+    batches = [torch.randn(64, 3, dtype=torch.float64)] if by == "activations" else None
+    for expert in (0, 2):
+        found = align_experts(network, symmetry, by=by, batches=batches, expert=expert)
+        aligned = copy.deepcopy(network)
+        aligned.load_state_dict(symmetry.permute(network, found.permutation))
+        x = torch.randn(16, 3, dtype=torch.float64)
+        torch.testing.assert_close(aligned(x), network(x), atol=1e-10, rtol=1e-10)
+        ((before, after),) = found.similarity.values()
+        assert before < 0.9
+        assert after == pytest.approx(1)
+        merged = copy.deepcopy(network)
+        merged.load_state_dict(merged_experts(aligned.state_dict(), symmetry))
+        torch.testing.assert_close(merged(x), network(x), atol=1e-10, rtol=1e-10)  # their mean is each of them
+        merged.load_state_dict(merged_experts(network.state_dict(), symmetry))
+        assert (merged(x) - network(x)).abs().max() > 1e-2  # and was not before
+
+
+@kinds
+def test_the_order_of_one_expert_is_kept_and_nothing_else_moves(kind: type[nn.Module]) -> None:
+    network, symmetry, _ = with_equal_experts(kind)
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data += torch.randn_like(parameter)
+    found = align_experts(network, symmetry, expert=1)
+    moved = symmetry.permute(network, found.permutation)
+    expected = network.state_dict()
+    for name in ("enter.weight", "gate.weight", "gate.bias", "leave.weight"):
+        assert torch.equal(moved[name], expected[name])
+    if kind is Listed:
+        assert torch.equal(moved["experts.1.0.weight"], expected["experts.1.0.weight"])
+    else:
+        assert torch.equal(moved["w1"][1], expected["w1"][1])
+    ((before, after),) = found.similarity.values()
+    assert before < after < 1
+
+
+@kinds
+def test_masks_follow_and_one_may_be_shared(kind: type[nn.Module]) -> None:
+    network, symmetry, _ = with_equal_experts(kind)
+    state = network.state_dict()
+    names = ["w1", "w2"] if kind is Experts else [f"experts.{k}.{n}.weight" for k in range(4) for n in (0, 2)]
+    mask = Mask({name: state[name] > 0 for name in names})
+    shared = with_mask_of(mask.permuted(symmetry, align_experts(network, symmetry).permutation), symmetry)
+    for name in names:  # experts are equal, so their masks are once they are aligned
+        assert torch.equal(
+            shared[name], symmetry.permute(state, align_experts(network, symmetry).permutation)[name] > 0
+        )
+    assert with_mask_of(mask, symmetry).content.keys() == mask.content.keys()
+    assert any(not torch.equal(with_mask_of(mask, symmetry)[name], mask[name]) for name in names)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    network, symmetry, _ = with_equal_experts(Experts)
+    plain = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (network, {"by": "signs"}, "by is 'signs'"),
+        (network, {"by": "activations"}, "batches is not given, but experts are aligned by activations"),
+        (network, {"batches": []}, "batches is given, but experts are aligned by weights"),
+        (network, {"by": "activations", "batches": []}, "batches is empty"),
+        (network, {"expert": 4}, "expert is 4, but the network has 4: expected 0 to 3"),
+        (plain, {}, "the network has no mixture of experts"),
+    ]
+    for model, settings, message in wrong:
+        own = symmetry if model is network else trace_symmetry(plain, torch.randn(2, 3))
+        with pytest.raises(InputError, match=message):
+            align_experts(model, own, **settings)
+
+
+def test_experts_that_see_different_tokens_are_refused_by_activations() -> None:
+    class Halves(Listed):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x).relu()
+            parts = [self.experts[0](x), self.experts[1](x), self.experts[2](x), self.experts[3](x[:, :1])]
+            return self.leave(x + parts[0] + parts[1] + parts[2] + parts[3])
+
+    network = Halves()
+    symmetry = trace_symmetry(network, torch.randn(4, 5, 3))
+    assert len(find_mixtures(symmetry)) == 1
+    with pytest.raises(InputError, match="the experts of experts see different tokens"):
+        align_experts(network, symmetry, by="activations", batches=[torch.randn(4, 5, 3)])
+
+
+def test_stacked_and_listed_experts_are_aligned_alike() -> None:
+    stacked = built("experts", 5)
+    listed = Listed().double()
+    state = {name: tensor for name, tensor in stacked.state_dict().items() if name in listed.state_dict()}
+    for k in range(4):
+        state |= {
+            f"experts.{k}.0.weight": stacked.w1[k].detach(),
+            f"experts.{k}.0.bias": stacked.b1[k, 0].detach(),
+            f"experts.{k}.2.weight": stacked.w2[k].detach(),
+            f"experts.{k}.2.bias": torch.zeros(6, dtype=torch.float64),
+        }
+    listed.load_state_dict(state)
+    x = torch.randn(4, 3, dtype=torch.float64)
+    torch.testing.assert_close(stacked(x), listed(x))
+    found = [align_experts(network, trace_symmetry(network, x)) for network in (stacked, listed)]
+    for k in range(4):
+        assert torch.equal(found[0].permutation["w1[1]"][k], found[1].permutation[f"experts.{k}.0.weight"])

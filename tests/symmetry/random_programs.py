@@ -163,7 +163,7 @@ def chosen(make: Maker) -> Step:
     """Units that are chosen by their size, as values or as names."""
     table, count = make.weight(make.width, 5), make.rng.choice([1, 2])
     return make.rng.choice([
-        lambda h: h.topk(count, -1)[0] * h,
+        lambda h: h.topk(count, -1)[0].sum(-1, keepdim=True) * h,
         lambda h: table()[h.argmax(-1)],
         lambda h: h.sin().gather(-1, h.topk(2, -1)[1]),
         lambda h: h.sort(-1)[0],

@@ -39,9 +39,9 @@ def test_operator_that_touches_units_is_told_also_if_they_show_later() -> None:
     """The numbers that it takes belong to no parameter yet."""
 
     def run(net: nets.Net, x: Tensor) -> Tensor:
-        numbers = torch.ones(6)
-        windows = numbers.unfold(0, 2, 1).sum()
-        return net.c(net.a(x) * numbers.mul_(2) + windows)
+        numbers = x.sum(1, keepdim=True).expand(-1, 6)
+        windows = numbers.unfold(1, 2, 1).sum()
+        return net.c(net.a(x) * numbers + windows)
 
     symmetry = trace_symmetry(nets.Net(run, a=nn.Linear(5, 6), c=nn.Linear(6, 3)), torch.randn(2, 5))
     assert (symmetry.groups, symmetry.unknown) == ({}, {"unfold": "operator unfold has no rule"})

@@ -12,6 +12,11 @@ from rebasin_lt.symmetry.groups import Frozen
 from rebasin_lt.symmetry.trace import Symmetry
 
 Units = int | str
+_LAYERS_SHOWN = 10  # layers of which hidden units that stay fixed are told
+_GIVEN = (
+    *("an input of the network", "an output of the network", "kernel positions", "not used in evaluation mode"),
+    "rows are looked up by index",
+)
 _SHOWN = 3  # names given as examples of what is frozen for one reason
 
 
@@ -33,6 +38,7 @@ def as_text(symmetry: Symmetry) -> str:
         f"Coverage: they move {_percent(symmetry.coverage)} of the parameters' elements",
         _checked(symmetry),
         "",
+        *_hidden_lines(symmetry.frozen),
         *_frozen_lines(symmetry.frozen),
         *_unknown_lines(symmetry),
     ]
@@ -63,6 +69,7 @@ def as_json(symmetry: Symmetry) -> str:
                 }
                 for reason, entries in frozen_by_reason(symmetry.frozen).items()
             ],
+            "hidden_fixed": [entry._asdict() for entry in hidden_units_fixed(symmetry.frozen)],
             "unknown": dict(symmetry.unknown),
             "error": symmetry.error,
             "checked_in": symmetry.checked_in,
@@ -75,6 +82,29 @@ def _sizes(symmetry: Symmetry, group: str) -> Units:
     """The number of a group's units, behind those of the groups around it."""
     around = symmetry.around(group)
     return " × ".join(map(str, (*around, symmetry.groups[group]))) if around else symmetry.groups[group]
+
+
+def hidden_units_fixed(frozen: Iterable[Frozen]) -> list[Frozen]:
+    """Of what is frozen, one axis for each layer and reason, but for what no network could exchange.
+
+    Those are its inputs and outputs, rows that are looked up, places in kernels, and layers that are not used.
+    """
+    layers: dict[tuple[str, str], Frozen] = {}
+    for entry in frozen:
+        if not entry.reason.startswith(_GIVEN):
+            found = layers.setdefault((entry.name.rpartition(".")[0], entry.reason), entry)
+            if entry.units > found.units:
+                layers[found.name.rpartition(".")[0], entry.reason] = entry
+    return list(layers.values())
+
+
+def _hidden_lines(frozen: Sequence[Frozen]) -> list[str]:
+    entries = hidden_units_fixed(frozen)
+    if not entries:
+        return []
+    lines = [f"  {entry.units} of {entry.name}: {entry.reason}" for entry in entries[:_LAYERS_SHOWN]]
+    more = [f"  and in {len(entries) - _LAYERS_SHOWN} more layers"] if len(entries) > _LAYERS_SHOWN else []
+    return ["Hidden units that stay fixed", *lines, *more, ""]
 
 
 def frozen_by_reason(frozen: Iterable[Frozen]) -> dict[str, list[Frozen]]:

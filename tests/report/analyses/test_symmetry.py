@@ -212,3 +212,20 @@ def test_the_command_knows_the_size_that_inception_takes():
 
     assert default_input_shape("torchvision:inception_v3") == (3, 299, 299)
     assert default_input_shape("torchvision:resnet18") == (3, 224, 224)
+
+
+def test_hidden_units_that_stay_fixed_are_told_by_layer_with_the_reason():
+    class Ordered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(self.second(self.first(x).cumsum(1)).tanh())
+
+    symmetry = infer_symmetry(Ordered(), torch.randn(2, 3))
+    assert "Hidden units that stay fixed\n  6 of first.weight: cumsum in their order\n" in as_text(symmetry)
+    told = json.loads(as_json(symmetry))["hidden_fixed"]
+    assert {"name": "first.weight", "axis": 0, "units": 6, "reason": "cumsum in their order"} in told
+    plain = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+    assert "Hidden units" not in as_text(infer_symmetry(plain, torch.randn(2, 3)))

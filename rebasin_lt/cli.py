@@ -213,6 +213,8 @@ def _parser_of(command: Command) -> ArgumentParser:
     for kind in command.classes:
         parser.add_class_arguments(kind, as_group=False, as_positional=command.positional, fail_untyped=True)
     for action in parser._actions:
+        if action.dest == command.positional_list:
+            action.metavar = action.dest[:-1].upper()
         if names := command.choices.get(action.dest):
             action.help = f"{action.help} ({', '.join(names)})"
     return parser

@@ -104,12 +104,12 @@ class ReportOptions:
     Args:
         dir: folder of the study; or of the numbers that a report left, to write it again
         out: folder for the report; DIR/report if not given
-        format: what is written beside page, Markdown and CSV, for a paper
+        formats: what is written beside page, Markdown and CSV, for a paper
     """
 
     dir: str
     out: str | None = None
-    format: Sequence[str] = ()
+    formats: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,6 @@ def print_report(options: ReportOptions) -> None:
         check_links(source, ("report",))
     left = (source / STUDY).exists() and not (source / CONFIG).exists()  # a study may have its report inside it
     outcome = read_numbers(source) if left else read_outcome(source)
-    page, markdown, *others = write_study_report(outcome, folder, options.format)
+    page, markdown, *others = write_study_report(outcome, folder, options.formats)
     say(summary(outcome))
     say(f"report: {page}, {markdown} and {len(others)} files beside them")

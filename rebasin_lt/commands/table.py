@@ -162,7 +162,7 @@ COMMANDS: Mapping[str, Command] = {
         "Write tables, figures and one page of what there is of a study, the paper's numbers beside ours.",
         ("commands.options:ReportOptions",),
         "commands.report:print_report",
-        names={"format": "report.kit.papers:PAPER_FORMATS"},
+        names={"formats": "report.kit.papers:PAPER_FORMATS"},
         positional=True,
     ),
     "demo": Command(

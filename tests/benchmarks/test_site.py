@@ -6,6 +6,7 @@ import posixpath
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_links_are_those_of_the_site_and_a_folder_of_the_package_is_no_page() ->
     assert with_site_links("[r](../README.md#any-network)", "docs/data.md") == "[r](index.md#any-network)"
     with pytest.raises(ValueError, match="README.md links to docs/nothing.md, which is not there"):
         with_site_links("[a](docs/nothing.md)", "README.md")
+
+
+def test_the_badges_are_true() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    torch = next(each for each in settings["dependencies"] if each.startswith("torch>="))
+    true = {
+        "python": settings["requires-python"].replace(">=", "≥ "),
+        "pytorch": torch.removeprefix("torch").replace(">=", "≥ "),
+        "licence": settings["license"],
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, value in true.items():
+        assert f">{value}</text>" in (ROOT / "docs" / "images" / f"badge-{name}.svg").read_text(encoding="utf-8")
+        assert re.search(rf"!\[[^]]*{re.escape(value)}\]\(docs/images/badge-{name}.svg\)", readme)
 
 
 @pytest.mark.slow

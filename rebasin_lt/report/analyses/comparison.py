@@ -28,7 +28,7 @@ class RunRecord:
     """
 
     label: str
-    folder: Path
+    place: Path
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
 
@@ -112,7 +112,7 @@ def comparison_text(runs: Sequence[RunRecord], form: str, wanted: Sequence[str] 
 def untested(runs: Sequence[RunRecord]) -> list[Path]:
     """Folders of the runs without a number of the test, where others have one."""
     tested = [any(name.startswith("test/") for name in run.metrics) for run in runs]
-    return [run.folder for run, has in zip(runs, tested, strict=True) if not has] if any(tested) else []
+    return [run.place for run, has in zip(runs, tested, strict=True) if not has] if any(tested) else []
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {

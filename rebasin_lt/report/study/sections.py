@@ -55,7 +55,7 @@ def write_study_report(outcome: StudyOutcome, out: Path | str, formats: Sequence
         True
     """
     out = Path(out)
-    writers = [chosen("--format", name, PAPER_FORMATS) for name in formats]
+    writers = [chosen("--formats", name, PAPER_FORMATS) for name in formats]
     setting = _setting(outcome)
     runs = {metric: group_runs(outcome.sparse, setting.rewinds, metric) for metric in METRICS}
     sections = [section for section in _sections(outcome, setting, runs) if section.parts]

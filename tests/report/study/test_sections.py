@@ -202,7 +202,7 @@ def test_tables_for_latex_and_figures_as_pdf_are_written_where_they_are_asked_fo
     table = (tmp_path / "accuracy-1.tex").read_text(encoding="utf-8")
     assert "\\toprule" in table
     assert "$\\pm$" in table
-    with pytest.raises(InputError, match="--format is 'latx', which is not known .did you mean latex"):
+    with pytest.raises(InputError, match="--formats is 'latx', which is not known .did you mean latex"):
         write_study_report(small, tmp_path, ["latx"])
 
 

@@ -34,8 +34,12 @@ FACTS = RunFacts("mlp", 13130, None, "Digits", 1000, 20, 20, "cpu", 4, 200, 0.1)
 
 def test_a_fit_says_what_it_trains_how_each_epoch_went_and_what_is_next(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(FIT.split()) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert main([*FIT.split(), "--global-batch", "100"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "runs/a: warning: a step has 50 samples (1 process), but the configuration's global_batch says 100" in said.err
+    )
+    lines = said.out.splitlines()
     assert lines[0] == (
         "runs/a: mlp, 13,130 parameters; Digits, 1,000 samples to train on; 2 epochs of 20 batches on cpu; "
         "global batch 50, learning rate 0.1 (0.512 per 256 samples)"
@@ -56,7 +60,7 @@ def test_a_fit_says_what_it_trains_how_each_epoch_went_and_what_is_next(tmp_path
     }
     assert "quiet" not in Path("runs/a/config.yaml").read_text()
 
-    assert main([*FIT.split(), "--global-batch", "100"]) == 0  # what warns is no part of a run
+    assert main(FIT.split()) == 0  # what warns is no part of a run
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("runs/a: complete already after 2 epochs: train/loss ")
     assert lines[0].endswith("; nothing was trained")
@@ -103,6 +107,13 @@ def test_on_a_terminal_every_epoch_is_said_and_a_line_has_the_time_left(monkeypa
     quiet = FitProgress("runs/a", quiet=True)
     quiet.on_train_batch_end(trainer, None, None, None, 4)
     assert terminal.getvalue() == ""
+
+
+def test_a_line_reaches_a_log_file_when_it_is_said(tmp_path, monkeypatch) -> None:
+    with (tmp_path / "log").open("w") as log:  # which a file is not, by itself
+        monkeypatch.setattr("sys.stdout", log)
+        FitProgress("runs/a")._say("epoch 1/2")
+        assert (tmp_path / "log").read_text() == "runs/a: epoch 1/2\n"
 
 
 def test_metrics_are_written_training_first_and_eight_of_them_at_most() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ class FitProgress(Checkpoint):
         self._began, self._first = time.monotonic(), trainer.current_epoch
         facts = facts_of(trainer, pl_module)
         for warning in batch_warnings(facts, read_facts(self.folder), self.expected_batch):
-            say(f"{self.folder}: {warning}")
+            say(f"{self.folder}: {warning}", file=sys.stderr)
         self._say(facts.line() + (f"; goes on after {counted(self._first, 'epoch')}" if trainer.global_step else ""))
         if not is_short_try(trainer):
             write_facts(self.folder, facts)
@@ -107,6 +108,7 @@ class FitProgress(Checkpoint):
         if not self.quiet:
             self._line.clear()
             say(f"{self.folder}: {text}")
+            sys.stdout.flush()  # a log file would else show an epoch hours later
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

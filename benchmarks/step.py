@@ -1,12 +1,14 @@
 """A training step under a mask against one without, several runs stacked in one process, and waits of the host.
 
-    python -m benchmarks.step [--rounds 101] [--batch 128] [--widths 1] [--device cpu] [--out benchmarks/results]
+    python -m benchmarks.step [--rounds 101] [--batch 128] [--widths 1] [--device cpu] [--graph]
+                              [--out benchmarks/results]
                               [--page docs/performance.md]
 
 ResNet20, at width 1 unless `--widths` says others. Sides take turns, step by step; with the gradients, masks and
 optimisers of training, without the Trainer, whose cost is `benchmarks.trainer`'s. Four masked runs are one call of
-torch.func, or one step after another. On a GPU, a masked step is measured as one CUDA graph too. Waits are counted in
-`rebasin-lt fit` itself, in the steps of an epoch. The file is written anew after every width.
+torch.func, or one step after another. Waits are counted in `rebasin-lt fit` itself, in the steps of an epoch. With
+`--graph`, on a GPU, a masked step against the same as one CUDA graph, and nothing else. The file is written anew after
+every width.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from rebasin_lt.pruning.mask import Mask
 
 RUNS = 4
 """In one process."""
-GRAPH = "in one CUDA graph"
+GRAPH, ONE_BY_ONE = "in one CUDA graph", "launched one by one"
 AT_ONCE = "stacked in one process", "one after another"
 LEARNING_RATE = 0.02
 
@@ -69,34 +71,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=128, help="images in a batch")
     parser.add_argument("--widths", default="1", help="of ResNet20, separated by commas")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--graph", action="store_true", help="a step as one CUDA graph, instead of everything else")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     figures: list[Figure] = []
+    measured, name = (_graph, "step_graph") if given.graph else (_speed, "step")
     for width in map(float, given.widths.split(",")):
-        figures += _speed(given, width, "" if given.widths == "1" else f", ResNet20×{width:g}")
+        figures += measured(given, width, "" if given.widths == "1" else f", ResNet20×{width:g}")
         network = ", ".join(f"ResNet20×{width}" for width in given.widths.split(","))
-        record("step", given, figures, network=network, batch=given.batch, rounds=given.rounds)
-    figures += [_waits(name) for name in ("dense", "masked")]
-    record("step", given, figures, network=network, batch=given.batch, rounds=given.rounds)
+        record(name, given, figures, network=network, batch=given.batch, rounds=given.rounds)
+    if given.graph:
+        return
+    figures += [_waits(kind) for kind in ("dense", "masked")]
+    record(name, given, figures, network=network, batch=given.batch, rounds=given.rounds)
 
 
 def _speed(given: argparse.Namespace, width: float, where: str) -> list[Figure]:
     """Ratios of a step's time at a width."""
     sides = {name: Side(name == "masked", given.device, given.batch, width) for name in ("dense", "masked")}
-    groups = [{name: side.step for name, side in sides.items()}, several(given.device, given.batch, width)]
-    if given.device != "cpu":
-        groups[0][GRAPH] = in_one_graph(Side(True, given.device, given.batch, width), given.device)
+    groups = {name: side.step for name, side in sides.items()}, several(given.device, given.batch, width)
     seconds: dict[str, list[float]] = {}
     for steps, rounds in zip(groups, (given.rounds, max(1, given.rounds // RUNS)), strict=True):
         by_turns(steps, 1, given.device)
         seconds |= by_turns(steps, rounds, given.device)
     together = ratios(*(seconds[name] for name in AT_ONCE[::-1]))
-    graph = [] if GRAPH not in seconds else [ratios(seconds["masked"], seconds[GRAPH])]
     return [
         Figure(f"a training step{where}", "masked", "dense", ratios(seconds["masked"], seconds["dense"]), "≤ 1.02"),
-        *(Figure(f"masked steps per second{where}", GRAPH, "launched one by one", found) for found in graph),
         Figure(f"steps of {RUNS} masked runs per second{where}", *AT_ONCE, together),
     ]
+
+
+def _graph(given: argparse.Namespace, width: float, where: str) -> list[Figure]:
+    """A masked step, its operators launched one by one and as one graph."""
+    side, other = (Side(True, given.device, given.batch, width) for _ in range(2))
+    steps = {ONE_BY_ONE: side.step, GRAPH: in_one_graph(other, given.device)}
+    by_turns(steps, 1, given.device)
+    seconds = by_turns(steps, given.rounds, given.device)
+    return [Figure(f"masked steps per second{where}", GRAPH, ONE_BY_ONE, ratios(seconds[ONE_BY_ONE], seconds[GRAPH]))]
 
 
 def in_one_graph(side: Side, device: str) -> Callable[[], None]:

@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     wanted = config.option.markexpr
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before the first CUDA call, so "auto" means the CPU in these tests
+        announce()  # before the first backward pass; it changes nothing where no test asks for the device
     torch.set_num_threads(1)
-    announce()  # before the first backward pass; it changes nothing where no test asks for the device
     _seed()  # for what the files of tests draw when they are imported
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,9 +48,18 @@ def tested(setting: Setting) -> Any:
 
 
 def stepped(setting: Setting) -> Any:
-    """A masked step against a dense one, several stacked, and a whole step in one CUDA graph."""
-    size = ["--widths", "0.25", "--rounds", "2", "--batch", "2"] if setting.toy else ["--widths", "1,4,16"]
-    return _measured(step, setting, *size, *([] if setting.toy else ["--rounds", "100"]))
+    """A masked step against a dense one, and several runs stacked in one process."""
+    return _measured(step, setting, *_sizes(setting))
+
+
+def recorded(setting: Setting) -> Any:
+    """A whole step in one CUDA graph: by itself, for a recording that fails spoils the GPU for its process."""
+    return _measured(step, setting, "--graph", *_sizes(setting))
+
+
+def _sizes(setting: Setting) -> list[str]:
+    toy = ["--widths", "0.25", "--rounds", "2", "--batch", "2"]
+    return toy if setting.toy else ["--widths", "1,4,16", "--rounds", "100"]
 
 
 def fed(setting: Setting) -> Any:
@@ -85,8 +95,17 @@ def chosen(setting: Setting) -> Any:
                 *([Figure(subject, name, base, ratios(seconds[base], seconds[name]))] if name != base else []),
             ]
             record("choices", given, figures, steps=steps, batch=batch)
-        quickest[f"{width:g}"] = min(seconds, key=lambda name: median(seconds[name]))
+        best = min(seconds, key=lambda name: median(seconds[name]))
+        quickest[f"{width:g}"] = {"choice": best, "settings": settings_of(ways[best])}
     return {"quickest": quickest}
+
+
+def settings_of(how: Mapping[str, Any]) -> str:
+    """A choice as options of `fit`."""
+    options = {"--model.channels_last": str(how["channels_last"]).lower(), "--trainer.precision": how["precision"]}
+    if "compile" in how:
+        options["--model.compile"] = "true" if how["compile"] == "default" else how["compile"]
+    return " ".join(f"{name} {value}" for name, value in options.items())
 
 
 def at_once(setting: Setting) -> Any:
@@ -125,6 +144,7 @@ PARTS = (
     Part("tests", 0.1, tested),
     Part("step", 0.1, stepped),
     Part("data", 0.05, fed),
+    Part("graph", 0.05, recorded),
     Part("matching", 0.12, matched),
     Part("choices", 0.15, chosen),
     Part("at-once", 0.1, at_once),

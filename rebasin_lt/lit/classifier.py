@@ -62,7 +62,8 @@ class Classifier(NetworkModule):
         channels_last: keep weights of convolutions as (out, H, W, in) in memory, which makes GPUs keep their inputs and
             outputs alike and compute faster in half precision; the same network up to rounding
         compile: have torch.compile translate the network when it trains; the same network and the same names in
-            checkpoints, up to rounding. Needs a C++ compiler, or Triton on a GPU; the first steps take minutes
+            checkpoints, up to rounding. Needs a C++ compiler, or Triton on a GPU; the first steps take minutes.
+            `reduce-overhead` is its mode that launches the forward and the backward pass as a CUDA graph each
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Classifier(NetworkModule):
         label_smoothing: float = 0.0,
         init_from: str | None = None,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | Literal["reduce-overhead"] = False,
         loss: str | None = None,
     ) -> None:
         super().__init__()
@@ -120,8 +121,8 @@ class Classifier(NetworkModule):
             check_reads(self.net, self.hparams["arch"], shape)
 
     def on_fit_start(self) -> None:
-        if self.hparams["compile"]:
-            self.net.compile()  # in place: no wrapper, no other names
+        if mode := self.hparams["compile"]:
+            self.net.compile(**({} if mode is True else {"mode": mode}))  # in place: no wrapper, no other names
 
     @with_signature
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

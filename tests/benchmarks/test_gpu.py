@@ -127,7 +127,9 @@ def test_ten_cuts_of_the_whole_command_at_any_second_lose_nothing(tmp_path) -> N
         out = tmp_path / str(number)
         command = [sys.executable, "-m", "benchmarks.gpu", "--seconds", "120", "--device", "pretended", "--out"]
         process = started(command, out)
-        time.sleep(lots.uniform(2, 60))
+        assert process.stdout is not None
+        first = process.stdout.readline()  # when all is imported, which takes as long as the machine is busy
+        time.sleep(lots.uniform(0, 45))
         process.send_signal(lots.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
-        kept.append(check_kept(process.communicate(timeout=60)[0], out))
+        kept.append(check_kept(first + process.communicate(timeout=60)[0], out))
     assert max(kept) > 2, "every cut came before anything was done"

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_iter, tree_map
 
 from rebasin_lt.storage import plain_content
 
@@ -123,7 +122,7 @@ def note(kind: str, name: str) -> None:
 
 def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operator on what lies beneath, as far as a GPU would take these tensors together."""
-    name, given = func.overloadpacket.__name__, [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
+    name, given = func.overloadpacket.__name__, [x for x in _leaves((args, kwargs)) if isinstance(x, Tensor)]
     ours = [x for x in given if isinstance(x, PretendedTensor)]
     target = kwargs.get("device")
     goes_here = target is not None and torch.device(target).type == NAME
@@ -134,7 +133,7 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return func.decompose(*args, **kwargs)
     if ours and name not in COPIES:
         _check_together(func, name, args, given, kwargs.get("out"))
-    raw_args, raw_kwargs = tree_map(_beneath, (args, kwargs))
+    raw_args, raw_kwargs = _changed(_beneath, (args, kwargs))
     if goes_here:
         raw_kwargs["device"] = torch.device("cpu")
     _check_generator(func, raw_args, raw_kwargs)
@@ -148,20 +147,43 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return _dressed(func, args, kwargs, result)
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    """All that is in nested lists, tuples and dicts: what operators take. PyTorch's own walk takes several times as
+    long as a small operator."""
+    if isinstance(value, list | tuple):
+        for entry in value:
+            yield from _leaves(entry)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _leaves(entry)
+    else:
+        yield value
+
+
+def _changed(change: Callable[[Any], Any], value: Any) -> Any:
+    """The same nest with every leaf changed."""
+    if isinstance(value, dict):
+        return {name: _changed(change, entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        entries = [_changed(change, entry) for entry in value]
+        return entries if isinstance(value, list) else tuple(entries)
+    return change(value)
+
+
 def _beneath(value: Any) -> Any:
     return value.raw if isinstance(value, PretendedTensor) else value
 
 
 def _dressed(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> Any:
     """The result as tensors of the device; what was written in place is the tensor that was given."""
-    given = {id(x.raw): x for x in tree_iter((args, kwargs)) if isinstance(x, PretendedTensor)}
+    given = {id(x.raw): x for x in _leaves((args, kwargs)) if isinstance(x, PretendedTensor)}
 
     def dress(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         return given.get(id(value)) if id(value) in given else PretendedTensor(value)
 
-    return tree_map(dress, result)
+    return _changed(dress, result)
 
 
 def _check_together(func: Any, name: str, args: Any, given: Sequence[Tensor], out: Any) -> None:
@@ -178,7 +200,7 @@ def _check_together(func: Any, name: str, args: Any, given: Sequence[Tensor], ou
 
 
 def _check_generator(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
-    for value in tree_iter((args, kwargs)):
+    for value in _leaves((args, kwargs)):
         if isinstance(value, torch.Generator):
             raise RuntimeError(f"{func}: expected a '{NAME}' device type for generator but found '{value.device}'")
 
@@ -259,8 +281,12 @@ class _Module:
 
 
 def announce() -> None:
-    """Say that a device may come. The autograd engine counts devices at the first backward pass in a process."""
-    torch._C._acc.register_python_privateuseone_device_guard(backend_registration._DummyDeviceGuard())
+    """Say that a device may come. The autograd engine counts devices at the first backward pass in a process.
+
+    PyTorch knows backends written in Python since 2.10; before, there is no pretended device.
+    """
+    if hasattr(backend_registration, "_DummyDeviceGuard"):
+        torch._C._acc.register_python_privateuseone_device_guard(backend_registration._DummyDeviceGuard())
 
 
 def register() -> None:
@@ -329,7 +355,7 @@ def _traced_beneath() -> Iterator[None]:
 
     def beneath(model: torch.nn.Module, args: Any, kwargs: Any = None, **settings: Any) -> Any:
         with _on_the_cpu(model), _disable_current_modes():
-            return export(model, *tree_map(_beneath, (args, kwargs)), **settings)
+            return export(model, *_changed(_beneath, (args, kwargs)), **settings)
 
     torch.export.export = beneath
     try:

@@ -91,7 +91,7 @@ def fitted(
     run = quiet_trainer(folder, epochs, every, enable_checkpointing=True, **trainer, **settings)
     run.fit(module or classifier(), datamodule=data or Spots(), ckpt_path=ckpt_path)
     metrics = {name: value.item() for name, value in run.callback_metrics.items()}
-    return {"metrics": metrics, "content": torch.load(folder / "last.ckpt", weights_only=True)}
+    return {"metrics": metrics, "content": torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")}
 
 
 class Crash(Callback):

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from habits import ranks
 from small import network
-from test_analyses import Case, case_on
+from works import Case, case_on
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.callbacks.mask_guard import same_on_all_ranks

@@ -13,6 +13,7 @@ from pretended import NAME
 from small import CPU, differences
 
 from rebasin_lt.cli import main
+from rebasin_lt.commands.lightning_verbs import run
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.study.folder import claim_study
@@ -65,7 +66,7 @@ def content(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.suffix == ".ckpt":
-            found[name] = torch.load(path, weights_only=True)
+            found[name] = torch.load(path, weights_only=True, map_location="cpu")
         elif path.name.endswith(".mask.safetensors"):
             found[name] = dict(Mask.load(path).content)
         elif path.name.endswith(".perm.safetensors"):
@@ -115,19 +116,28 @@ def test_command_gives_what_it_gives_on_the_cpu(command, studies, tmp_path, caps
         assert not differences(content(tmp_path / NAME), content(tmp_path / "cpu"))
 
 
-@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
-def test_evaluation_gives_what_it_gives_on_the_cpu(verb, tmp_path, capsys, monkeypatch) -> None:
-    from rebasin_lt.commands.lightning_verbs import run
+FIT = {"model": "Classifier", "data": "Digits", "data.train_size": 300, "trainer.max_epochs": 1}
 
-    monkeypatch.chdir(tmp_path)
-    fit = {"model": "Classifier", "data": "Digits", "data.train_size": 300, "trainer.max_epochs": 1}
-    run(["fit", *(f"--{name}={value}" for name, value in {**fit, "trainer.accelerator": "cpu"}.items())])
+
+def fit_command(verb: str, trainer: dict[str, Any], folder: Path) -> None:
+    given = {**FIT, "trainer.default_root_dir": folder, **{f"trainer.{name}": value for name, value in trainer.items()}}
+    run([verb, *(f"--{name}={value}" for name, value in given.items())])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    fit_command("fit", CPU, folder)
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_evaluation_gives_what_it_gives_on_the_cpu(verb, trained, capsys) -> None:
     printed = []
     for trainer in (CPU, TRAINER):
-        given = {**fit, **{f"trainer.{name}": value for name, value in trainer.items()}}
         capsys.readouterr()
         with accelerated():
-            run([verb, *(f"--{name}={value}" for name, value in given.items())])
+            fit_command(verb, trainer, trained)
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     assert printed[0] or verb == "predict"

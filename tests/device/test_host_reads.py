@@ -63,6 +63,8 @@ def test_no_step_reads_from_the_device_or_sends_to_it(kind, device, tmp_path) ->
     few = counts_of_fit(tmp_path / "few", kind)
     assert len(Marks.steps) == EPOCHS * 3
     assert Marks.steps == [([], [])] * len(Marks.steps), few.where
+    if kind not in {"dense", "imp"}:
+        return
     many = counts_of_fit(tmp_path / "many", kind, batches=8)
     assert len(Marks.steps) == EPOCHS * 7
     assert (len(many.reads), len(many.sends)) == (len(few.reads), len(few.sends)), (

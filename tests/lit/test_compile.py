@@ -54,6 +54,15 @@ def test_a_compiled_network_trains_and_is_saved_as_any_other(trainer, tmp_path, 
     assert len(graphs) == seen  # it computes as it stands
 
 
+def test_a_mode_of_the_compiler_reaches_it(trainer, tmp_path, monkeypatch):
+    """The mode of CUDA graphs does nothing of its own on a CPU, and needs its compiler."""
+    given = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **settings: given.append(settings))
+    for chosen in (False, True, "reduce-overhead"):
+        fit(trainer, tmp_path, chosen)
+    assert given == [{}, {"mode": "reduce-overhead"}]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
 def test_the_real_compiler_trains_the_same_network_up_to_rounding(trainer, tmp_path):

@@ -114,6 +114,18 @@ def test_softmax_over_the_channels_of_each_head_leaves_them_free() -> None:
     assert nested_in(network, 6, 5) == {"a.weight[1]": ("a.weight",)}
 
 
+def test_softmax_over_one_dimension_of_a_view_splits_it() -> None:
+    """A view alone splits nothing, and 12 units would change places between the heads that are normalised apart."""
+
+    def viewed(net: Any, x: Tensor) -> Tensor:
+        return net.b(net.a(x).view(len(x), 4, 3).softmax(-1).flatten(1))
+
+    network = Net(viewed, a=nn.Linear(5, 12), b=nn.Linear(12, 2)).double()
+    symmetry = trace_symmetry(network, torch.randn(6, 5, dtype=torch.float64))
+    assert dict(symmetry.groups) == {"a.weight": 4, "a.weight[1]": 3}
+    assert dict(symmetry.within) == {"a.weight[1]": ("a.weight",)}
+
+
 def test_group_norm_ties_what_is_slower_than_its_groups() -> None:
     network = nn.Sequential(nn.Conv2d(2, 12, 1), nn.GroupNorm(3, 12), nn.ReLU(), nn.Conv2d(12, 3, 1), nn.Flatten())
     assert nested_in(network, 2, 2, 4, 4) == {"0.weight[1]": ("0.weight",)}  # channels in each of the norm's groups

@@ -17,12 +17,17 @@ def copied(call: Call) -> Result:
     return call.tensors[0]
 
 
-@ELEMENTWISE.of(
-    *("softmax", "dropout", "feature_dropout", "alpha_dropout", "_softmax", "_log_softmax", "log_softmax"),
-)
+@ELEMENTWISE.of("dropout", "feature_dropout", "alpha_dropout")
 def same(call: Call) -> Result:
-    """Nothing moves. A softmax too commutes with every permutation, also of the axis that it normalises."""
+    """Nothing moves."""
     return call.tensors[0]
+
+
+@ELEMENTWISE.of("softmax", "log_softmax", "_softmax", "_log_softmax")
+def softmax(call: Call) -> Result:
+    """It commutes with every permutation of the dimension that it normalises, which is told apart from others."""
+    tensor = call.tensors[0]
+    return tensor.separated([call["dim"] % len(tensor.shape)]) if tensor.shape else tensor
 
 
 @ELEMENTWISE.of("pointwise", "copy", "fill", "zero", "hardswish", "floor_divide", "rsub", "log_sigmoid")

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(given.one)))
         return
     results = given.out / "symmetry_families.json"
-    for name in given.models or (*TIMM, *HUGGING_FACE):
+    for name in given.models or (*HUGGING_FACE, *TIMM):
         written = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
         if given.fresh or "failed" in written["models"].get(name, {"failed": ""}):
             written["models"][name] = _in_own_process(name)
@@ -122,7 +122,6 @@ def measure(name: str) -> Record:
     """Build, trace and verify a network, on one thread; seconds are of the processor's time."""
     import torch
 
-    from rebasin_lt.report.analyses.symmetry import log10_symmetries
     from rebasin_lt.symmetry.trace import infer_symmetry
 
     torch.set_num_threads(1)
@@ -135,14 +134,15 @@ def measure(name: str) -> Record:
         return {"refused": str(refusal)}
     return {
         "groups": len(symmetry.groups),
-        "units": sum(symmetry.groups.values()),
+        "units": sum(map(symmetry.num_units, symmetry.groups)),
         "coverage": symmetry.coverage,
-        "log10_symmetries": log10_symmetries(symmetry),
+        "log10_symmetries": symmetry.log10,
         "error": error,
         "checked_in": symmetry.checked_in,
         "seconds": seconds,
         "unknown": dict(symmetry.unknown),
         "sizes": dict(symmetry.groups) if name in HUGGING_FACE else {},
+        "within": {group: list(outer) for group, outer in symmetry.within.items()} if name in HUGGING_FACE else {},
     }
 
 

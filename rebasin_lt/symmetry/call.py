@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.symmetry.axes import freeze, unify
-from rebasin_lt.symmetry.layouts import Layout
-from rebasin_lt.symmetry.meaning import Order
+from rebasin_lt.symmetry.layouts import Layout, atoms_of, free
+from rebasin_lt.symmetry.meaning import Meaning, Order, labels
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 Result = TensorType | tuple[TensorType, ...]
@@ -24,6 +24,7 @@ class Call:
     reads: list[tuple[TensorType, int]] = field(default_factory=list)  # (argument, dimension) that is summed over
     masks: list[TensorType] = field(default_factory=list)  # those arguments that are tensors of truth values
     orders: list[Order] = field(default_factory=list)  # all that were made so far in the network
+    copies: list[Layout] = field(default_factory=list)  # axes along which all elements were alike, so far
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -39,6 +40,20 @@ class Call:
     def tie(self, first: Layout, second: Layout) -> None:
         """Make two axes agree, in the name of this operator."""
         unify(first, second, self.name)
+
+    def copied(self, size: int) -> Layout:
+        """An axis along which all elements are alike, so that they may change places."""
+        self.copies.append(free(size))
+        return self.copies[-1]
+
+    def labels_of(self, units: Layout) -> Meaning:
+        """Labels of the units along an axis, by their size: of equal ones, copies of one, the first is chosen, so they
+        stay."""
+        acting = set(atoms_of([units]))
+        for layout in self.copies:
+            if not acting.isdisjoint(atoms_of([layout])):
+                freeze(layout, f"of equal elements {self.name} chooses the first")
+        return labels(units)
 
     def fix(self, tensor: TensorType, dims: Sequence[int], reason: str) -> None:
         """Fix some axes of a tensor."""

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.call import Call, Rule
 from rebasin_lt.symmetry.export import Program, written
-from rebasin_lt.symmetry.layouts import atoms_of, fixed, free, resolve
+from rebasin_lt.symmetry.layouts import Layout, atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.meaning import Order, settle
 from rebasin_lt.symmetry.rules import MOVING, RULES, apply_rule, is_alike, rule_of
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
@@ -43,6 +43,7 @@ class Inference:
         self._tied: dict[Hashable, TensorType] = {}
         self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
         self._orders: list[Order] = []
+        self._copies: list[Layout] = []
         self._written = written(program.graph)
         self._alike: set[fx.Node] = set()  # all of their elements are alike, so every use sees axes of its own
         self._argument_of: dict[int, fx.Node] = {}  # the arguments of the operator that is typed now, by id of the type
@@ -163,7 +164,7 @@ class Inference:
             self.nodes[node] = _number(node)
             return
         self._argument_of.clear()
-        call = Call(plain_name(node), self.arguments(node), shapes, orders=self._orders)
+        call = Call(plain_name(node), self.arguments(node), shapes, orders=self._orders, copies=self._copies)
         call.masks = [tensor for tensor in call.tensors if self._is_mask(tensor)]
         result, problem = self._apply(rule, call)
         if problem:
@@ -210,6 +211,7 @@ class Inference:
             kind = self.nodes[value]
             if value in self._alike and isinstance(kind, TensorType):
                 kind = TensorType.free(kind.shape)
+                self._copies += kind.axes()
             self._argument_of[id(kind)] = value
             return kind
         if isinstance(value, list | tuple):

@@ -191,6 +191,15 @@ def test_labels_that_are_read_as_numbers_fix_their_units() -> None:
     assert any("numbers that name these units are read by" in item.reason for item in symmetry.frozen)
 
 
+@pytest.mark.parametrize(
+    "copies", [lambda h: h.repeat(1, 2), lambda h: h[:, None].expand(-1, 2, -1).flatten(1)], ids=["repeat", "expand"]
+)
+def test_of_equal_units_the_first_is_chosen(copies: Callable[[Tensor], Tensor]) -> None:
+    """Copies of a unit are equal, so which of them is the largest depends on their places."""
+    network = Net(lambda net, x: net.table[copies(net.a(x)).argmax(-1)], a=nn.Linear(5, 6), table=weight(12, 3))
+    assert trace_symmetry(network, torch.randn(8, 5)).groups == {"a.weight": 6}
+
+
 def test_rows_in_the_order_of_labels_are_nobodys_to_permute() -> None:
     """A weight for each row once sorted: the rows' order follows the experts' numbers."""
 

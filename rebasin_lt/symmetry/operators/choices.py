@@ -6,7 +6,7 @@ from math import prod
 
 from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules
 from rebasin_lt.symmetry.layouts import Layout, fixed, free
-from rebasin_lt.symmetry.meaning import COUNTS, Meaning, Order, labels
+from rebasin_lt.symmetry.meaning import COUNTS, Meaning, Order
 from rebasin_lt.symmetry.operators.statistics import reduction
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
@@ -26,10 +26,10 @@ def largest(call: Call) -> Result:
     if dim is None:
         if call.name.startswith("arg"):
             place = tensor.reshape((prod(tensor.shape),)).axis(0)
-            return TensorType.of([fixed(1)] * len(call.shapes[0])).meaning_as(labels(place))
+            return TensorType.of([fixed(1)] * len(call.shapes[0])).meaning_as(call.labels_of(place))
         return reduction(call)
     kept = tensor.drop([dim] if tensor.shape else [], keepdim=bool(call.arguments.get("keepdim", False)))
-    index = kept.meaning_as(labels(tensor.axis(dim))) if tensor.shape else kept
+    index = kept.meaning_as(call.labels_of(tensor.axis(dim))) if tensor.shape else kept
     return index if call.name.startswith("arg") else (kept, index)
 
 
@@ -49,7 +49,7 @@ def topk(call: Call) -> Result:
         axis = free(count)
         call.orders.append(Order(units, axis, object()))
     values = tensor.replace(dim, axis)
-    return values, values.meaning_as(labels(units))
+    return values, values.meaning_as(call.labels_of(units))
 
 
 @CHOICES.of("sort", "argsort", "msort", read=True)
@@ -71,7 +71,7 @@ def sort(call: Call) -> Result:
         if tensor.meaning is not None:
             tensor.meaning.forget("numbers that name these units are sorted")
         values = tensor.replace(dim, fixed(before.size, "in the order of their values"))
-    places = values.meaning_as(labels(before))
+    places = values.meaning_as(call.labels_of(before))
     if call.name == "sort":
         return values, places
     return places if call.name == "argsort" else values

@@ -73,7 +73,7 @@ def glu(call: Call) -> Result:
 )
 def uniform(call: Call) -> Result:
     """All elements are alike, whatever is permuted."""
-    return TensorType.free(call.shapes[0])
+    return TensorType.of([call.copied(size) for size in call.shapes[0]])
 
 
 @ELEMENTWISE.of("empty", "empty_like", "new_empty", "empty_strided", read=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rebasin_lt.symmetry.axes import freeze
 from rebasin_lt.symmetry.call import Call, NotFollowed, Result, Rules, flat
-from rebasin_lt.symmetry.layouts import concatenate, fixed, free, product
+from rebasin_lt.symmetry.layouts import concatenate, fixed, product
 from rebasin_lt.symmetry.tensor_type import TensorType, cat
 
 VIEWS = Rules()
@@ -57,7 +57,9 @@ def expand(call: Call) -> Result:
     spread = [dim for dim, size in enumerate(shape) if tensor.shape[dim] != size]
     if not spread:
         return tensor
-    return TensorType.of([free(shape[dim]) if dim in spread else layout for dim, layout in enumerate(tensor.axes())])
+    return TensorType.of([
+        call.copied(shape[dim]) if dim in spread else layout for dim, layout in enumerate(tensor.axes())
+    ])
 
 
 @VIEWS.of("repeat", move=True)
@@ -66,7 +68,7 @@ def repeat(call: Call) -> Result:
     tensor: TensorType = call["self"]
     tensor = tensor.reshape((1,) * (len(call["repeats"]) - len(tensor.shape)) + tensor.shape)
     copies = [shape // size for shape, size in zip(call.shapes[0], tensor.shape, strict=True)]
-    return TensorType.of([product([free(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
+    return TensorType.of([product([call.copied(n), axis]) for n, axis in zip(copies, tensor.axes(), strict=True)])
 
 
 @VIEWS.of("repeat_interleave", move=True)
@@ -75,7 +77,7 @@ def repeat_interleave(call: Call) -> Result:
     tensor: TensorType = call["self"]
     if not isinstance(call["repeats"], int) or call["dim"] is None:
         raise NotFollowed("a number of repetitions that depends on data, or of the flattened tensor")
-    return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), free(call["repeats"])]))
+    return tensor.replace(call["dim"], product([tensor.axis(call["dim"]), call.copied(call["repeats"])]))
 
 
 @VIEWS.of("cat", "concat", move=True)

@@ -19,9 +19,9 @@ from rebasin_lt.study.work import run_stage
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
-sys.path.insert(0, str(Path(__file__).parent / "device"))  # for `pretended`
+sys.path.insert(0, str(Path(__file__).parent / "device"))  # for `pretending`
 
-from pretended import announce
+from pretending import announce
 
 _BY_THE_MINUTE = {"slurm", "study"}
 """Folders whose tests run whole studies."""

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
 from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
-from pretended import NAME, pretending, register
+from pretended import NAME
+from pretending import pretending, register
 
 TRAINER = {"accelerator": NAME, "strategy": NAME}
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from pretended import NAME, PretendedTensor, pretending
+from pretended import NAME, PretendedTensor
+from pretending import pretending
 from torch import Tensor
 
 from rebasin_lt.matching import reduction

@@ -14,10 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import backend_registration
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-
-from rebasin_lt.storage import plain_content
+from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME = "pretended"
 VALUES = {"_local_scalar_dense", "is_nonzero", "equal"}
@@ -98,7 +95,7 @@ class Counts:
 
 
 _watching: list[Counts] = []
-_stream: list[Tensor] = []
+stream: list[Tensor] = []
 """The state of the device's random numbers."""
 
 
@@ -129,11 +126,11 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not ours and not goes_here:
         return func(*args, **kwargs)
     if func._can_decompose():  # in inference mode operators come before they are taken apart
-        with _Mode():
+        with Everywhere():
             return func.decompose(*args, **kwargs)
     if ours and name not in COPIES:
         _check_together(func, name, args, given, kwargs.get("out"))
-    raw_args, raw_kwargs = _changed(_beneath, (args, kwargs))
+    raw_args, raw_kwargs = changed(beneath, (args, kwargs))
     if goes_here:
         raw_kwargs["device"] = torch.device("cpu")
     _check_generator(func, raw_args, raw_kwargs)
@@ -160,17 +157,17 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _changed(change: Callable[[Any], Any], value: Any) -> Any:
+def changed(change: Callable[[Any], Any], value: Any) -> Any:
     """The same nest with every leaf changed."""
     if isinstance(value, dict):
-        return {name: _changed(change, entry) for name, entry in value.items()}
+        return {name: changed(change, entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        entries = [_changed(change, entry) for entry in value]
+        entries = [changed(change, entry) for entry in value]
         return entries if isinstance(value, list) else tuple(entries)
     return change(value)
 
 
-def _beneath(value: Any) -> Any:
+def beneath(value: Any) -> Any:
     return value.raw if isinstance(value, PretendedTensor) else value
 
 
@@ -183,7 +180,7 @@ def _dressed(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> Any:
             return value
         return given.get(id(value)) if id(value) in given else PretendedTensor(value)
 
-    return _changed(dress, result)
+    return changed(dress, result)
 
 
 def _check_together(func: Any, name: str, args: Any, given: Sequence[Tensor], out: Any) -> None:
@@ -212,11 +209,11 @@ def _own_stream(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[None]:
         yield
         return
     before = torch.default_generator.get_state()
-    torch.default_generator.set_state(_stream[0])
+    torch.default_generator.set_state(stream[0])
     try:
         yield
     finally:
-        _stream[0] = torch.default_generator.get_state()
+        stream[0] = torch.default_generator.get_state()
         torch.default_generator.set_state(before)
 
 
@@ -236,148 +233,10 @@ def _count(name: str, args: Any, ours: Sequence[Tensor], target: Any, goes_here:
         note("reads", f"{name} by truth values")
 
 
-class _Mode(TorchDispatchMode):
+class Everywhere(TorchDispatchMode):
     """Sees also what is made on the device from nothing."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if PretendedTensor not in types and (kwargs is None or kwargs.get("device") is None):
             return func(*args, **(kwargs or {}))  # the CPU's alone, which are most
         return call(func, args, kwargs or {})
-
-
-class _Module:
-    """What `torch.pretended` is, as `torch.cuda` is for GPUs."""
-
-    def is_available(self) -> bool:
-        return True
-
-    is_initialized = is_available
-
-    def _is_in_bad_fork(self) -> bool:
-        return False
-
-    def current_device(self) -> int:
-        return 0
-
-    def device_count(self) -> int:
-        return 1
-
-    def manual_seed_all(self, seed: int) -> None:
-        _stream[:] = [torch.Generator().manual_seed(seed).get_state()]
-
-    manual_seed = manual_seed_all
-
-    def get_rng_state(self, device: Any = None) -> Tensor:
-        return _stream[0].clone()
-
-    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
-        _stream[:] = [state.clone()]
-
-    def synchronize(self, device: Any = None) -> None:
-        note("reads", "synchronize")
-
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16, torch.float16]
-
-
-def announce() -> None:
-    """Say that a device may come. The autograd engine counts devices at the first backward pass in a process.
-
-    PyTorch knows backends written in Python since 2.10; before, there is no pretended device.
-    """
-    if hasattr(backend_registration, "_DummyDeviceGuard"):
-        torch._C._acc.register_python_privateuseone_device_guard(backend_registration._DummyDeviceGuard())
-
-
-def register() -> None:
-    """Make the device known to PyTorch, once in a process. Without `pretending`, it has no tensors."""
-    if hasattr(torch, NAME):
-        return
-    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    getattr(torch, NAME).manual_seed_all(0)
-
-
-@contextmanager
-def pretending() -> Iterator[torch.device]:
-    """Within, `torch.device("pretended")` is there."""
-    register()
-    torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor([1], device=…)` copies where a mode sees it
-    try:
-        with _Mode(), _moved_in_place(), _traced_beneath(), _written_as_plain():
-            yield torch.device(NAME, 0)
-    finally:
-        torch._C._set_only_lift_cpu_tensors(False)
-
-
-@contextmanager
-def _moved_in_place() -> Iterator[None]:
-    """`network.to(device)` keeps its parameters the same objects, as on a GPU."""
-    swap = torch.utils.swap_tensors
-    torch.utils.swap_tensors = _become
-    torch.__future__.set_swap_module_params_on_conversion(True)
-    try:
-        yield
-    finally:
-        torch.utils.swap_tensors = swap
-        torch.__future__.set_swap_module_params_on_conversion(False)
-
-
-def _become(tensor: Tensor, other: Tensor) -> None:
-    """Make one what the other is. PyTorch's own way refuses tensors that anybody holds a weak reference to."""
-    if type(tensor) is type(other):
-        tensor.data = other.detach()
-        return
-    tensor.__class__, other.__class__ = type(other), type(tensor)
-    tensor.__dict__, other.__dict__ = other.__dict__, tensor.__dict__
-    torch._C._swap_tensor_impl(tensor, other)
-
-
-@contextmanager
-def _written_as_plain() -> Iterator[None]:
-    """Tensors of a GPU are plain ones to `plain_content`, which refuses other classes."""
-    plain_tensor = plain_content._plain_tensor
-
-    def plain(value: Tensor, place: str) -> Tensor:
-        found = plain_tensor(_beneath(value), place)
-        return PretendedTensor(found) if isinstance(value, PretendedTensor) else found
-
-    plain_content._plain_tensor = plain
-    try:
-        yield
-    finally:
-        plain_content._plain_tensor = plain_tensor
-
-
-@contextmanager
-def _traced_beneath() -> Iterator[None]:
-    """`torch.export` looks at tensors' shapes alone, and refuses classes of others: it is given what lies beneath."""
-    export = torch.export.export
-
-    def beneath(model: torch.nn.Module, args: Any, kwargs: Any = None, **settings: Any) -> Any:
-        with _on_the_cpu(model), _disable_current_modes():
-            return export(model, *_changed(_beneath, (args, kwargs)), **settings)
-
-    torch.export.export = beneath
-    try:
-        yield
-    finally:
-        torch.export.export = export
-
-
-@contextmanager
-def _on_the_cpu(model: torch.nn.Module) -> Iterator[None]:
-    """Put what lies beneath in the place of the model's tensors, for a while."""
-    undo: list[Callable[[], None]] = []
-    moved: dict[int, Tensor] = {}
-    for module in model.modules():
-        for table in (module._parameters, module._buffers):
-            for name, tensor in table.items():
-                if isinstance(tensor, PretendedTensor):
-                    plain = torch.nn.Parameter(tensor.raw) if table is module._parameters else tensor.raw
-                    table[name] = moved.setdefault(id(tensor), plain)
-                    undo.append(lambda table=table, name=name, tensor=tensor: table.__setitem__(name, tensor))
-    try:
-        yield
-    finally:
-        for restore in undo:
-            restore()

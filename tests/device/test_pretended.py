@@ -7,7 +7,8 @@ import io
 
 import pytest
 import torch
-from pretended import NAME, PretendedTensor, counted, pretending
+from pretended import NAME, PretendedTensor, counted
+from pretending import pretending
 from torch import Tensor, nn
 
 

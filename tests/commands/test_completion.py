@@ -31,8 +31,8 @@ def test_the_script_is_bash_that_bash_reads(capsys) -> None:
     script = capsys.readouterr().out
     assert "--ckpt-a" in script
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
-    assert main(["--print-completion=fish"]) == 2
-    assert "--print-completion is 'fish', expected one of bash" in capsys.readouterr().err
+    assert main(["--print-completion=abacus"]) == 2
+    assert "--print-completion is 'abacus', expected one of bash" in capsys.readouterr().err
 
 
 def test_without_shtab_the_extra_is_named(monkeypatch) -> None:

@@ -75,6 +75,19 @@ class Experts(nn.Module):
         return self.leave(x + torch.einsum("ebd,be->bd", given, self.gate(x).softmax(-1)))
 
 
+class TopK(Experts):
+    """The same behind a gate that chooses two experts for each example."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        logits = self.gate(x)
+        best, chosen = logits.topk(2, -1)
+        shares = torch.zeros_like(logits).scatter(-1, chosen, best.softmax(-1))
+        hidden = (torch.einsum("ehd,bd->ebh", self.w1, x) + self.b1).relu()
+        given = torch.einsum("edh,ebh->ebd", self.w2, hidden)
+        return self.leave(x + torch.einsum("ebd,be->bd", given, shares))
+
+
 def grouped() -> nn.Module:
     """A grouped convolution between two others: 3 groups of 4 channels, and of 2."""
     first = [nn.Conv2d(2, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU()]
@@ -110,6 +123,7 @@ NESTED: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "decoder": (Decoder, tokens),
     "rotary": (rotary, tokens),
     "experts": (Experts, floats(3)),
+    "topk": (TopK, floats(3)),
     "grouped": (grouped, floats(2, 4, 4)),
 }
 

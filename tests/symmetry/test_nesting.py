@@ -25,6 +25,7 @@ EXPECTED = {
     "decoder": {"q.weight[1]": ("q.weight",), "q.weight[2]": ("q.weight",), "v.weight": ("q.weight",)},
     "rotary": {"q.weight[1]": ("q.weight",), "v.weight": ("q.weight",)},
     "experts": {"w1[1]": ("w1",)},
+    "topk": {"w1": ("gate.weight",)},
     "grouped": {"0.weight[1]": ("0.weight",), "3.weight": ("0.weight",)},
 }
 

@@ -70,10 +70,13 @@ def _masks(good: dict[str, torch.Tensor], names: list[str]) -> None:
 
 def _permutations() -> None:
     about = {"format": "rebasin_lt.permutation", "format_version": "1"}
-    save_file({"g": torch.arange(3)}, "future.perm.safetensors", metadata={**about, "format_version": "2"})
+    save_file({"g": torch.arange(3)}, "future.perm.safetensors", metadata={**about, "format_version": "3"})
     save_file({"g": torch.tensor([0, 0, 1])}, "twice.perm.safetensors", metadata=about)
     save_file({"g": torch.tensor([0.0, 1.0])}, "float.perm.safetensors", metadata=about)
     save_file({"g": torch.tensor([0, 2**40])}, "large.perm.safetensors", metadata=about)
+    within = {"nojson": "{", "noobject": "[]", "nonames": '{"g": [1]}'}
+    for name, text in within.items():
+        save_file({"g": torch.arange(3)}, f"{name}.perm.safetensors", metadata={**about, "within": text})
     save_file({"g": torch.zeros(2, 2, dtype=torch.long)}, "shape.perm.safetensors", metadata=about)
 
 
@@ -103,7 +106,10 @@ PERMUTATION_CASES: list[tuple[str, int, str]] = [
     ("flip_data.perm.safetensors", 1, "permutation of g does not hold each of 0 to 9 once"),
     ("foreign.perm.safetensors", 1, "is not a permutation file of rebasin-lt"),
     ("good.mask.safetensors", 1, "is not a permutation file of rebasin-lt"),
-    ("future.perm.safetensors", 1, "has permutation format version 2, this release reads 1: update it"),
+    ("future.perm.safetensors", 1, "has permutation format version 3, this release reads 1 and 2: update it"),
+    ("nojson.perm.safetensors", 1, "is not a readable permutation: its nested groups are no JSON"),
+    ("noobject.perm.safetensors", 1, "is not a readable permutation: its nested groups are no object"),
+    ("nonames.perm.safetensors", 1, "is not a readable permutation: its nested groups are no lists of names"),
     ("twice.perm.safetensors", 1, "does not hold each of 0 to 2 once"),
     ("float.perm.safetensors", 1, "permutation of g is torch.float32"),
     ("large.perm.safetensors", 1, "does not hold each of 0 to 1 once"),

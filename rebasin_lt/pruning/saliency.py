@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -93,7 +94,8 @@ def grasp_scores(
         gradient = _gradient(loss, weights, create_graph=True)
         return _gradient(torch.stack([(g * d).sum() for g, d in zip(gradient, direction, strict=True)]).sum(), weights)
 
-    product = _mean(network, batches, temperature, hessian_product)
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        product = _mean(network, batches, temperature, hessian_product)
     return {name: (w * hg).detach() for name, w, hg in zip(mask, weights, product, strict=True)}
 
 

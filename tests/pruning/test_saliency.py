@@ -91,6 +91,23 @@ def test_grasp_equals_torchs_hessian_vector_product(temperature):
         torch.testing.assert_close(found[name], weight * expected, rtol=1e-7, atol=1e-18)
 
 
+def test_grasp_looks_through_attention():
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend, self.head = nn.Linear(8, 24), nn.Linear(8, 3)
+
+        def forward(self, words):
+            query, key, value = self.attend(words).unflatten(-1, (3, 1, 8)).unbind(-3)
+            heads = [part.transpose(1, 2) for part in (query, key, value)]
+            return self.head(nn.functional.scaled_dot_product_attention(*heads).mean((1, 2)))
+
+    network = Attention()
+    batches = [(torch.randn(6, 4, 8), torch.arange(6) % 3)]
+    scores = grasp_scores(network, Mask.ones_of(network), batches)
+    assert all(score.isfinite().all() and score.abs().sum() > 0 for score in scores.values())
+
+
 def test_grasp_is_half_of_what_the_gradient_flow_loses_with_a_weight():
     """By finite differences of gᵀg as a weight shrinks, which fixes the sign: the largest scores must stay."""
     model = network()

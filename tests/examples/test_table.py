@@ -84,6 +84,7 @@ def lines(example: Example, runs: Path) -> Iterator[tuple[str, list[str]]]:
     yield "ensemble", ["ensemble", *recipe, "--members", "2", *out("ensemble")]
     yield "transplant", ["transplant", *recipe, "--ckpt-a", a, "--mask", mask, "--seeds", "1", "2", *out("transplant")]
     grid = ["--seeds", "0", "--methods", "lth", "permuted", "naive", "--barrier.num_alphas", "3"]
+    grid += ["--barrier.num_images", few[1], "--barrier.num_test_images", "40"]
     yield "study", ["study", *recipe, *grid, *out("study")]
     yield "report", ["report", str(runs / "study")]
 

@@ -199,9 +199,9 @@ FAULTS: dict[str, list[Fault]] = {
     "symmetry": [
         Fault(
             "a permutation that stays on the CPU",
-            "rebasin_lt.symmetry.trace:Symmetry.permute",
-            ".to(tensor.device)",
-            "",
+            "rebasin_lt.symmetry.axis_type:permute_tensor",
+            "axis.index(permutation).to(tensor.device)",
+            "axis.index(permutation)",
         ),
     ],
     "synflow": [

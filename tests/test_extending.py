@@ -87,11 +87,11 @@ def test_the_new_operator_leaves_other_dimensions_free(monkeypatch) -> None:
 
     inputs = torch.randn(2, 4, 3)
     (rule,) = [content for _, content in blocks(PAGE.read_text(encoding="utf-8")) if "cumsum" in content]
-    monkeypatch.delitem(rules.RULES, "cumsum")  # which the page writes anew
+    monkeypatch.delitem(rules.RULES, "cumsum")  # the package has a like one
     assert not trace_symmetry(Sums(), inputs).groups
     written: dict[str, object] = {}
     exec(compile(rule, str(PAGE), "exec"), written)
-    monkeypatch.setitem(rules.RULES, "cumsum", written["cumulative"])
+    monkeypatch.setitem(rules.RULES, "cumsum", written["cumulative"])  # as if it had been there at the import
     assert dict(trace_symmetry(Sums(), inputs).groups) == {"first.weight": 5}
 
 

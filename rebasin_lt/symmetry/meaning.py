@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from rebasin_lt.symmetry.axes import freeze
 from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, resolve
 
-LABELS, COUNTS, ENDS = "labels", "counts", "ends"
+UNIT_LABELS, COUNTS, ENDS = "labels", "counts", "ends"
 
 
 @dataclass(frozen=True, eq=False)
 class Meaning:
     """The numbers in a tensor, by their `kind`.
 
-    `LABELS` are positions along an axis of `layout`; `COUNTS`, of how often each label comes, lie along that axis;
+    `UNIT_LABELS` are positions along an axis of `layout`; `COUNTS`, of how often each label comes, lie along that axis;
     `ENDS` say where the last of each label is if they are sorted.
 
     `source` is the same for tensors of the same labels, in whatever order, and for what was counted of them.
@@ -42,7 +42,7 @@ class Meaning:
 
 def labels(layout: Layout) -> Meaning:
     """Labels of the units along an axis."""
-    return Meaning(LABELS, layout, object())
+    return Meaning(UNIT_LABELS, layout, object())
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rebasin_lt.symmetry.call import Call, Result, Rule
-from rebasin_lt.symmetry.meaning import LABELS, Meaning
+from rebasin_lt.symmetry.meaning import UNIT_LABELS, Meaning
 from rebasin_lt.symmetry.operators import choices, elementwise, lookups, products, sequences, statistics, views
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -41,7 +41,7 @@ def apply_rule(rule: Rule, call: Call) -> Result:
     if rule in MOVING and meanings and len(meanings) == len(tensors):
         if rule is elementwise.copied:
             return rule(call)
-        if {meaning.kind for meaning in meanings} == {LABELS}:
+        if {meaning.kind for meaning in meanings} == {UNIT_LABELS}:
             for other in meanings[1:]:
                 call.tie(meanings[0].layout, other.layout)
             return _with_meaning(rule(call), meanings[0], prod(tensors[0].shape) if len(tensors) == 1 else -1)

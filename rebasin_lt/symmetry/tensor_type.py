@@ -10,7 +10,7 @@ import numpy as np
 
 from rebasin_lt.symmetry.axes import freeze, take, unify
 from rebasin_lt.symmetry.layouts import Layout, concatenate, fixed, free, product, resolve
-from rebasin_lt.symmetry.meaning import LABELS, Meaning
+from rebasin_lt.symmetry.meaning import UNIT_LABELS, Meaning
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class TensorType:
     @property
     def labels(self) -> Meaning | None:
         """Its meaning, if its numbers are labels of units."""
-        return self.meaning if self.meaning is not None and self.meaning.kind == LABELS else None
+        return self.meaning if self.meaning is not None and self.meaning.kind == UNIT_LABELS else None
 
     def replace(self, dim: int, layout: Layout) -> TensorType:
         """Another layout, perhaps of another size, in place of one dimension's."""

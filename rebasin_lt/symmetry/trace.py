@@ -32,7 +32,7 @@ from rebasin_lt.symmetry.nesting import find_nesting
 from rebasin_lt.symmetry.observation import Observation, find_observations
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.programs import Programs
-from rebasin_lt.symmetry.verification import check, tensors_of
+from rebasin_lt.symmetry.verification import checked_error, tensors_of
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Visit = Callable[[str, int, list[Tensor]], None]
@@ -181,7 +181,7 @@ class Symmetry:
         model = network_of(model)
         generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
         permutation = self.random(generator)
-        error, self.checked_in = check(
+        error, self.checked_in = checked_error(
             model, call, self.axes, partial(self.permute, permutation=permutation), generator
         )
         return error

@@ -28,7 +28,7 @@ class DoesNotRun(SymmetryError):
     """A network that does not run in the dtype in which it should be verified."""
 
 
-def check(
+def checked_error(
     model: nn.Module,
     call: ForwardCall,
     names: Collection[str],

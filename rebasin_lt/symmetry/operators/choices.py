@@ -14,7 +14,7 @@ CHOICES = Rules()
 
 
 @CHOICES.of("max", "min", "median", "nanmedian", "kthvalue", "mode", "argmax", "argmin")
-def largest(call: Call) -> Result:
+def extreme(call: Call) -> Result:
     """One element of a dimension: its value does not depend on the order, its index is the label of its place.
 
     Of two elements that are equal either may be meant. Also the elementwise maximum of two tensors.

@@ -84,7 +84,7 @@ def unset(call: Call) -> Result:
 
 
 @ELEMENTWISE.of("arange", read=True)
-def numbers(call: Call) -> Result:
+def counted_up(call: Call) -> Result:
     """0, 1, 2, ...: each is the label of the place where it lies."""
     (size,) = call.shapes[0]
     if call.arguments.get("start", 0) != 0 or call.arguments.get("step", 1) != 1 or call.arguments["end"] != size:

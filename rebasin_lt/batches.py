@@ -69,8 +69,10 @@ def nonempty(batches: Iterable[Any], argument: str = "batches") -> Iterator[Any]
 
 
 def check_repeatable(batches: Iterable[Any], argument: str = "batches") -> None:
-    """Raise InputError for batches that can be read only once, such as a generator."""
+    """Raise InputError for what holds no batches, and for batches that can be read only once, such as a generator."""
     while (inner := getattr(batches, "batches", batches)) is not batches:  # it says only how others are read
         batches = inner
+    if not isinstance(batches, Iterable):
+        raise InputError(f"{argument} is a {type(batches).__name__}, expected batches: a loader or a list")
     if iter(batches) is batches:
         raise InputError(f"{argument} is a {type(batches).__name__}, which is used up after one pass: give a list")

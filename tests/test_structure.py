@@ -268,3 +268,12 @@ def test_the_rooms_of_the_docs_are_those_of_the_package_in_their_order() -> None
     rows = re.findall(r"^\| (`.*?) \|", text.partition("## Rooms")[2].partition("\n## ")[0], re.MULTILINE)
     named = [name.removesuffix("/").removesuffix(".py") for row in rows for name in re.findall(r"`([\w/.]+)`", row)]
     assert named == [each for each in ROOMS if each != "__init__"]
+
+
+def test_no_file_that_a_run_left_is_part_of_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not in a checkout of the repository")
+    left = ("metrics.csv", "hparams.yaml", ".ckpt")
+    found = [path for path in listed.stdout.split("\0") if "tfevents" in path or Path(path).name.endswith(left)]
+    assert found == []

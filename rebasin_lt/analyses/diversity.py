@@ -122,6 +122,8 @@ def gather_checkpoints(values: Sequence[str]) -> dict[str, list[str]]:
         name, equals, path = value.partition("=")
         if not equals or not name or "/" in name or Path(value).exists():
             name, path = UNNAMED, value
+        if not path:
+            raise InputError(f"--checkpoints {value} names no file or folder behind its {name}=: expected NAME=PATH")
         groups.setdefault(name, []).extend(_files(path))
     if not groups:
         raise InputError("--checkpoints names no checkpoint: give at least one, or NAME=PATH for each setting")

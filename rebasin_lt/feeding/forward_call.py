@@ -13,8 +13,8 @@ from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.failure import failing
 
 _WAY_OUT = (
-    "; is this what it is called with in training? Say which parts of a batch are its inputs (inputs=NAMES, or a "
-    "function of the batch)"
+    "; is this what it is called with in training? Say which parts of a batch are its inputs (inputs=NAMES, --inputs, "
+    "or a function of the batch)"
 )
 
 

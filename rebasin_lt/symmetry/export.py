@@ -81,6 +81,11 @@ def example_call(
     `example_inputs`: a tensor, a tuple of arguments, or a dict by their names; without any, the model's own
     `example_input_array`. Raises InputError for anything else, and for arguments that the model does not take.
     """
+    if not isinstance(example_kwargs, Mapping | None):
+        raise InputError(
+            f"example_kwargs is a {type(example_kwargs).__name__}, expected a dict of arguments by name; several "
+            "inputs are one tuple: example_inputs=(first, second)"
+        )
     form, named = Form.of(model), dict(example_kwargs or {})
     if example_inputs is None and not named:
         example_inputs = getattr(model, "example_input_array", None)

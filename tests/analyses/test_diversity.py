@@ -125,6 +125,7 @@ def test_paths_are_read_as_people_write_them(tmp_path, monkeypatch) -> None:
         (["x=a.ckpt,nowhere.ckpt"], "checkpoint nowhere.ckpt does not exist"),
         (["x=runs"], "--checkpoints runs: neither it nor a folder in it holds final.ckpt or last.ckpt"),
         ([], "--checkpoints names no checkpoint"),
+        (["x="], "--checkpoints x= names no file or folder behind its x=: expected NAME=PATH"),
     ):
         with pytest.raises(InputError, match=message):
             gather_checkpoints(wrong)

@@ -199,6 +199,7 @@ def test_corrections_of_networks_without_batchnorm_are_refused_with_it(correctio
     ("batches", "message"),
     [
         ([], "batches is empty"),
+        (None, "batches is a NoneType, expected batches: a loader or a list"),
         (iter(data(4)), "batches is a list_iterator, which is used up after one pass"),
         ([torch.zeros(4, 6).double()], r"batches holds inputs without targets, expected \(input, target\) pairs"),
     ],

@@ -46,7 +46,8 @@ def counts_of_fit(folder: Path, kind: str, batches: int = 4) -> Counts:
             "default_root_dir": str(folder / "run"),
             "callbacks": [{"class_path": "marks.Marks"}, *TRAININGS[kind]],
             "logger": [
-                {"class_path": f"{kind}Logger", "init_args": {"save_dir": "."}} for kind in ("TensorBoard", "CSV")
+                {"class_path": f"{kind}Logger", "init_args": {"save_dir": str(folder)}}
+                for kind in ("TensorBoard", "CSV")
             ],
         },
     }

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning import LightningModule
+from lightning import LightningDataModule, LightningModule
+from own import Regressor, TabularData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import BrokenFileError
-from rebasin_lt.lit.callbacks.progress import FitProgress, left_files, metrics_text
+from rebasin_lt.lit.callbacks.progress import FitProgress, left_files, metrics_text, next_commands
 from rebasin_lt.lit.run_facts import RunFacts, batch_warnings, facts_of
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.storage.run_records import (
@@ -67,6 +68,14 @@ def test_a_fit_says_what_it_trains_how_each_epoch_went_and_what_is_next(tmp_path
     assert lines[-1] == "runs/a: next: rebasin-lt test --config runs/a/config.yaml"
     assert main([*FIT.split(), "--quiet"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_is_to_be_tested_only_where_there_is_what_to_test_it_on(tmp_path) -> None:
+    def said(data: LightningDataModule | None) -> list[str]:
+        return next_commands(SimpleNamespace(callbacks=[], datamodule=data), Regressor(), tmp_path)
+
+    assert said(LightningDataModule()) == []  # it has no test_dataloader, and the command would fail
+    assert said(TabularData()) == said(None) == [f"rebasin-lt test --config {tmp_path}/config.yaml"]
 
 
 def test_test_writes_its_numbers_into_the_runs_folder_once_for_each_checkpoint(tmp_path, monkeypatch, capsys) -> None:

@@ -120,7 +120,10 @@ def failing(*_: Any) -> Any:
     [
         ([DataLoader(NUMBERS), DataLoader(NUMBERS)], "train_dataloader of .*Numbers returns 2 loaders, expected one"),
         ({"x": DataLoader(NUMBERS)}, "train_dataloader of .*Numbers returns 1 loaders, expected one"),
-        (generated(), "train_dataloader of .*Numbers returns a generator, which is used up after one pass"),
+        (
+            generated(),
+            "train_dataloader of .*Numbers returns a generator, which is used up .*: return a loader, such as",
+        ),
         ([], "data .*Numbers has no train_dataloader: write it"),
         (DataLoader(NUMBERS, collate_fn=failing), "train of .*Numbers gives no batch: KeyError: 'not there'"),
         (3, "train of .*Numbers gives no batch: TypeError: 'int' object is not iterable"),

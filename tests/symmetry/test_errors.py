@@ -88,6 +88,11 @@ def test_example_inputs_must_be_tensors(wrong: object) -> None:
         trace_symmetry(nn.Linear(5, 6), wrong)
 
 
+def test_a_second_input_is_no_dict_of_arguments_by_name() -> None:
+    with pytest.raises(InputError, match=r"example_kwargs is a Tensor, expected a dict .*: example_inputs=\(first, sec"):
+        trace_symmetry(nn.Bilinear(5, 4, 6), torch.randn(2, 5), torch.randn(2, 4))
+
+
 def test_permute_refuses_names_and_shapes_of_another_network() -> None:
     network, symmetry = traced(nets.flattened)
     state = network.state_dict()

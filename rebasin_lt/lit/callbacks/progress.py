@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.resume_point import LAST
+from rebasin_lt.lit.data.other import leaves_to_lightning
 from rebasin_lt.lit.run_facts import batch_warnings, counted, facts_of, write_facts
 from rebasin_lt.lit.training_length import epochs_done, is_short_try
 from rebasin_lt.process.progress_line import ProgressLine, time_left
@@ -138,8 +139,14 @@ def next_commands(trainer: Trainer, module: LightningModule, folder: Path) -> li
         began_from = shlex.quote(str(module.hparams.get("init_from") or "A.ckpt"))
         masks = f"--masks {place}/imp/*.mask.safetensors"
         return [f"rebasin-lt permute --ckpt-a {began_from} --ckpt-b B.ckpt {masks} --out MATCH"]
-    testable = type(module).test_step is not LightningModule.test_step
-    return [f"rebasin-lt test --config {place}/{CONFIG}"] if testable else []
+    return [f"rebasin-lt test --config {place}/{CONFIG}"] if _can_be_tested(trainer, module) else []
+
+
+def _can_be_tested(trainer: Trainer, module: LightningModule) -> bool:
+    """True where the module has a test step, and its data module, if it has one, a loader for it."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    has_loader = data is None or not leaves_to_lightning(data, "test_dataloader")
+    return has_loader and type(module).test_step is not LightningModule.test_step
 
 
 def _sparsity(trainer: Trainer) -> str:

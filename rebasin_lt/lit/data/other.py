@@ -119,7 +119,7 @@ class OtherData:
     def _open(self, part: str) -> Any:
         """The loader that the module has of a part, or nothing."""
         method = f"{part}_dataloader"
-        if _is_default(self.module, method):
+        if leaves_to_lightning(self.module, method):
             return None
         stage = "test" if part == "test" else "fit"
         if not self._ready:
@@ -228,7 +228,7 @@ def _generators(loader: Any) -> list[torch.Generator]:
     return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
-def _is_default(module: LightningDataModule, method: str) -> bool:
+def leaves_to_lightning(module: LightningDataModule, method: str) -> bool:
     """True if a data module leaves a method to Lightning, whose own raises."""
     return method not in vars(module) and getattr(type(module), method) is getattr(LightningDataModule, method)
 
@@ -240,7 +240,10 @@ def _the_one(loaders: Any, what: str) -> Any:
         raise InputError(f"{what} returns {len(loaders)} loaders, expected one: give a data module that has one")
     found = loaders[0] if several else loaders
     if isinstance(found, Iterator):
-        raise InputError(f"{what} returns a {type(found).__name__}, which is used up after one pass: return a list")
+        raise InputError(
+            f"{what} returns a {type(found).__name__}, which is used up after one pass: return a loader, such as "
+            "DataLoader(batches, batch_size=None) of a list of batches"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader
 
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.data.epoch_batches import EpochBatches
@@ -99,6 +100,10 @@ def _batch_and_samples(loader: Any) -> tuple[int | None, int | None]:
     if isinstance(sampler, EpochBatches):
         return sampler.batch_size, len(sampler.indices)
     size, dataset = getattr(loader, "batch_size", None), getattr(loader, "dataset", None)
+    if (
+        isinstance(loader, DataLoader) and loader.batch_sampler is None
+    ):  # its dataset holds ready batches, of who knows how many samples
+        return None, None
     return (size if isinstance(size, int) else None), (len(dataset) if isinstance(dataset, Sized) else None)
 
 

@@ -16,12 +16,15 @@ from rebasin_lt.storage import plain_content
 
 
 class _Module:
-    """What `torch.pretended` is, as `torch.cuda` is for GPUs."""
+    """What `torch.pretended` is, as `torch.cuda` is for GPUs; it cannot be taken back, so it says when it is there."""
+
+    is_here = False
 
     def is_available(self) -> bool:
-        return True
+        return self.is_here
 
-    is_initialized = is_available
+    def is_initialized(self) -> bool:
+        return True
 
     def _is_in_bad_fork(self) -> bool:
         return False
@@ -71,12 +74,14 @@ def register() -> None:
 def pretending() -> Iterator[torch.device]:
     """Within, `torch.device("pretended")` is there."""
     register()
+    getattr(torch, NAME).is_here = True
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor([1], device=…)` copies where a mode sees it
     try:
         with Everywhere(), _moved_in_place(), _traced_beneath(), _written_as_plain():
             yield torch.device(NAME, 0)
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
+        getattr(torch, NAME).is_here = False
 
 
 @contextmanager

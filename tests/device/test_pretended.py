@@ -183,3 +183,4 @@ def test_nothing_is_left_behind() -> None:
     assert torch.tensor(1.0).device.type == "cpu"
     with pytest.raises((RuntimeError, NotImplementedError)):
         torch.zeros(1, device=NAME)
+    assert not torch.accelerator.is_available()  # or every loader that pins memory would ask the device for it

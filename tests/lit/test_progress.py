@@ -162,6 +162,9 @@ def test_a_module_and_loader_of_ones_own_are_named_by_class_and_unknown_numbers_
         "Plain, 3 parameters; DataLoader, 6 samples to train on; 1 epoch of 3 batches on cpu; global batch 6"
     )
     assert facts.rate_per_256 is None
+    trainer.fit_loop.epoch_progress.reset()
+    trainer.fit(module, DataLoader([[torch.zeros(2, 2)], [torch.zeros(2, 2)]], batch_size=None))
+    assert facts_of(trainer, module).samples is None  # they are ready batches, of two each
     unknown = replace(facts, samples=None, epochs=None, steps_per_epoch=None, global_batch=None)
     assert unknown.line() == "Plain, 3 parameters; DataLoader; no limit of epochs on cpu"
 

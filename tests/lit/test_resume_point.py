@@ -49,6 +49,18 @@ def test_it_is_written_at_the_end_of_every_epoch(trainer, tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
 
 
+class OnceData(ForeignData):
+    def train_dataloader(self):
+        return iter(super().train_dataloader())
+
+
+def test_a_loader_that_is_used_up_after_one_epoch_is_refused_for_two(trainer):
+    with pytest.raises(
+        InputError, match="train_dataloader returns a .*, which is used up after .* max_epochs is 2: ret"
+    ):
+        written(trainer, ResumePoint(), data=OnceData())
+
+
 def test_it_is_also_written_so_many_steps_after_the_last_time(trainer):
     assert written(trainer, ResumePoint(every_steps=1)) == list(range(1, 9))
     assert written(trainer, ResumePoint(every_steps=3)) == [3, 4, 7, 8]

@@ -89,7 +89,9 @@ def test_example_inputs_must_be_tensors(wrong: object) -> None:
 
 
 def test_a_second_input_is_no_dict_of_arguments_by_name() -> None:
-    with pytest.raises(InputError, match=r"example_kwargs is a Tensor, expected a dict .*: example_inputs=\(first, sec"):
+    with pytest.raises(
+        InputError, match=r"example_kwargs is a Tensor, expected a dict .*: example_inputs=\(first, sec"
+    ):
         trace_symmetry(nn.Bilinear(5, 4, 6), torch.randn(2, 5), torch.randn(2, 4))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class ResumePoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_options(self._options, options(trainer.optimizers), trainer.ckpt_path or LAST)
+        _check_every_epoch_has_batches(trainer)
         self._step, self._time = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
@@ -106,6 +108,16 @@ class ResumePoint(Checkpoint):
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
+
+
+def _check_every_epoch_has_batches(trainer: Trainer) -> None:
+    """Raise InputError for a loader that gives its batches once: Lightning would count empty epochs without a word."""
+    loader = trainer.train_dataloader
+    if isinstance(loader, Iterator) and trainer.max_epochs != 1:
+        raise InputError(
+            f"train_dataloader returns a {type(loader).__name__}, which is used up after one pass, and max_epochs is "
+            f"{trainer.max_epochs}: return a loader, such as DataLoader(batches, batch_size=None) of a list of batches"
+        )
 
 
 def _check_hyperparameters(trainer: Trainer, module: LightningModule) -> None:

@@ -44,6 +44,7 @@ from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.loggers import NotYet, close_loggers
 from rebasin_lt.lit.metrics_file import MetricsFile
 from rebasin_lt.lit.trainer import quiet
+from rebasin_lt.lit.training_length import check_every_epoch_has_batches
 from rebasin_lt.lit.training_state import check_training_state
 from rebasin_lt.report.analyses.mask import profile_figure
 from rebasin_lt.settings.signatures import arguments as arguments_of
@@ -197,6 +198,7 @@ class Claim(Callback):
             FolderLock(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_every_epoch_has_batches(trainer)
         if trainer.is_global_zero:
             claim_folder(self.folder, self.settings, but=may_differ(self.settings))
             remove_temporaries(self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from lightning import Trainer
@@ -47,3 +48,13 @@ def last_epoch_is_whole(trainer: Trainer) -> bool:
     """True if the epoch that ends, or ended, saw all its batches: `max_steps` or a callback may cut it anywhere."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return bool(progress.is_last_batch or progress.current.ready >= trainer.num_training_batches)
+
+
+def check_every_epoch_has_batches(trainer: Trainer) -> None:
+    """Raise InputError for a loader that gives its batches once: Lightning would count empty epochs without a word."""
+    loader = trainer.train_dataloader
+    if isinstance(loader, Iterator) and trainer.max_epochs != 1:
+        raise InputError(
+            f"train_dataloader returns a {type(loader).__name__}, which is used up after one pass, and max_epochs is "
+            f"{trainer.max_epochs}: return a loader, such as DataLoader(batches, batch_size=None) of a list of batches"
+        )

@@ -19,6 +19,11 @@ class ForeignData(LightningDataModule):
         return DataLoader(TensorDataset(inputs, inputs.sum(1, keepdim=True).sin()), batch_size=self.batch_size)
 
 
+class OnceData(ForeignData):
+    def train_dataloader(self):
+        return iter(super().train_dataloader())
+
+
 class SeededData(ForeignData):
     def __init__(self, seed: int = 0):
         super().__init__()

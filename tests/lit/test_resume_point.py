@@ -10,9 +10,10 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from foreign import ForeignData, ForeignModule
+from foreign import ForeignData, ForeignModule, OnceData
 from lightning import Callback
 
+from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError, Preempted
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.resume_point import ResumePoint
@@ -49,16 +50,20 @@ def test_it_is_written_at_the_end_of_every_epoch(trainer, tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
 
 
-class OnceData(ForeignData):
-    def train_dataloader(self):
-        return iter(super().train_dataloader())
-
-
 def test_a_loader_that_is_used_up_after_one_epoch_is_refused_for_two(trainer):
     with pytest.raises(
         InputError, match="train_dataloader returns a .*, which is used up after .* max_epochs is 2: ret"
     ):
         written(trainer, ResumePoint(), data=OnceData())
+
+
+def test_such_a_run_leaves_no_folder_that_would_be_in_the_way_of_the_next(tmp_path, capsys):
+    words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    folder = tmp_path / "run"
+    words += ["--trainer.default_root_dir", str(folder), "--seed_everything", "1"]
+    assert main(["fit", "--model", "foreign.ForeignModule", "--data", "foreign.OnceData", *words]) == 2
+    assert "which is used up after one pass" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_it_is_also_written_so_many_steps_after_the_last_time(trainer):

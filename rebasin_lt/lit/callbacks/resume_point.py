@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
+from rebasin_lt.lit.training_length import check_every_epoch_has_batches
 from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, options, size_of
 from rebasin_lt.process.stop_request import stop_request
 from rebasin_lt.storage.plain_content import plain_content
@@ -72,7 +72,7 @@ class ResumePoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_options(self._options, options(trainer.optimizers), trainer.ckpt_path or LAST)
-        _check_every_epoch_has_batches(trainer)
+        check_every_epoch_has_batches(trainer)
         self._step, self._time = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
@@ -108,16 +108,6 @@ class ResumePoint(Checkpoint):
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
-
-
-def _check_every_epoch_has_batches(trainer: Trainer) -> None:
-    """Raise InputError for a loader that gives its batches once: Lightning would count empty epochs without a word."""
-    loader = trainer.train_dataloader
-    if isinstance(loader, Iterator) and trainer.max_epochs != 1:
-        raise InputError(
-            f"train_dataloader returns a {type(loader).__name__}, which is used up after one pass, and max_epochs is "
-            f"{trainer.max_epochs}: return a loader, such as DataLoader(batches, batch_size=None) of a list of batches"
-        )
 
 
 def _check_hyperparameters(trainer: Trainer, module: LightningModule) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from benchmarks._matching_networks import load, open_folder, trained
 from benchmarks._page import between
 from benchmarks._paper_matching import match_layer_by_layer
-from rebasin_lt.matching import activation
+from rebasin_lt.matching import activation, two_levels
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.models.registry import build_network
 from rebasin_lt.report.kit.tables import Column, Table
@@ -151,7 +151,7 @@ def agreement(expected: dict[str, Tensor], result: activation.MatchResult, symme
 
 
 def _timing_assignment(seconds: list[float], run: Callable[[], Any]) -> Any:
-    solve = activation.solve_assignment
+    solve = two_levels.solve_assignment
 
     def timed(*arguments: Any) -> Tensor:
         begun = time.process_time()
@@ -159,7 +159,7 @@ def _timing_assignment(seconds: list[float], run: Callable[[], Any]) -> Any:
         seconds.append(time.process_time() - begun)
         return indices
 
-    with patch.object(activation, "solve_assignment", timed):
+    with patch.object(two_levels, "solve_assignment", timed):
         return run()
 
 

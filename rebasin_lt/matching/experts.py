@@ -67,13 +67,15 @@ def align_experts(
         >>> class Experts(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.gate, self.w1, self.w2 = nn.Linear(3, 2), *(nn.Parameter(torch.randn(2, 4, 3)) for _ in "12")
+        ...         self.first, self.gate = nn.Linear(3, 5), nn.Linear(5, 2)
+        ...         self.w1, self.w2 = (nn.Parameter(torch.randn(2, 4, 5)) for _ in "12")
         ...
         ...     def forward(self, x):
+        ...         x = self.first(x)
         ...         hidden = torch.einsum("ehi,bi->ebh", self.w1, x).relu()
         ...         return torch.einsum("eho,ebh,be->bo", self.w2, hidden, self.gate(x).softmax(-1))
         >>> network = Experts()
-        >>> found = rb.align_experts(network, rb.trace_symmetry(network, torch.zeros(5, 3)))
+        >>> found = rb.align_experts(network, rb.trace_symmetry(network, torch.zeros(7, 3)))
         >>> before, after = found.similarity["the network"]
         >>> before <= after
         True

@@ -75,6 +75,7 @@ def test_the_quickest_has_the_limit_and_on_a_gpu_its_images_per_second() -> None
     assert [figure.limit for figure in end_to_end.speed_figures(MEASURED, 1, 128, Place("cpu"))] == ["", "≥ 1.5"]
 
 
+@pytest.mark.slow
 def test_main_compares_every_side_on_one_thread_and_on_all_cores(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(end_to_end, "digits", lambda: [end_to_end.Pixels(*small, 4, 1) for small in [toy()] * 2])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})

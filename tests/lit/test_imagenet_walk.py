@@ -80,6 +80,7 @@ def walk(folder: Path, data: dict, width: float, num_images: int) -> None:
     assert {"val/loss", "val/top1", "val/top5"} <= {name for row in rows for name in row}
 
 
+@pytest.mark.slow
 def test_every_stage_on_a_thousand_tiny_images(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 12, 10, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):

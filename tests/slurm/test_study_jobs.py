@@ -111,6 +111,7 @@ def test_a_task_of_two_processes_is_told_to_stop_and_comes_back(cluster, tmp_pat
     assert (out / "logs/width=1/seed=0/dense_a.rank1.log").exists()
 
 
+@pytest.mark.slow
 def test_two_nodes_train_a_stage_together(cluster, tmp_path) -> None:
     trainer = {"accelerator": "cpu", "num_nodes": 2, "strategy": "ddp"}
     recipe = replace(SMALL.recipe, dense_epochs=2, trainer=trainer, data={"name": "digits", "batch_size": 25})

@@ -214,7 +214,13 @@ def test_workers_leave_the_same_report_after_kills(report, tmp_path, kills) -> N
     assert done.stdout == printed + "0 False\n"  # what is complete waits for no import
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+_SIGNALS = [
+    (signal.SIGTERM, 75),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in ((signal.SIGINT, 130), (signal.SIGUSR1, 75))),
+]
+
+
+@pytest.mark.parametrize(("number", "code"), _SIGNALS)
 def test_signals_leave_a_study_that_goes_on(tmp_path, number, code) -> None:
     long = replace(STUDY, seeds=[0], recipe=replace(STUDY.recipe, dense_epochs=2000), barrier=None, diversity=None)
     config, out = write_config(tmp_path / "long.yaml", long), tmp_path / "study"
@@ -233,6 +239,7 @@ def test_signals_leave_a_study_that_goes_on(tmp_path, number, code) -> None:
     assert not (out / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_stops_only_what_needs_it(tmp_path) -> None:
     config, out = write_config(tmp_path / "tiny.yaml"), tmp_path / "study"
     stranger = out / "width=1/seed=0/imp_b/notes.txt"

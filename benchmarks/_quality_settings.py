@@ -21,7 +21,7 @@ class Setting:
     num_pairs: int
     trained: tuple[str, ...]
     methods: tuple[str, ...]  # all that are judged
-    screened: tuple[str, ...] = ()  # methods of which signs and overlap are measured, and nothing else
+    screened: tuple[str, ...] = ()  # methods of which no barrier is measured
     num_votes: int = 0  # masks of so many A, all moved to one B, that vote on a mask
     own_mask: bool = False  # whether B is pruned too, for the ceiling
     num_images: int | None = None  # to match on and to correct statistics with
@@ -90,6 +90,7 @@ def settings(work: Path) -> dict[str, Setting]:
         "frank-wolfe",
         "signs",
     )
+    candidates = ("kept-frank-wolfe", *screened)
     conv = ("naive", "pruned-weights", "signs")
     few_images: dict[str, Any] = {"num_images": 2000, "num_test_images": 2000, "num_alphas": 3, "methods": OFFERED}
     return {
@@ -97,16 +98,16 @@ def settings(work: Path) -> dict[str, Setting]:
             "MLP, digits, sparsity .98", digits, 20, every, every, moments, own_mask=True, num_votes=5, num_alphas=11
         ),
         "resnet20": Setting(
-            *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, few),
+            *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, (*few, *candidates)),
             num_images=4000,
             num_test_images=2500,
             methods=tuple(method for method in OFFERED if method != "kept-frank-wolfe"),
-            screened=("kept-frank-wolfe", *screened),
+            screened=candidates,
         ),
         "conv4": Setting(
-            *("Conv-4×¼, Fashion-MNIST, sparsity .95", conv4, 3, conv, conv),
+            *("Conv-4×¼, Fashion-MNIST, sparsity .95", conv4, 3, (*conv, *candidates), conv),
             num_images=4000,
-            screened=("kept-frank-wolfe", *screened),
+            screened=candidates,
             num_alphas=0,
         ),
         "vgg11": Setting("VGG11×¼ with batch norm, CIFAR-10 (JPEG)", vgg11, 3, (), **few_images),

@@ -9,12 +9,10 @@ left out, with a line. Results go beside those that are there; docs/images/examp
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,14 @@ from lightning import LightningDataModule, LightningModule, Trainer, seed_everyt
 from torch import nn
 
 import rebasin_lt as rb
-from benchmarks._figures import RESULTS
-from benchmarks._page import DOCS, between
+from benchmarks._page import between
+from benchmarks._pairs import Record, measure_pairs, measured_line
 from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.report.kit.figures import plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Column, Table
 from rebasin_lt.settings.user_code import import_named
-from rebasin_lt.storage.files import write_json, write_text
+from rebasin_lt.storage.files import write_text
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOSSES = {
@@ -44,7 +42,6 @@ LOSSES = {
 }
 """What each example is judged by, in the order of the table."""
 _ALPHAS, _BATCHES = 11, 20
-Record = dict[str, Any]
 
 
 def made(named: Mapping[str, Any]) -> Any:
@@ -88,7 +85,7 @@ def measured(name: str, pair: int) -> Record:
         if correction != "none":
             given["correction_batches"] = train
         ends = {"before": a.state_dict(), "after": permuted}
-        lines[correction] = {key: _line(a, end, b, test, given) for key, end in ends.items()}
+        lines[correction] = {key: measured_line(a, end, b, test, **given) for key, end in ends.items()}
     groups: dict[str, float] = {"groups": len(symmetry.groups), "units": sum(symmetry.groups.values())}
     groups["correlation"] = statistics.mean(match.objective.values())
     return {"pair": pair, "lines": lines, **groups, "seconds": round(time.perf_counter() - start)}
@@ -99,35 +96,9 @@ def _corrections(network: nn.Module) -> list[str]:
     return ["none", "bn_reset"] if normed else ["none"]
 
 
-def _line(network: nn.Module, a: Any, b: nn.Module, test: Iterable[Any], given: Mapping[str, Any]) -> Record:
-    found = rb.loss_barrier(network, a, b, test, **given)
-    return {"alphas": found.alphas, "loss": found.loss, "barrier": found.loss_barrier}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the examples that are asked for, one after the other, and write what is known of all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(LOSSES), help="examples, by commas")
-    parser.add_argument("--pairs", type=int, default=1, help="pairs of networks of each")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of examples.json")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of examples.md and images/")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    path = given.out / "examples.json"
-    for name in filter(None, given.only.split(",")):
-        try:
-            found = [measured(name, pair) for pair in range(given.pairs)]
-        except ImportError as error:
-            print(f"{name}: left out, {error}")
-            continue
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        write_json(path, {key: value for key, value in {**known, name: found}.items() if key in LOSSES})
-        print(
-            name,
-            {key: [round(line["barrier"], 4) for line in lines.values()] for key, lines in found[0]["lines"].items()},
-        )
-    if path.exists():
-        publish(json.loads(path.read_text(encoding="utf-8")), given.docs)
+    """Measure the subjects that are asked for, one after the other, and write what is known of all."""
+    measure_pairs(__doc__, "examples", LOSSES, measured, publish, arguments)
 
 
 def publish(results: Mapping[str, Sequence[Record]], docs: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -27,15 +26,14 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 import rebasin_lt as rb
-from benchmarks._figures import RESULTS
-from benchmarks._page import DOCS, between
+from benchmarks._page import between
+from benchmarks._pairs import Record, measure_pairs, measured_line
 from rebasin_lt.report.kit.figures import plain_axes, save_figures, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 from rebasin_lt.report.kit.tables import Column, Table
-from rebasin_lt.storage.files import write_json, write_text
+from rebasin_lt.storage.files import write_text
 
 Batch = tuple[Tensor, Tensor]
-Record = dict[str, Any]
 ALPHAS = 11
 ARMS = {
     "none": "averaged as they are",
@@ -189,40 +187,22 @@ def measured(name: str, pair: int) -> Record:
     nested = rb.trace_symmetry(a, example)
     with patch("rebasin_lt.symmetry.trace.find_nesting", lambda *_: {}):
         one = rb.trace_symmetry(a, example)
-    lines: dict[str, Record] = {"none": _line(a, a.state_dict(), b, test, subject.loss)}
+    given: dict[str, Any] = {"alphas": ALPHAS, "loss": subject.loss}
+    lines: dict[str, Record] = {"none": measured_line(a, a.state_dict(), b, test, **given)}
     for words, symmetry in (("one", one), ("nested", nested)):
         for by in ("activations", "weights"):
             found = (
                 rb.match_activations(a, b, train, symmetry) if by == "activations" else rb.match_weights(a, b, symmetry)
             )
             permuted = symmetry.permute(a, found.permutation)
-            lines[f"{words}, {by}"] = _line(a, permuted, b, test, subject.loss)
+            lines[f"{words}, {by}"] = measured_line(a, permuted, b, test, **given)
     decades = {"log10_one": one.log10, "log10_nested": nested.log10}
     return {"pair": pair, "lines": lines, **decades, "seconds": round(time.perf_counter() - start)}
 
 
-def _line(network: nn.Module, a: Any, b: nn.Module, test: Sequence[Batch], loss: str) -> Record:
-    found = rb.loss_barrier(network, a, b, test, alphas=ALPHAS, loss=loss)
-    return {"alphas": found.alphas, "loss": found.loss, "barrier": found.loss_barrier}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the subjects that are asked for, one after the other, and write what is known of all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SUBJECTS), help="subjects, by commas")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of networks of each")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of nested.json")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of matching.md and images/")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    path = given.out / "nested.json"
-    for name in filter(None, given.only.split(",")):
-        found = [measured(name, pair) for pair in range(given.pairs)]
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        write_json(path, {key: value for key, value in {**known, name: found}.items() if key in SUBJECTS})
-        for record in found:
-            print(name, {arm: round(line["barrier"], 4) for arm, line in record["lines"].items()}, record["seconds"])
-    publish(json.loads(path.read_text(encoding="utf-8")), given.docs)
+    measure_pairs(__doc__, "nested", SUBJECTS, measured, publish, arguments, num_pairs=3)
 
 
 def publish(results: Mapping[str, Sequence[Record]], docs: Path) -> None:

@@ -41,6 +41,7 @@ from rebasin_lt.pruning.memory import init_memory
 from rebasin_lt.pruning.signs import sign_agreement
 from rebasin_lt.storage.files import write_json
 from rebasin_lt.storage.run_folder import finished
+from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
 
 CONTROLS = ("LTH", "B's one-shot mask", "B's own mask")
@@ -143,9 +144,9 @@ def _top1(result: Any) -> float:
 
 
 def _known(setting: Setting, path: Path, method: str) -> dict[str, Any]:
-    """The record of a method that was judged; of one that is screened, no accuracy, should it have been trained."""
+    """The record of a method that was judged; of one under whose masks nothing is trained here, no accuracy."""
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in record.items() if name != "accuracy" or method not in setting.screened}
+    return {name: value for name, value in record.items() if name != "accuracy" or method in setting.trained}
 
 
 def _judged_file(folder: Path, method: str) -> Path:
@@ -239,22 +240,39 @@ def _one_shot(pair: Pair) -> Mask:
 def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, seed: int) -> dict[str, Any]:
     """The record of one method; read, if it is there."""
     path = _judged_file(folder, method)
-    if path.exists():
-        return _known(setting, path, method)
+    record = _known(setting, path, method) if path.exists() else None
+    if record is not None and ("accuracy" in record or method not in setting.trained):
+        return record
     began = time.process_time()
     permutation = METHODS[method][1](pair)
-    record: dict[str, Any] = {"method": method, "seconds": time.process_time() - began}
+    seconds = time.process_time() - began
     mask = Mask(pair.symmetry.permute(pair.mask, permutation))
-    record["overlap"] = mask.overlap(own)
+    if record is None:
+        record = {"method": method, "seconds": seconds, **_before(pair, permutation, mask, own)}
+        record |= {} if method in setting.screened else _line(setting, pair, permutation)
+    if method in setting.trained:
+        permuted_mask = folder / "masks" / f"{method}.mask.safetensors"
+        mask.save(permuted_mask)
+        init = stages.rewind_file(folder / "dense_b", setting.recipe.rewinds[-1])
+        record["accuracy"] = _train(setting, folder, method, permuted_mask, init, seed)
+    write_json(path, record)
+    return record
+
+
+def _before(pair: Pair, permutation: Permutation, mask: Mask, own: Mask) -> dict[str, Any]:
+    """What is known of a moved mask before anything is trained under it."""
     ticket = pair.symmetry.permute(pair.ticket.state_dict(), permutation)
-    record["agreement"] = sign_agreement(mask.signed_by(ticket), pair.reference.state_dict())
-    if method in setting.screened:
-        write_json(path, record)
-        return record
+    agreement = sign_agreement(mask.signed_by(ticket), pair.reference.state_dict())
+    return {"overlap": mask.overlap(own), "agreement": agreement}
+
+
+def _line(setting: Setting, pair: Pair, permutation: Permutation) -> dict[str, Any]:
+    """The barriers between B and A permuted, by correction."""
     permuted = pair.symmetry.permute(pair.source.state_dict(), permutation)
     test = list(build_data(**setting.recipe.data).sweep("test", num_images=setting.num_test_images, batch_size=500))
     normalised = any(isinstance(module, _BatchNorm) for module in pair.reference.modules())
     corrections = ("none", "bn_reset" if normalised else "repair") if setting.num_alphas else ()
+    found = {}
     for correction in corrections:
         barrier = loss_barrier(
             pair.reference,
@@ -266,18 +284,12 @@ def _judged(setting: Setting, folder: Path, pair: Pair, method: str, own: Mask, 
             correction_batches=pair.batches,
         )
         middle = len(barrier.alphas) // 2
-        record[correction] = {
+        found[correction] = {
             "loss_barrier": barrier.loss_barrier,
             "error_barrier": barrier.error_barrier,
             "midpoint_accuracy": 1 - barrier.error[middle],
         }
-    if method in setting.trained:
-        permuted_mask = folder / "masks" / f"{method}.mask.safetensors"
-        mask.save(permuted_mask)
-        init = stages.rewind_file(folder / "dense_b", setting.recipe.rewinds[-1])
-        record["accuracy"] = _train(setting, folder, method, permuted_mask, init, seed)
-    write_json(path, record)
-    return record
+    return found
 
 
 def _train(setting: Setting, folder: Path, method: str, mask: Path, init: Path, seed: int) -> float:

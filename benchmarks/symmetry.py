@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks._processes import measured_apart
 from benchmarks._symmetry_report import write_report
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.feeding.forward_call import ForwardCall
@@ -71,7 +70,7 @@ def run(names: Sequence[str], results: Path, fresh: bool) -> None:
             written = _read(results)
             if "failed" not in written["models"].get(name, {"failed": ""}) and not fresh:
                 continue
-            written["models"][name] = _in_own_process(name)
+            written["models"][name] = measured_apart("benchmarks.symmetry", name)
             order = {name: k for k, name in enumerate(all_models())}
             written["models"] = dict(sorted(written["models"].items(), key=lambda item: order[item[0]]))
             write_json(results, {"made_by": "python -m benchmarks.symmetry", **_versions(), **written})
@@ -142,17 +141,6 @@ def build(name: str) -> tuple[Any, tuple[int, ...]]:
         sites = (16, 224, 224) if fixed_size else (16, 64, 64)
         return getattr(models.video, name.partition(".")[2])(weights=None), (3, *sites)
     return models.get_model(name, weights=None), (3, 299, 299) if name == "inception_v3" else (3, 224, 224)
-
-
-def _in_own_process(name: str) -> Record:
-    command = [sys.executable, "-m", "benchmarks.symmetry", "--one", name]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"failed": last}
-    record: Record = json.loads(done.stdout.splitlines()[-1])
-    return record
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks._page import DOCS, between
+from benchmarks._processes import measured_apart
 from benchmarks.symmetry import timed
 from rebasin_lt.errors import InputError, SymmetryError
 from rebasin_lt.report.kit.tables import Column, Table
@@ -113,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.models or (*HUGGING_FACE, *TIMM):
         written = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
         if given.fresh or "failed" in written["models"].get(name, {"failed": ""}):
-            written["models"][name] = _in_own_process(name)
+            written["models"][name] = measured_apart("benchmarks.symmetry_families", name)
             written["made_by"] = "python -m benchmarks.symmetry_families"
             write_json(results, written)
     write_tables(json.loads(results.read_text(encoding="utf-8"))["models"])
@@ -198,17 +196,6 @@ def _table(models: Mapping[str, Record]) -> str:
         numbers += [f"{record['log10_symmetries']:,.0f}", f"{record['error']:.0e}", record["checked_in"]]
         rows.append([name, *numbers, f"{record['seconds']:.0f}"])
     return Table(columns, rows).to_markdown(markup=True).strip()
-
-
-def _in_own_process(name: str) -> Record:
-    command = [sys.executable, "-m", "benchmarks.symmetry_families", "--one", name]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"failed": last}
-    record: Record = json.loads(done.stdout.splitlines()[-1])
-    return record
 
 
 if __name__ == "__main__":

@@ -183,24 +183,11 @@ def _named_dims(arguments: Arguments, kind: TensorType) -> list[int]:
 
 
 _NORMALISED = _along(lambda arguments, kind: range(-min(len(arguments["normalized_shape"]), len(kind.shape)), 0))
-_REDUCTIONS = (
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "prod",
-    "var",
-    "std",
-    "var_mean",
-    "logsumexp",
-    "linalg_vector_norm",
-    "norm",
-)
 # Products of two tensors mix an atom's units only where one of them, or their result, has the atom twice.
 _TWO_FACTORS = ("mm", "bmm", "matmul", "mv", "dot", "addmm", "baddbmm", "linear")
 MIXES: dict[str, Mixes] = {
     **dict.fromkeys([*elementwise.ELEMENTWISE, *views.VIEWS, "getitem"], _never),
-    **dict.fromkeys([*_REDUCTIONS, "any", "all"], _never),  # what is left of the inner units shows without the outer
+    **dict.fromkeys(statistics.REDUCTIONS, _never),  # what is left of the inner units shows without the outer
     **dict.fromkeys(("embedding", "index_select", "index"), _never),
     **dict.fromkeys([name for name in statistics.STATISTICS if "pool" in name or "upsample" in name], _never),
     **dict.fromkeys([*_TWO_FACTORS, *(name for name in products.PRODUCTS if "conv" in name)], _never),

@@ -7,6 +7,27 @@ from rebasin_lt.symmetry.layouts import fixed, free, product
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 STATISTICS = Rules()
+REDUCTIONS = (
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "prod",
+    "var",
+    "std",
+    "var_mean",
+    "logsumexp",
+    "linalg_vector_norm",
+    "norm",
+    "any",
+    "all",
+    "nansum",
+    "nanmean",
+    "std_mean",
+    "count_nonzero",
+    "aminmax",
+)
+"""Of the elements along some dimensions, in whatever order they lie."""
 
 
 @STATISTICS.of(
@@ -48,26 +69,7 @@ def group_norm(call: Call) -> Result:
     return with_fixed_rest(call, inputs)
 
 
-@STATISTICS.of(
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "prod",
-    "var",
-    "std",
-    "var_mean",
-    "logsumexp",
-    "linalg_vector_norm",
-    "norm",
-    "any",
-    "all",
-    "nansum",
-    "nanmean",
-    "std_mean",
-    "count_nonzero",
-    "aminmax",
-)
+@STATISTICS.of(*REDUCTIONS)
 def reduction(call: Call) -> Result:
     """The order of what is reduced does not matter."""
     tensor = call.tensors[0]

@@ -90,11 +90,10 @@ def test_a_page_without_markers_is_refused() -> None:
 
 
 def test_what_is_there_is_read_and_nothing_trained(tmp_path, monkeypatch) -> None:
-    """In the order of `run`; a pair that is not pruned yet is left out, and so is the accuracy of a screened method."""
+    """In the order of `run`; a pair that is not pruned yet is left out, and so is the accuracy of a method not trained under."""
     monkeypatch.setattr(quality, "_memory", lambda *_: {"iou": 0.1})
-    setting = SimpleNamespace(
-        num_pairs=2, num_votes=0, methods=("naive", "signs"), screened=("composed",), recipe=Recipe(targets=(0.95,))
-    )
+    named = {"methods": ("naive", "signs"), "screened": ("composed",), "trained": ("naive",)}
+    setting = SimpleNamespace(num_pairs=2, num_votes=0, recipe=Recipe(targets=(0.95,)), **named)
     for name in ("pair=0/dense_a", "pair=0/dense_b", "pair=0/imp", "pair=0/sparse/LTH", "pair=1/dense_a"):
         (tmp_path / name).mkdir(parents=True)
         finish(tmp_path / name, {"test/top1": 90.0})

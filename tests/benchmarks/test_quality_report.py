@@ -90,7 +90,7 @@ def test_a_page_without_markers_is_refused() -> None:
 
 
 def test_what_is_there_is_read_and_nothing_trained(tmp_path, monkeypatch) -> None:
-    """In the order of `run`; a pair that is not pruned yet is left out, and so is the accuracy of a method not trained under."""
+    """In the order of `run`; without a pair not pruned yet, and without accuracies of methods not trained under."""
     monkeypatch.setattr(quality, "_memory", lambda *_: {"iou": 0.1})
     named = {"methods": ("naive", "signs"), "screened": ("composed",), "trained": ("naive",)}
     setting = SimpleNamespace(num_pairs=2, num_votes=0, recipe=Recipe(targets=(0.95,)), **named)

@@ -23,7 +23,7 @@ demo: $(INSTALLED)  ## run the whole experiment on real digits, on a CPU, in a m
 	$(BIN)/rebasin-lt demo
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/pytest -q --durations=10 --numprocesses=$(TESTERS) --dist=loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -q --durations=10 --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## check formatting, lint and types
 	$(BIN)/ruff format --check .

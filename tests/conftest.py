@@ -37,12 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
     _seed()  # for what the files of tests draw when they are imported
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep a file on one process, with its fixtures; there is one cluster. Before xdist reads the marks."""
-    if item.config.pluginmanager.hasplugin("xdist"):
-        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent.name == "slurm" else str(item.path)))
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:

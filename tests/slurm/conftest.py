@@ -1,7 +1,9 @@
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,16 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "lit")]  # for `runs_to_stop`
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
+@pytest.fixture(scope="module")
+def the_only_cluster():
+    """A lock: one cluster at a time is on this machine, whoever tests at the same time; its ports are fixed."""
+    with open(Path(tempfile.gettempdir()) / "rebasin-lt-cluster.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(the_only_cluster, tmp_path_factory):
     """Environment variables for SLURM's commands: a real cluster of two nodes, both of them this machine."""
     missing = [tool for tool in ("slurmctld", "slurmd", "srun", "munged") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:

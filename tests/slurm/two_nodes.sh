@@ -54,7 +54,10 @@ start() {
 
 stop() {
     for file in "$folder"/slurmd.*.pid "$folder/slurmctld.pid"; do
-        [ -s "$file" ] && kill "$(cat "$file")" || true
+        [ -s "$file" ] || continue
+        pid=$(cat "$file")
+        kill "$pid" || continue
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done  # its port is free after that
     done
 }
 

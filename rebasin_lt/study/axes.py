@@ -42,6 +42,26 @@ def check_axes(axes: Mapping[str, Any]) -> None:
                 raise InputError(f"axes.{axis} holds {value!r}, expected numbers")
 
 
+def check_axis_values(name: str, values: Sequence[Any]) -> None:
+    """Raise InputError for an axis without values, and for a value that names the same folder as another."""
+    if not values:
+        raise InputError(f"{name} is empty, expected at least one value")
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]  # as folders are named
+    for text in texts:
+        if texts.count(text) > 1:
+            raise InputError(f"{name} is {list(values)}, which holds {text} twice")
+
+
+def check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise InputError, naming it, for one of `keys` of settings that holds no list of names or numbers."""
+    for key in keys:
+        if key in settings and not (isinstance(settings[key], list | tuple) and settings[key]):
+            raise InputError(f"{name}.{key} is {settings[key]!r}, expected a list of some, or leave it out for all")
+        for each in settings.get(key, ()):
+            if not isinstance(each, str | int | float):
+                raise InputError(f"{name}.{key} holds {each!r}, expected names or numbers")
+
+
 def grid_points(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Every combination of values, by the axes' names; one that is empty where there are no axes."""
     for values in product(*axes.values()):

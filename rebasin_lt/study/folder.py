@@ -14,6 +14,7 @@ from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.folder_lock import FolderLock
 from rebasin_lt.storage.run_folder import CONFIG, check_folder, claim_folder, read_config
+from rebasin_lt.study.cells import CELL_AXES
 from rebasin_lt.study.grid import GROWS, Study
 from rebasin_lt.study.kinds.given import check_same_sources
 
@@ -26,25 +27,29 @@ def claim_study(folder: Path, study: Study) -> FolderLock:
 
     Raises InputError where another study lies there, with both values, or another process works on it.
     """
-    check_study_folder(folder, study)
-    lock = claim_folder(folder, study.primitives(), but=_growing(study), parts=_WRITTEN)
+    but = check_study_folder(folder, study)
+    lock = claim_folder(folder, study.primitives(), but=but, parts=_WRITTEN)
     text = yaml.safe_dump(json.loads(json.dumps(study.primitives())), sort_keys=False)
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         write_text(folder / CONFIG, text)
     return lock
 
 
-def check_study_folder(folder: Path, study: Study) -> None:
-    """Raise InputError where the folder holds another study, or one that has more on an axis; write nothing."""
+def check_study_folder(folder: Path, study: Study) -> list[str]:
+    """The flat names of what may differ there; write nothing.
+
+    Raises InputError where the folder holds another study, or one that has more on an axis.
+    """
     there = read_study(folder) if (folder / CONFIG).exists() else None
     but = [*_growing(study), *([] if there is None else _growing(there))]
     check_folder(folder, study.primitives(), but, _WRITTEN)
     if there is None:
-        return
+        return but
     for difference in _differences(there, study):
         raise InputError(f"output folder {folder} holds another study: {difference}")
     if study.given != there.given:  # what it took may lie elsewhere by now
         check_same_sources(study, folder)
+    return but
 
 
 def _differences(there: Study, here: Study) -> Iterator[str]:
@@ -57,6 +62,8 @@ def _differences(there: Study, here: Study) -> Iterator[str]:
         for value in values:
             if value not in wanted:
                 yield f"{axis} has {value} there and not here; add to it, or choose another folder"
+    if lost := [cell for cell in there.cells if cell not in here.cells]:
+        yield f"only leaves out {lost[0]}, which is trained there; add it, or choose another folder"
     for name, settings in there.matchers.items():
         if dict(settings) != dict(here.matchers[name]):
             yield (
@@ -114,4 +121,6 @@ def _growing(study: Study) -> list[str]:
     """The flat names of what may differ between a study and the one that grew from it."""
     matchers = [f"matchers.{name}.{key}" for name, settings in study.matchers.items() for key in settings]
     given = [f"given.{name}" for name in study.given or ()]
-    return [*GROWS, *matchers, *(f"axes.{name}" for name in study.axes), *given]
+    only = [f"only.{name}" for name in study.only]
+    only += [f"only.{name}.{axis}" for name in study.only for axis in CELL_AXES]
+    return [*GROWS, *matchers, *only, *(f"axes.{name}" for name in study.axes), *given]

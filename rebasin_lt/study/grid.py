@@ -18,7 +18,8 @@ from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, check_names
 from rebasin_lt.settings.field_types import check_fields
 from rebasin_lt.settings.signatures import written_class
-from rebasin_lt.study.axes import at_point, check_axes, grid_points
+from rebasin_lt.study.axes import at_point, check_axes, check_lists, check_axis_values, grid_points
+from rebasin_lt.study.cells import Only, SparseCell, check_only, sparse_cells
 from rebasin_lt.study.given import check_given
 
 GROWS = ("seeds", "widths", "methods", "matchers")
@@ -27,7 +28,7 @@ GROWS = ("seeds", "widths", "methods", "matchers")
 MAX_SEED = (2**32 - 1) // 10 - 1
 """Parts of a repetition have seeds of their own, ten times as large; NumPy takes 32 bits."""
 
-_LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",), ("early",))
+_LATER = (("recipe", "imp"), ("recipe", "module"), ("recipe", "sign_in"), ("axes",), ("given",), ("early",), ("only",))
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Study:
         given: networks and masks that exist instead of trained ones: {a: RUN, b: RUN, mask: FILE}, for all seeds, or
             with {seed} in the paths, or a list of one per seed
         early: train B only to the last moment that anything needs of it, with the schedule of the whole
+        only: widths, sparsities and rewinds of some methods, {permuted_paper: {sparsities: [0.95]}}; others have all
 
     Raises InputError for a grid that cannot be.
     """
@@ -72,6 +74,7 @@ class Study:
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     given: Mapping[str, Any] | None = None
     early: bool = False
+    only: Only = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -82,7 +85,7 @@ class Study:
         if self.methods or not self.diversity:
             named["methods"] = self.methods
         for name, values in named.items():
-            _check_axis(name, values)
+            check_axis_values(name, values)
         if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}, expected numbers from 0 to {MAX_SEED}")
         if not all(0 < width < math.inf for width in self.widths):
@@ -94,6 +97,7 @@ class Study:
             self._check_moments(recipe)
         if self.given is not None:
             check_given(self.given, self.seeds, self.widths, self.recipe.targets)
+        check_only(self._grid, self.methods, self.only)
         self._check_barrier()
         self._check_diversity()
         if self.early:
@@ -103,6 +107,15 @@ class Study:
         """The recipe of networks of one width, and of one value of each axis, with every moment that is to be kept."""
         recipe = at_point(self.recipe, axes or {})
         return replace(recipe, network={**recipe.network, "width": width}, rewinds=self.kept_moments)
+
+    @cached_property
+    def cells(self) -> tuple[SparseCell, ...]:
+        """The sparse runs of a repetition at one value of each axis, in the order of the grid."""
+        return tuple(sparse_cells(self._grid, self.methods, self.only))
+
+    @property
+    def _grid(self) -> dict[str, Sequence[Any]]:
+        return {"widths": self.widths, "sparsities": self.recipe.targets, "rewinds": self.recipe.rewinds}
 
     @property
     def _recipes(self) -> list[Recipe]:
@@ -173,7 +186,7 @@ class Study:
             if value is None and name not in {"sparse_epochs", "module"}:
                 raise InputError(f"recipe.{name} is null: give it a value, or leave it out")
         for name in ("targets", "rewinds"):
-            _check_axis(f"recipe.{name}", getattr(recipe, name))
+            check_axis_values(f"recipe.{name}", getattr(recipe, name))
         for name in ("dense_epochs", "epochs_per_round", "sparse_epochs"):
             check_least(f"recipe.{name}", getattr(recipe, name), 1)
         if recipe.network.get("width", 1) != 1:
@@ -212,7 +225,7 @@ class Study:
         if self.barrier is None:
             return
         check_names("barrier", self.barrier, BARRIER)
-        _check_lists("barrier", self.barrier, ("matchers",))
+        check_lists("barrier", self.barrier, ("matchers",))
         for name in self.barrier.get("matchers", ()):
             check_known("one of barrier.matchers", name, self.matchers)
 
@@ -220,7 +233,7 @@ class Study:
         if self.diversity is None:
             return
         check_names("diversity", self.diversity, DIVERSITY)
-        _check_lists("diversity", self.diversity, ("sparsities", "rewinds", "methods"))
+        check_lists("diversity", self.diversity, ("sparsities", "rewinds", "methods"))
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
         for name, known in (("sparsities", self.recipe.targets), ("rewinds", self.recipe.rewinds)):
@@ -236,7 +249,7 @@ class Study:
 
     def _check_compared(self, names: Sequence[str]) -> None:
         """What ensembles are made of, where the study says it."""
-        _check_axis("diversity.methods", names)
+        check_axis_values("diversity.methods", names)
         if "matcher" in (self.diversity or {}):
             raise InputError("diversity.matcher is set beside diversity.methods, which name matchers: leave it out")
         for name in names:
@@ -269,24 +282,6 @@ class Study:
 
 BARRIER = ("num_alphas", "corrections", "splits", "num_images", "num_test_images", "batch_size", "matchers", "loss")
 DIVERSITY = ("sparsities", "rewinds", "matcher", "methods")
-
-
-def _check_axis(name: str, values: Sequence[Any]) -> None:
-    if not values:
-        raise InputError(f"{name} is empty, expected at least one value")
-    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]  # as folders are named
-    for text in texts:
-        if texts.count(text) > 1:
-            raise InputError(f"{name} is {list(values)}, which holds {text} twice")
-
-
-def _check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> None:
-    for key in keys:
-        if key in settings and not (isinstance(settings[key], list | tuple) and settings[key]):
-            raise InputError(f"{name}.{key} is {settings[key]!r}, expected a list of some, or leave it out for all")
-        for each in settings.get(key, ()):
-            if not isinstance(each, str | int | float):
-                raise InputError(f"{name}.{key} holds {each!r}, expected names or numbers")
 
 
 def _plain(value: Any) -> Any:

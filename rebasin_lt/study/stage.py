@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.judging.losses import has_error
 from rebasin_lt.study.axes import axes_text, axes_until, grid_points
+from rebasin_lt.study.cells import SparseCell
 from rebasin_lt.study.grid import Study
 
 
@@ -44,6 +45,11 @@ class GridPoint:
     @cached_property
     def recipe(self) -> Recipe:
         return self.study.recipe_of(self.width, self.axes)
+
+    @cached_property
+    def cells(self) -> list[SparseCell]:
+        """The sparse runs of a repetition, in the order of the grid."""
+        return [cell for cell in self.study.cells if cell.width == self.width]
 
     def axes_of(self, kind: StageKind) -> dict[str, Any]:
         """The values of the axes that a stage of this kind depends on."""

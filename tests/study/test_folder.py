@@ -118,6 +118,22 @@ def test_the_seed_that_gives_ensembles_their_mask_stays(tmp_path):
         check_study_folder(tmp_path / "study", replace(study, seeds=[2, 0, 1]))
 
 
+def test_the_cells_of_a_method_may_grow_and_none_may_go(tmp_path):
+    folder = tmp_path / "study"
+    fewer = changed(only={"permuted": {"rewinds": ["1ep"], "sparsities": [0.9]}})
+    with claim_study(folder, fewer):
+        pass
+    more = changed(only={"permuted": {"rewinds": ["1ep"]}})
+    either = changed(only={"permuted": [{"rewinds": ["1ep"]}, {"sparsities": [0.95]}]})
+    for study in (more, either, STUDY):
+        with claim_study(folder, study):
+            pass
+        assert read_study(folder).primitives() == study.primitives()
+    message = "only leaves out method=permuted,sparsity=0.9,rewind=0it of width 1, which is trained there; add it, or"
+    with pytest.raises(InputError, match=message):
+        check_study_folder(folder, more)
+
+
 def test_nothing_is_made_where_a_look_is_enough(tmp_path):
     check_study_folder(tmp_path / "none", STUDY)
     assert not (tmp_path / "none").exists()

@@ -130,6 +130,33 @@ def test_more_of_an_axis_leaves_the_other_stages_as_they_are():
     assert Counter(stage.kind for stage in fewer.values()) == {"dense": 8, "imp": 4, "match": 4, "sparse": 16}
 
 
+def test_a_method_is_trained_in_the_cells_that_only_names_and_every_other_one_in_all():
+    whole = plan(SMALL)
+    only = {
+        "permuted": {"sparsities": [0.75], "rewinds": ["2ep"]},
+        "b_imp": {"widths": [1]},
+        "snip": {"rewinds": ["0it"]},
+    }
+    some = grown(SMALL, only=only)
+    assert some.items() <= whole.items()
+    gone = [whole[path] for path in whole if path not in some]
+    expected = {"permuted": 2 * 2 * 3, "b_imp": 2 * 4, "snip": 2 * 2 * 2}  # widths × seeds × cells
+    assert Counter(stage.settings["method"] for stage in gone if stage.kind == "sparse") == expected
+    others = Counter(path.rpartition("/")[2] for path in whole if path not in some and "/sparse/" not in path)
+    assert others == {"imp_b": 2, "snip,rewind=2ep": 4}  # what no cell needs is not made
+
+
+def test_cells_are_named_by_only_alone():
+    study = replace(SMALL, only={"lth": {"widths": [0.5], "rewinds": ["0it"]}})
+    cells = [cell for cell in study.cells if cell.method == "lth"]
+    assert [(cell.width, cell.rewind, cell.sparsity) for cell in cells] == [(0.5, "0it", 0.5), (0.5, "0it", 0.75)]
+    either = replace(SMALL, only={"lth": [{"rewinds": ["2ep"]}, {"sparsities": [0.5], "widths": [1]}]})
+    cells = [cell for cell in either.cells if cell.method == "lth" and cell.width == 1]
+    assert [(cell.rewind, cell.sparsity) for cell in cells] == [("0it", 0.5), ("2ep", 0.5), ("2ep", 0.75)]
+    assert "only" not in SMALL.primitives()
+    assert study.primitives()["only"] == {"lth": {"widths": [0.5], "rewinds": ["0it"]}}
+
+
 def test_repetitions_are_independent_and_methods_of_one_are_compared_in_pairs():
     stages = plan(SMALL).values()
     seeds = {stage.settings["seed"] for stage in stages if stage.kind in {"dense", "imp"}}

@@ -45,11 +45,10 @@ def control_stage(point: GridPoint, method: str, a: int, b: int, rewind: str) ->
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
-    for rewind in point.study.recipe.rewinds:
-        for name in point.study.methods:
-            base = read_method(name).base
-            if kind_of_control(base) is not None:
-                yield control_stage(point, base, seed, seed, rewind)
+    for cell in point.cells:
+        base = read_method(cell.method).base
+        if kind_of_control(base) is not None:
+            yield control_stage(point, base, seed, seed, cell.rewind)
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:

@@ -35,7 +35,7 @@ def imp_stage(point: GridPoint, seed: int, role: str) -> Stage:
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
     yield imp_stage(point, seed, "a")
-    bases = {read_method(name).base for name in point.study.methods}
+    bases = {read_method(cell.method).base for cell in point.cells}
     if any(record.mask == "b" for name, record in fixed_methods().items() if name in bases):
         yield imp_stage(point, seed, "b")
 

@@ -85,11 +85,8 @@ def check_signs_there(plan: Mapping[str, Stage], folder: Path, done: Container[s
 
 
 def _of_seed(point: GridPoint, seed: int) -> Iterator[Stage]:
-    study = point.study
-    for rewind in study.recipe.rewinds:
-        for sparsity in study.recipe.targets:
-            for method in study.methods:
-                yield sparse_stage(point, method, sparsity, rewind, seed, seed)
+    for cell in point.cells:
+        yield sparse_stage(point, cell.method, cell.sparsity, cell.rewind, seed, seed)
 
 
 def _run(study: Study, stage: Stage, folder: Path) -> None:

@@ -18,7 +18,7 @@ from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, check_names
 from rebasin_lt.settings.field_types import check_fields
 from rebasin_lt.settings.signatures import written_class
-from rebasin_lt.study.axes import at_point, check_axes, check_lists, check_axis_values, grid_points
+from rebasin_lt.study.axes import at_point, check_axes, check_axis_values, check_lists, grid_points
 from rebasin_lt.study.cells import Only, SparseCell, check_only, sparse_cells
 from rebasin_lt.study.given import check_given
 

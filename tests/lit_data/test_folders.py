@@ -9,7 +9,7 @@ from PIL import Image
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.data import image_folder
-from rebasin_lt.lit.data.folder import FolderLoader
+from rebasin_lt.lit.data.folder import FolderImages, FolderLoader
 from rebasin_lt.lit.data.image_folder import ImageFolder
 from rebasin_lt.lit.data.imagenet import ImageNet
 from rebasin_lt.lit.data.resident import ResidentLoader
@@ -51,6 +51,34 @@ def test_images_are_resident_where_they_are_small(folders, monkeypatch) -> None:
     size = 12 * 3 * 10 * 10  # a pixel of padding on every side
     assert kind(size) is kind(0, True) is ResidentLoader
     assert kind(size - 1) is kind(size, False) is FolderLoader
+
+
+def test_files_are_decoded_once_in_a_process_and_again_where_one_is_another(folders, monkeypatch) -> None:
+    """The stages of a study open the same files: all of CIFAR-10 takes half a minute of a core each time."""
+    root, counted, decode = folders({"train": 2, "test": 1}), [], FolderImages.decode
+    monkeypatch.setattr(FolderImages, "decode", lambda self, index: counted.append(index) or decode(self, index))
+
+    def first(size: int = 8, of: type = ImageFolder) -> torch.Tensor:
+        counted.clear()
+        data = of(root=str(root), num_workers=0, image_size=size, resident=True, seed=len(counted))
+        return data.sweep("train").images.pixels
+
+    before = first()
+    assert len(counted) == 6
+    assert torch.equal(first(), before)
+    assert not counted
+    assert first(size=12).shape[-1] == 14
+    assert len(counted) == 6
+    assert torch.equal(first(of=_Upright), before)
+    assert len(counted) == 6, "transforms of a subclass may be any"
+    Image.new("RGB", (9, 9), "white").save(root / "train" / "class_0000" / "0.png")
+    assert not torch.equal(first(), before)
+    assert len(counted) == 6
+
+
+class _Upright(ImageFolder):
+    def transforms(self):
+        return super().transforms()
 
 
 @pytest.mark.parametrize("resident", [False, True])

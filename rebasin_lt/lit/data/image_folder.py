@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -103,7 +105,9 @@ class ImageFolder(ImageData):
         small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
         if not (small if self.resident is None else self.resident):
             return images
-        return ResidentImages(*images.all(), self.normalisation(), padding, self.flip)
+        own = type(self).transforms is not ImageFolder.transforms  # they may do anything
+        pixels, labels = images.all() if own else _decoded_once(images, self.image_size)
+        return ResidentImages(pixels, labels, self.normalisation(), padding, self.flip)
 
     def _count(self, part: Split) -> int:
         return len(self._files(part))  # without decoding them
@@ -119,3 +123,24 @@ class ImageFolder(ImageData):
                 f"root is {self.root!r}, but the class folders of {folder} are not those of {root / 'train'}"
             )
         return images
+
+
+_KEPT = 3
+"""Parts of a dataset: train, val and test."""
+
+_decoded: dict[str, tuple[Tensor, Tensor]] = {}
+
+
+def _decoded_once(images: FolderImages, size: int) -> tuple[Tensor, Tensor]:
+    """`images.all()` at a size in pixels, decoded once in a process: the stages of a study open the same files.
+
+    The same files are those with the same names, sizes and times.
+    """
+    looks = ((path, label, (look := os.stat(path)).st_size, look.st_mtime_ns) for path, label in images.files)
+    key = hashlib.sha256(repr([size, *looks]).encode()).hexdigest()
+    if key not in _decoded:
+        found = images.all()
+        while len(_decoded) >= _KEPT:
+            del _decoded[next(iter(_decoded))]
+        _decoded[key] = found
+    return _decoded[key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +12,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rebasin_lt import __version__
 from rebasin_lt.commands.completion import print_completion
-from rebasin_lt.commands.spelling import (
-    MEANT,
-    check_command,
-    spelled_out,
-    with_classes_spelled,
-    with_underscores,
-)
+from rebasin_lt.commands.near_misses import with_meant
+from rebasin_lt.commands.spelling import check_command, spelled_out, with_classes_spelled, with_underscores
 from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
@@ -27,7 +21,6 @@ from rebasin_lt.process.stop_request import Stopped, stop_request
 from rebasin_lt.process.terminal_text import on_terminal, say
 from rebasin_lt.settings.config_files import with_configs_found
 from rebasin_lt.storage.folder_lock import release_all
-from rebasin_lt.storage.former_names import present_name
 from rebasin_lt.storage.paths import with_paths_expanded
 
 LIGHTNING = {
@@ -77,9 +70,7 @@ def _run(argv: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt, SystemExit, Stopped) as error:
         if debug or (isinstance(error, SystemExit) and not _stopped(error)):
             raise
-        message, code = explained(error)
-        if arguments and isinstance(error, ArgumentError):
-            message = with_known_name(message, arguments[0])
+        message, code = explained(error, arguments[0] if arguments else "")
         say(f"rebasin-lt: error: {message}", file=sys.stderr)
         return code
     finally:
@@ -87,8 +78,8 @@ def _run(argv: Sequence[str]) -> int:
     return 0
 
 
-def explained(error: BaseException) -> tuple[str, int]:
-    """One line that says what is wrong, and the exit code.
+def explained(error: BaseException, command: str = "") -> tuple[str, int]:
+    """One line that says what is wrong with a command, and the exit code.
 
     jsonargparse wraps what a constructor raises, and its own findings, in reports of every type it tried: the causes
     behind them hold what matters.
@@ -101,47 +92,15 @@ def explained(error: BaseException) -> tuple[str, int]:
     if ours is not None:
         return one_line(str(ours)), ours.exit_code
     if isinstance(error, ArgumentError):
-        keys = dict.fromkeys(re.findall(r'Parser key "([^"]+)"', "".join(map(str, causes))))
-        where = ".".join(keys) + ": " if keys else ""
-        return where + _plain(one_line(str(causes[-1]))), WRONG_USAGE
+        report = "\n".join(map(str, causes))
+        where = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', report)))
+        finding = with_meant(_plain(one_line(str(causes[-1]))), report, where, command)
+        return f"{where}: {finding}" if where else finding, WRONG_USAGE
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, of trainer settings and modules
         return f"{one_line(str(error))} (--debug shows where)", WRONG_USAGE
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
         return one_line(f"{error.filename or 'file'}: {error.strerror or error}"), FAILED
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
-
-
-_UNKNOWN = re.compile(
-    r"unrecognized arguments: --([\w.]+)|Option '(\w+)' is not accepted|does not accept option '([\w.]+)'"
-)
-"""A parser's findings that an option is not known: on the command line, of a class in a file, of a command in one."""
-
-
-def with_known_name(message: str, command: str) -> str:
-    """A parser's finding; of an option that is not known, its name of today, or beside it one that is similar."""
-    unknown = _UNKNOWN.search(message)
-    if unknown is None:
-        return message
-    name, dashes = next(filter(None, unknown.groups())), "--" if unknown[1] else ""
-    if command in COMMANDS:
-        known = list(COMMANDS[command].types)
-        present = present_name(name, known)
-        if present is not None:
-            return f"{_shown(dashes, name)} is now {_shown(dashes, present)}"
-    else:
-        from rebasin_lt.commands.lightning_verbs import option_names
-
-        known = option_names(of_classes=unknown[1] is None)
-    meant = [option for option in known if option.rpartition(".")[2] == MEANT.get(name.rpartition(".")[2])]
-    close = meant or difflib.get_close_matches(name, [option for option in known if option != name], n=1, cutoff=0.75)
-    if not close:
-        return message
-    return f"{message} (did you mean {_shown(dashes, close[0]) if command in COMMANDS else dashes + close[0]}?)"
-
-
-def _shown(dashes: str, name: str) -> str:
-    """An option as it is written: with dashes on the command line, as it stands in a file."""
-    return dashes + name.replace("_", "-") if dashes else name
 
 
 def _stopped(error: BaseException) -> str:
@@ -169,14 +128,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _plain(message: str) -> str:
     """A parser's finding in words that people use."""
     message = re.sub(r'^Parser key "[^"]+": ?', "", message)
-    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
-    unknown = re.fullmatch(r"Expected a dot import path string: (.*)", message)
-    if unknown:
-        _, spelled = with_classes_spelled(["--data", unknown[1]], of_lightning=True)
-        hint = f" (did you mean {spelled}?)" if spelled != unknown[1] else ""
-        expected = "give a name such as CIFAR10 or Classifier, or package.module.Class"
-        return f"{unknown[1]!r} is no known class{hint}; {expected}"
-    return message
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
 
 
 def _run_own(arguments: list[str]) -> None:

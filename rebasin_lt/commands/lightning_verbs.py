@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -47,7 +47,6 @@ from rebasin_lt.lit.trainer import quiet
 from rebasin_lt.lit.training_length import check_every_epoch_has_batches
 from rebasin_lt.lit.training_state import check_training_state
 from rebasin_lt.report.analyses.mask import profile_figure
-from rebasin_lt.settings.signatures import arguments as arguments_of
 from rebasin_lt.storage.files import remove_temporaries
 from rebasin_lt.storage.folder_lock import FolderLock
 from rebasin_lt.storage.links import check_links
@@ -247,18 +246,6 @@ def run(arguments: Sequence[str]) -> RunCLI:
     if cli.subcommand == "predict":
         write_predictions(cli.trainer)
     return cli
-
-
-def option_names(of_classes: bool) -> list[str]:
-    """Names to compare a misspelt one with: of the command's own options, or of what classes in a YAML take."""
-    if not of_classes:
-        trainer = [f"trainer.{name}" for name in arguments_of(Trainer)]
-        own = ["quiet", "global_batch", "resume", "config", "seed_everything", "ckpt_path"]
-        return ["model", "data", "trainer", *own, *trainer]
-    kinds: list[type] = [LightningModule, LightningDataModule, Callback]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    return sorted({name for kind in kinds for name in arguments_of(kind)})
 
 
 _NO_PART_OF_A_RUN = {"ckpt_path", "config", "quiet", "global_batch"}

@@ -25,6 +25,7 @@ MEANT = {
     **dict.fromkeys(("interpolate", "lmc"), "barrier"),
     **dict.fromkeys(("sweep", "grid"), "study"),
     **{"plot": "report", "lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "epochs": "max_epochs"},
+    **{"sparsity": "targets", "sparsities": "targets", "architecture": "arch"},
 }
 """What others call a command or an option, and its name here."""
 
@@ -187,7 +188,7 @@ def check_command(name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name in names or name.startswith("-"):
         return
-    close = [MEANT[name]] if name in MEANT else difflib.get_close_matches(name, names, n=1)
+    close = [MEANT[name]] if MEANT.get(name) in names else difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
     raise InputError(f"{name!r} is no command: {hint}")
 

@@ -62,21 +62,23 @@ def check_counts(content: Mapping[str, Any], counts: Mapping[str, int], path: Pa
             raise _broken(path, f"its {part} are {len(content[part])}, this run has {count}")
 
 
-def options(optimizers: Sequence[Optimizer]) -> list[dict[str, bool]]:
-    """The switches of every parameter group, such as `maximize`, that no schedule turns."""
-    return [
-        {name: value for name, value in group.items() if isinstance(value, bool) and name not in _HOW_IT_COMPUTES}
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-    ]
+def check_options(optimizers: Sequence[Optimizer], states: Sequence[Any], path: Path | str) -> None:
+    """Raise BrokenFileError, before they are loaded, for states that would turn a switch of this run's optimisers.
+
+    A switch is a truth value of a parameter group, such as `maximize`, that no schedule turns.
+    """
+    for optimizer, state in zip(optimizers, states, strict=False):
+        groups = state.get("param_groups") if isinstance(state, Mapping) else None
+        if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+            raise _broken(path, "one of its optimizer_states has no param_groups")
+        for ours, theirs in zip(map(_switches, optimizer.param_groups), map(_switches, groups), strict=False):
+            for name in ours.keys() & theirs.keys():
+                if ours[name] != theirs[name]:
+                    raise _broken(path, f"its optimizer has {name} {theirs[name]}, this run has {ours[name]}")
 
 
-def check_options(own: Sequence[Mapping[str, bool]], resumed: Sequence[Mapping[str, bool]], path: Path | str) -> None:
-    """Raise BrokenFileError for a switch of an optimiser that a checkpoint turned from what this run has."""
-    for ours, theirs in zip(own, resumed, strict=False):
-        for name in ours.keys() & theirs.keys():
-            if ours[name] != theirs[name]:
-                raise _broken(path, f"its optimizer has {name} {theirs[name]}, this run has {ours[name]}")
+def _switches(group: Mapping[str, Any]) -> dict[str, bool]:
+    return {name: value for name, value in group.items() if isinstance(value, bool) and name not in _HOW_IT_COMPUTES}
 
 
 def _broken(path: Path | str, what: str) -> BrokenFileError:

@@ -11,12 +11,14 @@ from torch import Tensor
 from rebasin_lt.errors import InputError
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.ranking import check_sparsity
+from rebasin_lt.settings.generators import check_generator
 
 
 def random_uniform(mask: Mask, sparsity: float, generator: torch.Generator | None = None) -> Mask:
     """A random mask with the names and shapes of `mask` and the same sparsity in every layer.
 
-    The layers' counts differ from that by less than one weight. Raises InputError for a sparsity outside [0, 1).
+    The layers' counts differ from that by less than one weight. Raises InputError for a sparsity outside [0, 1), and a
+    generator that is none of the CPU's.
 
         >>> dense = rb.Mask.ones_of(rb.build_network("mlp"))
         >>> [round(row["sparsity"], 1) for row in rb.random_uniform(dense, 0.8).report()]
@@ -28,7 +30,7 @@ def random_uniform(mask: Mask, sparsity: float, generator: torch.Generator | Non
 def random_erk(mask: Mask, sparsity: float, generator: torch.Generator | None = None) -> Mask:
     """A random mask with the names and shapes of `mask` and Erdős-Rényi-kernel layer densities (`erk_counts`).
 
-    Raises InputError for a sparsity outside [0, 1).
+    Raises InputError for a sparsity outside [0, 1), and a generator that is none of the CPU's.
 
         >>> dense = rb.Mask.ones_of(rb.build_network("mlp"))
         >>> round(rb.random_erk(dense, 0.8).sparsity, 2)
@@ -38,7 +40,11 @@ def random_erk(mask: Mask, sparsity: float, generator: torch.Generator | None = 
 
 
 def random_counts(mask: Mask, counts: Mapping[str, int], generator: torch.Generator | None = None) -> Mask:
-    """A random mask with the names and shapes of `mask` that keeps exactly counts[name] weights of each tensor."""
+    """A random mask with the names and shapes of `mask` that keeps exactly counts[name] weights of each tensor.
+
+    Raises InputError for a count that a tensor cannot have, and a generator that is none of the CPU's.
+    """
+    check_generator(generator)
     return Mask({name: _by_lot(tensor, counts[name], generator) for name, tensor in mask.items()})
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.settings.generators import check_generator
 from rebasin_lt.symmetry.trace import Symmetry
 
 TRADES = 20
@@ -22,7 +23,7 @@ def permute_randomly(masks: Sequence[Mask], symmetry: Symmetry, generator: torch
     Uniform over each group. Everything that does not depend on which unit is which survives: layer sparsities,
     degrees as multisets, paths through the network. Several masks move together, as those of several sparsities do
     under a matched permutation.
-    Raises InputError for a mask that does not fit the symmetry's network.
+    Raises InputError for a mask that does not fit the symmetry's network, and a generator that is none of the CPU's.
 
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> mask = rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.5)
@@ -38,13 +39,14 @@ def shuffle_layerwise(mask: Mask, generator: torch.Generator | None = None) -> M
     """Each tensor's entries in random order, with their signs: layer sparsities survive, rows and columns do not.
 
     The control of Su et al. (*Sanity-checking pruning methods*, NeurIPS 2020); also the random mask with the layer
-    allocation of another mask.
+    allocation of another mask. Raises InputError for a generator that is none of the CPU's.
 
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> mask = rb.magnitude_prune(network, rb.Mask.ones_of(network), 0.5)
         >>> [row["kept"] for row in rb.shuffle_layerwise(mask).report()] == [row["kept"] for row in mask.report()]
         True
     """
+    check_generator(generator)
     return Mask({
         name: tensor.reshape(-1)[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
         for name, tensor in mask.content.items()
@@ -62,13 +64,14 @@ def shuffle_degrees(mask: Mask, generator: torch.Generator | None = None, trades
     All rows are paired at once, at random, in each of `trades` rounds (global trades: Carstens et al., ESA 2018), which
     converges to the uniform distribution over all matrices with these sums. Where the sums admit one matrix only, as
     in a depthwise convolution, nothing moves. The result has no signs: a connection
-    that is new has none.
+    that is new has none. Raises InputError for a generator that is none of the CPU's.
 
         >>> mask = rb.Mask({"weight": torch.rand(6, 5) > 0.5})
         >>> shuffled = rb.shuffle_degrees(mask)
         >>> torch.equal(shuffled["weight"].sum(0), mask["weight"].sum(0))
         True
     """
+    check_generator(generator)
     return Mask({name: _rewired(tensor, generator, trades) for name, tensor in mask.items()})
 
 

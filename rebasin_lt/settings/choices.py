@@ -41,8 +41,18 @@ def check_names(where: str, settings: Iterable[object], known: Iterable[str]) ->
 
 def near(name: object, known: Iterable[str]) -> str:
     """The text ` (did you mean NAME?)` for the known name most like this one; empty where none is like it."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = closest(name, known)
+    return f" (did you mean {close}?)" if close else ""
+
+
+def closest(name: object, known: Iterable[str], alike: float = 0.6) -> str:
+    """The known name most like this one, in small letters and capitals alike; "" where none is `alike`, 1 being equal.
+
+    >>> closest("csvloger", ["TensorBoardLogger", "CSVLogger"])
+    'CSVLogger'
+    """
+    names = {each.lower(): each for each in known}
+    return next((names[each] for each in difflib.get_close_matches(str(name).lower(), names, 1, alike)), "")
 
 
 def imported(name: str) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from rebasin_lt.batches import Network, network_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.settings.generators import check_generator
 from rebasin_lt.symmetry.advice import first_line
 from rebasin_lt.symmetry.axis_type import AxisType, permute_tensor
 from rebasin_lt.symmetry.call import Rule
@@ -96,7 +97,11 @@ class Symmetry:
         return Permutation({group: torch.arange(size) for group, size in self.groups.items()})
 
     def random(self, generator: torch.Generator | None = None) -> Permutation:
-        """Every group permuted at random, uniformly, nested ones in each of the units around them."""
+        """Every group permuted at random, uniformly, nested ones in each of the units around them.
+
+        Raises InputError for a generator that is none of the CPU's.
+        """
+        check_generator(generator)
 
         def index(group: str) -> Tensor:
             size, around = self.groups[group], self.around(group)

@@ -116,8 +116,10 @@ def test_a_command_that_there_is_none_of_is_answered_with_the_one_that_was_meant
         check_command("permuet", names)
     with pytest.raises(InputError, match="'xyz' is no command: expected one of fit, "):
         check_command("xyz", names)
+    with pytest.raises(InputError, match="'sparsity' is no command: did you mean sparse"):
+        check_command("sparsity", ["sparse", *names])  # which is what some call an option
     check_command("--version", names)
-    options = {"learning_rate", "weight_decay", "batch_size", "max_epochs"}
+    options = {"learning_rate", "weight_decay", "batch_size", "max_epochs", "targets", "arch"}
     assert set(MEANT.values()) <= {*names, *options}
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from foreign import ForeignData, ForeignModule
+from lightning import Callback
 
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
@@ -17,8 +18,17 @@ from rebasin_lt.pruning.mask import Mask
 MASK = Mask({"head.weight": torch.ones(1, 12, dtype=torch.bool)})
 
 
-def run(trainer, epochs, **settings):
-    callbacks = [MaskGuard(MASK), RewindCheckpoint(["0it"]), ResumePoint()]
+class Opened(Callback):
+    """Stands where loggers are opened, and the run's folder claimed."""
+
+    times = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.times += 1
+
+
+def run(trainer, epochs, *callbacks, **settings):
+    callbacks = [*callbacks, MaskGuard(MASK), RewindCheckpoint(["0it"]), ResumePoint()]
     fitting = trainer(epochs, callbacks, enable_checkpointing=True)
     fitting.fit(ForeignModule(), ForeignData(), **settings)
     return fitting
@@ -53,6 +63,8 @@ TAMPERED = {
     "optimizer_states.0.state.0.momentum_buffer is not finite": lambda c: poison(c["optimizer_states"][0]["state"]),
     "lr_schedulers.0.base_lrs.0 is not finite": lambda c: c["lr_schedulers"][0].update(base_lrs=[math.nan, 0.2]),
     "optimizer has maximize True, this run has False": lambda c: group(c).update(maximize=True),
+    "one of its optimizer_states has no param_groups": lambda c: c["optimizer_states"][0].pop("param_groups"),
+    "one of its optimizer_states has no param_group": lambda c: c["optimizer_states"][0].update(param_groups=[3]),
     "optimizer has nesterov True": lambda c: group(c, 1).update(nesterov=True),
     "has head.weight with values that are not finite": lambda c: c["state_dict"]["head.weight"].fill_(math.nan),
     "has encoder.1.running_var with values that are not finite": lambda c: c["state_dict"][
@@ -67,15 +79,18 @@ def test_a_part_that_is_missing_or_not_finite_is_named(trainer, tmp_path, what):
     content = torch.load(tmp_path / LAST, weights_only=True)
     TAMPERED[what](content)
     torch.save(content, tmp_path / "tampered.ckpt")
-    before = (tmp_path / LAST).read_bytes()
+    before, opened = (tmp_path / LAST).read_bytes(), Opened()
     with pytest.raises(BrokenFileError, match=rf"tampered.ckpt .*{what}"):
-        run(trainer, 2, ckpt_path=str(tmp_path / "tampered.ckpt"))
+        run(trainer, 2, opened, ckpt_path=str(tmp_path / "tampered.ckpt"))
     assert (tmp_path / LAST).read_bytes() == before
+    assert not opened.times
 
 
 def test_what_was_not_changed_goes_on(trainer, tmp_path):
     run(trainer, 1)
-    assert run(trainer, 2, ckpt_path=str(tmp_path / LAST)).current_epoch == 2
+    opened = Opened()
+    assert run(trainer, 2, opened, ckpt_path=str(tmp_path / LAST)).current_epoch == 2
+    assert opened.times == 1
 
 
 @pytest.mark.parametrize("setting", ["growth_rate", "d0"])

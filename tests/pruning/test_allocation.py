@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebasin_lt.errors import InputError
@@ -31,6 +31,7 @@ def by_bisection(shapes, proportions, num_kept):
 SIDES = st.integers(1, 12)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES, SIDES, SIDES)), min_size=1, max_size=6),
     st.floats(0, 0.999),

@@ -15,7 +15,7 @@ from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.training_length import check_every_epoch_has_batches
-from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, options, size_of
+from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, size_of
 from rebasin_lt.process.stop_request import stop_request
 from rebasin_lt.storage.plain_content import plain_content
 
@@ -49,7 +49,6 @@ class ResumePoint(Checkpoint):
         self.every_steps, self.every_minutes, self.every_epoch = every_steps, every_minutes, every_epoch
         self._step, self._time = 0, 0.0  # of the last one
         self._resumed: dict[str, list[Any]] = {}  # the optimisers and schedules of the checkpoint to go on from
-        self._options: list[dict[str, bool]] = []  # of the optimisers as the module made them
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._resumed = {}
@@ -67,11 +66,10 @@ class ResumePoint(Checkpoint):
         if path:
             counts = (len(trainer.optimizers), len(trainer.lr_scheduler_configs))
             check_counts(self._resumed, dict(zip(self._resumed, counts, strict=True)), path)
+            check_options(trainer.optimizers, self._resumed["optimizer_states"], path)
         self._resumed = {}
-        self._options = options(trainer.optimizers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        check_options(self._options, options(trainer.optimizers), trainer.ckpt_path or LAST)
         check_every_epoch_has_batches(trainer)
         self._step, self._time = trainer.global_step, time.monotonic()
 

@@ -13,7 +13,15 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rebasin_lt import __version__
 from rebasin_lt.commands.completion import print_completion
 from rebasin_lt.commands.near_misses import with_meant
-from rebasin_lt.commands.spelling import check_command, spelled_out, with_classes_spelled, with_underscores
+from rebasin_lt.commands.spelling import (
+    check_command,
+    lightning_settings,
+    listed_settings,
+    spelled_out,
+    with_classes_spelled,
+    with_names_spelled,
+    with_underscores,
+)
 from rebasin_lt.commands.table import COMMANDS, Command
 from rebasin_lt.errors import InputError, RebasinError
 from rebasin_lt.process.host_memory import keep_freed_memory
@@ -57,10 +65,8 @@ def _run(argv: Sequence[str]) -> int:
             print_completion(shell, LIGHTNING)
             return 0
         check_command(arguments[0] if arguments else "-", [*LIGHTNING, *COMMANDS])
-        arguments = with_configs_found(
-            with_classes_spelled(arguments, of_lightning=bool(arguments) and arguments[0] in LIGHTNING)
-        )
         if arguments[:1] and arguments[0] in LIGHTNING:
+            arguments = with_configs_found(with_classes_spelled(arguments), lightning_settings)
             with stop_request if arguments[0] == "fit" else nullcontext():
                 from rebasin_lt.commands.lightning_verbs import run  # the first import of torch and lightning
 
@@ -149,8 +155,11 @@ def _run_own(arguments: list[str]) -> None:
         commands.add_subcommand(name, called, help=command.summary)
     if arguments[:1] and arguments[0] in COMMANDS:
         command = COMMANDS[arguments[0]]
-        arguments = [arguments[0], *spelled_out(arguments[1:], command.types, command.positional_list)]
+        words = spelled_out(arguments[1:], command.types, command.positional_list)
+        words = with_configs_found(words, lambda settings: listed_settings(settings, command.types))
+        arguments = [arguments[0], *words]
     parsed = with_paths_expanded(parser.parse_args(arguments))
+    parsed[parsed.command] = with_names_spelled(parsed[parsed.command])
     _check_groups(parsed[parsed.command], COMMANDS[parsed.command].types)
     options = parser.instantiate(parsed)[parsed.command].as_dict()
     COMMANDS[parsed.command].run(parsed.command, options)

@@ -1,4 +1,5 @@
-"""What people write on a command line, as the parsers read it: lists in any form, classes in either, near misses.
+"""What people write on a command line and in files, as parsers read it: lists in any form, classes in either, near
+misses.
 
 Light, as all that `--help` needs.
 """
@@ -9,11 +10,13 @@ import dataclasses
 import difflib
 import json
 import re
+import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rebasin_lt.errors import InputError
 
@@ -29,7 +32,7 @@ MEANT = {
 }
 """What others call a command or an option, and its name here."""
 
-_COLON = re.compile(r"data|model|loss|method|kind|(.+\.)?(arch|loss|criterion|module|data\.name)")
+_COLON = re.compile(r"data|model|kind|methods|(.+\.)?(arch|loss|criterion|module|method|data\.name)")
 """Options whose code of the user's own is `package.module:name`."""
 _DOT = re.compile(r"model|data|(.+\.)?class_path|trainer\.(logger|callbacks\+?|plugins)")
 """Those of Lightning's verbs that take `package.module.Class`."""
@@ -119,23 +122,77 @@ def is_list(annotation: object) -> bool:
     return any(typing.get_origin(part) in (tuple, list, Sequence) for part in parts)
 
 
-def with_classes_spelled(arguments: Sequence[str], of_lightning: bool) -> list[str]:
-    """Code of the user's own in the form that each option takes, `package.module:name` or `package.module.Class`.
+def with_classes_spelled(arguments: Sequence[str]) -> list[str]:
+    """Code of the user's own in the form that each option of Lightning's verbs takes.
 
-    A name with a point is a path where such a file exists. The package's own datasets are found in either case.
+    That is `package.module.Class`, or `package.module:name` for what is asked for by name; a name with a point is a
+    path where such a file exists. The package's own datasets are found in either case.
     """
     result = list(arguments)
     for index, argument in enumerate(result):
         name, equals, value = argument[2:].partition("=") if argument.startswith("--") else ("", "", "")
         if not name or (not equals and index + 1 >= len(result)):
             continue
-        value = value if equals else result[index + 1]
-        if of_lightning and _DOT.fullmatch(name):
-            value = _with_dots(name, value)
-        elif _COLON.fullmatch(name):
-            value = _with_colon(value)
+        value = _of_lightning(name, value if equals else result[index + 1])
         result[index if equals else index + 1] = f"--{name}={value}" if equals else value
     return result
+
+
+def lightning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a file for Lightning's verbs, code of the user's own spelled as by `with_classes_spelled`.
+
+    Arguments of classes that are not this package's stay as they are: a `loss` of theirs may be the path of a class.
+    """
+
+    def spelled(value: Any, name: str, ours: bool) -> Any:
+        if isinstance(value, list):
+            return [spelled(part, name, ours) for part in value]
+        if not isinstance(value, Mapping):
+            return _of_lightning(name, value) if isinstance(value, str) and (ours or _DOT.fullmatch(name)) else value
+        kind = _of_lightning(f"{name}.class_path", str(value.get("class_path", "")))
+        within = kind in _TAKE_NAMES or kind.startswith("rebasin_lt.")
+        return {
+            key: spelled(part, f"{name}.{key}".lstrip("."), within if key == "init_args" else ours)
+            for key, part in value.items()
+        }
+
+    result: dict[str, Any] = spelled(settings, "", ours=False)
+    return result
+
+
+def listed_settings(settings: Mapping[str, Any], of: Mapping[str, object]) -> dict[str, Any]:
+    """The settings in a file with every text where the types of the options, `of`, say a list as that list: a line
+    of a command line's words."""
+
+    def listed(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: listed(part, f"{name}.{key}".lstrip(".")) for key, part in value.items()}
+        if isinstance(value, str) and is_list(type_of(name, of)):
+            with suppress(ValueError):  # what is no list is left to the parser
+                return json.loads(as_list(shlex.split(value)))
+        return value
+
+    result: dict[str, Any] = listed(settings, "")
+    return result
+
+
+def with_names_spelled(settings: Any) -> Any:
+    """The settings of a command that is no Lightning's, parsed: code of the user's own as `package.module:name`, the
+    package's datasets by their names in small letters."""
+    return _renamed(settings, "", _by_name)
+
+
+def _renamed(value: Any, name: str, change: Callable[[str, str], str]) -> Any:
+    if hasattr(value, "as_dict"):  # a parser's namespace, whose keys are dotted
+        value = value.clone()
+        for key, part in list(value.items()):
+            value[key] = _renamed(part, f"{name}.{key}".lstrip("."), change)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _renamed(part, f"{name}.{key}".lstrip("."), change) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_renamed(part, name, change) for part in value)
+    return change(name, value) if isinstance(value, str) else value
 
 
 def lists_in_brackets(arguments: Sequence[str]) -> list[str]:
@@ -159,11 +216,18 @@ def lists_in_brackets(arguments: Sequence[str]) -> list[str]:
     return result[:-1]
 
 
-def _with_dots(name: str, value: str) -> str:
-    """As Lightning's verbs take classes: `digits` is the class Digits."""
+def _of_lightning(name: str, value: str) -> str:
+    if not _DOT.fullmatch(name):
+        return _with_colon(value) if _COLON.fullmatch(name) else value
     if name in {"data", "data.class_path"} and (own := _DATASETS.get(_plain_name(value))):
-        return own
+        return own[1]
     return re.sub(r"^([A-Za-z_][\w.]*):([A-Za-z_]\w*)$", r"\1.\2", value)
+
+
+def _by_name(name: str, value: str) -> str:
+    if name == "data" or name.endswith("data.name"):
+        value = _DATASETS.get(_plain_name(value), (value,))[0]
+    return _with_colon(value) if _COLON.fullmatch(name) else value
 
 
 def _with_colon(value: str) -> str:
@@ -177,10 +241,16 @@ def _plain_name(name: str) -> str:
 
 
 _DATASETS = {
-    _plain_name(name): name
-    for name in ("Digits", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN", "ImageFolder", "ImageNet")
+    _plain_name(name): (name, kind)
+    for name, kind in {
+        **{"digits": "Digits", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"},
+        **{"svhn": "SVHN", "image_folder": "ImageFolder", "imagenet": "ImageNet"},
+    }.items()
 }
-"""Classes of the datasets, by their names in small letters; a test compares with their registry."""
+"""Name and class of each dataset, by its name in small letters; a test compares with their registry."""
+
+_TAKE_NAMES = {"Classifier", "MaskedClassifier", "IterativeMagnitudePruning"}
+"""Classes of this package that are asked for by their name alone, and take code by name."""
 
 
 def check_command(name: str, known: Iterable[str]) -> None:

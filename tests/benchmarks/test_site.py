@@ -89,3 +89,19 @@ def test_the_site_is_built_and_a_dead_link_would_fail_it(tmp_path) -> None:
     assert {path.name for path in tmp_path.glob("*.html")} >= {Path(name).stem + ".html" for name in NAV}
     for name in exports():
         assert any(f".{name}" in path.read_text(encoding="utf-8") for path in tmp_path.glob("api/*.html")), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "images").glob("*.svg")), ids=lambda path: path.stem)
+def test_the_text_of_a_figure_stays_legible_on_a_narrow_screen(path) -> None:
+    """The style sheet leaves a figure its own width there, or one that is wide enough for its smallest text."""
+    sheet = (ROOT / "docs" / "stylesheets" / "site.css").read_text(encoding="utf-8")
+    assert "p > img:only-child { max-width: none; }" in sheet
+    text = path.read_text(encoding="utf-8")
+    width, unit = re.search(r'<svg[^>]* width="([\d.]+)(pt)?"', text).groups()
+    view = re.search(r'viewBox="0 0 ([\d.]+)', text)
+    drawn = float(width) * (4 / 3 if unit else 1)
+    widened = re.search(rf'img\[src\*="/{path.name}"\] {{ min-width: (\d+)px; }}', sheet)
+    shown = max(drawn, float(widened[1])) if widened else drawn
+    sizes = [float(size) for size in re.findall(r"font-size[:=] ?\"?([\d.]+)", text)]
+    scale = shown / float(view[1]) if view else 1
+    assert not sizes or min(sizes) * scale >= 10

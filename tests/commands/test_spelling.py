@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonargparse import Namespace
 
 from rebasin_lt.cli import LIGHTNING, main
 from rebasin_lt.commands.spelling import (
@@ -14,10 +16,13 @@ from rebasin_lt.commands.spelling import (
     as_list,
     check_command,
     is_list,
+    lightning_settings,
+    listed_settings,
     lists_in_brackets,
     spelled_out,
     type_of,
     with_classes_spelled,
+    with_names_spelled,
 )
 from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.errors import InputError
@@ -80,32 +85,122 @@ def test_lightnings_verbs_get_their_lists_in_brackets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "lightning", "read"),
+    ("written", "read"),
     [
-        (["--data", "digits"], True, ["--data", "Digits"]),
-        (["--data=fashion_mnist"], True, ["--data=FashionMNIST"]),
-        (["--data", "mine.data:Stripes"], True, ["--data", "mine.data.Stripes"]),
-        (["--model=mine:Net"], True, ["--model=mine.Net"]),
-        (["--model.arch", "mine.net"], True, ["--model.arch", "mine:net"]),
-        (["--trainer.logger.name", "a.b"], True, ["--trainer.logger.name", "a.b"]),
-        (["--trainer.callbacks+=mine:Own"], True, ["--trainer.callbacks+=mine.Own"]),
-        (["--data", "mine.data.Stripes"], False, ["--data", "mine.data:Stripes"]),
-        (["--model", "torchvision:resnet18"], False, ["--model", "torchvision:resnet18"]),
-        (["--recipe.data.name=mine.Stripes"], False, ["--recipe.data.name=mine:Stripes"]),
-        (["--loss", "mine.top_two"], False, ["--loss", "mine:top_two"]),
-        (["--out", "mine.folder"], False, ["--out", "mine.folder"]),
-        (["--data"], False, ["--data"]),
+        (["--data", "digits"], ["--data", "Digits"]),
+        (["--data=fashion_mnist"], ["--data=FashionMNIST"]),
+        (["--data", "mine.data:Stripes"], ["--data", "mine.data.Stripes"]),
+        (["--model=mine:Net"], ["--model=mine.Net"]),
+        (["--model.arch", "mine.net"], ["--model.arch", "mine:net"]),
+        (["--trainer.logger.name", "a.b"], ["--trainer.logger.name", "a.b"]),
+        (["--trainer.callbacks+=mine:Own"], ["--trainer.callbacks+=mine.Own"]),
+        (["--out", "mine.folder"], ["--out", "mine.folder"]),
+        (["--data"], ["--data"]),
     ],
 )
-def test_code_of_ones_own_is_named_in_either_form(written, lightning, read) -> None:
-    assert with_classes_spelled(written, lightning) == read
+def test_lightnings_verbs_take_code_of_ones_own_in_either_form(written, read) -> None:
+    assert with_classes_spelled(written) == read
+
+
+def test_files_for_lightnings_verbs_too() -> None:
+    written = {
+        "model": {"class_path": "Classifier", "init_args": {"arch": "mine.net", "loss": "mine.top_two"}},
+        "data": "fashion_mnist",
+        "trainer": {
+            "logger": {"class_path": "mine:Logger", "init_args": {"loss": "a.Class"}},
+            "callbacks": [
+                {"class_path": "mine:Own", "init_args": {"loss": "torch.nn.MSELoss", "name": "a.b"}},
+                {"class_path": "IterativeMagnitudePruning", "init_args": {"criterion": "mine.low", "targets": [0.5]}},
+            ],
+        },
+    }
+    assert lightning_settings(written) == {
+        "model": {"class_path": "Classifier", "init_args": {"arch": "mine:net", "loss": "mine:top_two"}},
+        "data": "FashionMNIST",
+        "trainer": {
+            "logger": {"class_path": "mine.Logger", "init_args": {"loss": "a.Class"}},
+            "callbacks": [
+                {"class_path": "mine.Own", "init_args": {"loss": "torch.nn.MSELoss", "name": "a.b"}},
+                {"class_path": "IterativeMagnitudePruning", "init_args": {"criterion": "mine:low", "targets": [0.5]}},
+            ],
+        },
+    }
+    ours = {"model": {"class_path": "rebasin_lt.lit.classifier:Classifier", "init_args": {"arch": "mine.net"}}}
+    assert lightning_settings(ours)["model"]["init_args"] == {"arch": "mine:net"}
+    assert lightning_settings({"data": {"class_path": "digits"}}) == {"data": {"class_path": "Digits"}}
+
+
+def test_every_other_command_takes_them_too_wherever_they_stand() -> None:
+    parsed = Namespace(data="Digits", out="mine.folder", loss="mine.top_two", methods=["lth", "mine.control"])
+    parsed.model = "torchvision:resnet18"
+    parsed.recipe = Namespace(data={"name": "mine.Stripes", "root": "a.b"}, network={"arch": "mine.net"})
+    parsed.matchers = {"own": {"method": "mine.method"}, "usual": {"method": "weights"}}
+    read = with_names_spelled(parsed).as_dict()
+    assert read == {
+        **{"data": "digits", "out": "mine.folder", "loss": "mine:top_two", "methods": ["lth", "mine:control"]},
+        "model": "torchvision:resnet18",
+        "recipe": {"data": {"name": "mine:Stripes", "root": "a.b"}, "network": {"arch": "mine:net"}},
+        "matchers": {"own": {"method": "mine:method"}, "usual": {"method": "weights"}},
+    }
+    assert with_names_spelled({"recipe": {"data": {"name": "FashionMNIST"}}}) == {
+        "recipe": {"data": {"name": "fashion_mnist"}}
+    }
+
+
+def test_a_list_in_a_file_may_be_a_text_as_on_a_command_line() -> None:
+    written = {
+        "methods": "lth, naive",
+        "seeds": "0 1",
+        "out": "a b",
+        "recipe": {"targets": "[0.9, 0.98]", "network": {}},
+    }
+    assert listed_settings(written, TYPES) == {
+        **{"methods": ["lth", "naive"], "seeds": [0, 1], "out": "a b"},
+        "recipe": {"targets": [0.9, 0.98], "network": {}},
+    }
+    assert listed_settings({"seeds": [0], "methods": "[[lth]]x"}, TYPES) == {"seeds": [0], "methods": "[[lth]]x"}
+
+
+STUDY = """
+methods: lth, naive
+seeds: 0 1
+recipe: {data: {name: CIFAR10}, network: {arch: own_code.Net}, rewinds: 0it}
+"""
+FIT = """
+model: {class_path: Classifier, init_args: {arch: "own_code.Net"}}
+data: digits
+trainer: {callbacks: [{class_path: "own_code:Own"}]}
+"""
+
+
+def test_a_study_and_a_fit_of_such_files_are_those_of_the_usual_spelling(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("own_code.py").write_text(
+        "import lightning, torch\nNet = torch.nn.Linear\nclass Own(lightning.Callback): ...\n"
+    )
+    Path("study.yaml").write_text(STUDY)
+    found = []
+    monkeypatch.setattr("rebasin_lt.commands.study.do_study", lambda run, study, launcher: found.append(study))
+    assert main(["study", "--config", "study.yaml", "--out", "x"]) == 0, capsys.readouterr().err
+    (study,) = found
+    assert (study.methods, study.seeds, study.recipe.rewinds) == (["lth", "naive"], [0, 1], ("0it",))
+    assert (study.recipe.data["name"], study.recipe.network["arch"]) == ("cifar10", "own_code:Net")
+    Path("fit.yaml").write_text(FIT)
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--config", "fit.yaml", "--print_config"])
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["model"]["init_args"]["arch"] == "own_code:Net"
+    assert shown["data"]["class_path"].endswith(".Digits")
+    assert shown["trainer"]["callbacks"][0]["class_path"] == "own_code.Own"
 
 
 def test_every_dataset_is_found_by_its_class_and_in_small_letters() -> None:
-    assert set(_DATASETS.values()) == {kind.__name__ for kind in DATASETS.values()}
+    assert set(_DATASETS.values()) == {(name, kind.__name__) for name, kind in DATASETS.items()}
     for name, kind in DATASETS.items():
         assert data_source(name) is data_source(kind.__name__) is kind
-        assert with_classes_spelled(["--data", name], of_lightning=True)[1] == kind.__name__
+        assert with_classes_spelled(["--data", name])[1] == kind.__name__
+        assert with_names_spelled({"data": kind.__name__}) == {"data": name}
 
 
 def test_a_command_that_there_is_none_of_is_answered_with_the_one_that_was_meant(capsys) -> None:

@@ -23,7 +23,7 @@ _CSS = """
 :root { color-scheme: light dark; --shade: #8c959f66;
   --ink: #1f2328; --muted: #59636e; --line: #d8dee4; --ground: #ffffff; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --muted: #9aa4af; --line: #30363d; --ground: #0d1117; --shade: #000000; }
+  :root { --ink: #e6edf3; --muted: #9aa4af; --line: #30363d; --ground: #0d1117; --shade: #8b949eaa; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);

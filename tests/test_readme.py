@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rebasin_lt.cli import main
+from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit.trainer import quiet
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +29,7 @@ SMALL = {
         *["--barrier=null", "--diversity=null"],
     ],
 }
-"""What makes the long ones short; everything else runs as written."""
+"""What makes the long ones short, besides fewer epochs of the demo; everything else runs as written."""
 
 
 def test_the_readme_names_only_targets_that_the_makefile_has():
@@ -41,6 +43,8 @@ def test_the_readme_names_only_targets_that_the_makefile_has():
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    epochs = {"dense_epochs": 2, "epochs_per_round": 1, "sparse_epochs": 1}
+    monkeypatch.setattr("rebasin_lt.commands.demo.Recipe", partial(Recipe, **epochs))
     block = re.search(r"say in `(my_data.py)`:\n\n```python\n(.*?)```", README, flags=re.DOTALL)
     Path(block[1]).write_text(block[2], encoding="utf-8")
     ours = [command.replace("make demo", "rebasin-lt demo").removeprefix("PYTHONPATH=. ") for command in COMMANDS]
@@ -52,6 +56,13 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
         words = shlex.split(command, comments=True) + [argument for arguments in small for argument in arguments]
         monkeypatch.setattr("sys.argv", ["rebasin-lt", *words])
         assert main(words) == 0, f"{command}: {capsys.readouterr().err}"
+
+
+@pytest.mark.slow
+def test_the_demo_of_one_seed_tells_permuted_from_naive(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--num-seeds", "1"]) == 0
+    assert re.search(r"training under the permuted mask is \d+\.\d+ percentage points better", capsys.readouterr().out)
 
 
 def test_every_python_block_of_the_readme_runs(tmp_path, monkeypatch):

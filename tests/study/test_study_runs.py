@@ -192,7 +192,7 @@ def test_a_log_that_cannot_be_written_fails_its_stage_alone(tmp_path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_workers_leave_the_same_report_after_kills(report, tmp_path, kills) -> None:
     """kill -9 of the whole process group at random moments; the last run ends by itself."""
     config, out, moments = write_config(tmp_path / "tiny.yaml"), tmp_path / "study", random.Random(5)

@@ -31,8 +31,27 @@ _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"±": r"$\pm$", "−": "$-$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "π": r"$\pi$", "<": "$<$", ">": "$>$"},
-    **{"|": "$|$", "²": "$^2$", "→": r"$\to$", "…": r"\dots{}", '"': "''"},
+    **{"|": "$|$", "²": "$^2$", "→": r"$\to$", "…": r"\dots{}", '"': "''", "†": r"$\dagger$", "½": r"$\frac12$"},
+    **{
+        "≥": r"$\ge$",
+        "≤": r"$\le$",
+        "≠": r"$\ne$",
+        "√": r"$\surd$",
+        "∂": r"$\partial$",
+        "⊙": r"$\odot$",
+        "ᵀ": r"$^\top$",
+    },
+    **{
+        "α": r"$\alpha$",
+        "ε": r"$\epsilon$",
+        "μ": r"$\mu$",
+        "ρ": r"$\rho$",
+        "σ": r"$\sigma$",
+        "Σ": r"$\Sigma$",
+        "─": "--",
+    },
 }
+"""As LaTeX sets them: its own marks, and every sign of this package's texts that its fonts lack."""
 
 
 def latex_text(text: str) -> str:

@@ -116,7 +116,7 @@ class Table:
         """A `tabular` with rules of the package booktabs, in a `table` with the caption where there is one."""
         kinds = "".join("r" if column.align == "right" else "l" for column in self.columns)
         head, *rows = ([*map(latex_text, row)] for row in [[column.title for column in self.columns], *self._texts()])
-        body = [" & ".join(row) + r" \\" for row in rows]
+        body = ["{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows]  # else of the last \\
         lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *body]
         lines += [r"\bottomrule", r"\end{tabular}"]
         if self.caption:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import rebasin_lt
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.process.terminal_text import on_terminal
 from rebasin_lt.report.kit.escape import csv_text, latex_text, markdown_paragraph, markdown_text, text_of_csv
@@ -127,4 +128,14 @@ def test_latex_sets_text_as_it_is_and_signs_that_its_fonts_lack() -> None:
     assert latex_text("a_b & 50 % of $x^2$ {#1} ~\\") == (
         r"a\_b \& 50 \% of \$x\textasciicircum{}2\$ \{\#1\} \textasciitilde{}\textbackslash{}"
     )
+    assert latex_text("34.2 †") == r"34.2 $\dagger$"
     assert latex_text("94.5 ± 0.3, −1.0, –, π, <b>") == r"94.5 $\pm$ 0.3, $-$1.0, --, $\pi$, $<$b$>$"
+
+
+def test_latex_has_every_sign_that_reports_are_written_with() -> None:
+    """Letters with accents are set by pdflatex as they are; of other signs beyond ASCII it refuses most."""
+    package = Path(rebasin_lt.__file__).parent
+    files = [*(package / "report").rglob("*.py"), package / "settings" / "options.py"]
+    signs = set("".join(path.read_text(encoding="utf-8") for path in files))
+    unset = {sign for sign in latex_text("".join(sorted(signs))) if ord(sign) > 127}
+    assert {sign for sign in unset if not sign.isalpha()} == set()

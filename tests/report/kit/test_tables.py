@@ -78,6 +78,8 @@ def test_latex_is_a_booktabs_table_with_every_row() -> None:
     ]
     assert lines[-4:] == [r"unknown & -- & -- & -- \\", r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     assert Table([Column("a")], [[1]]).to_latex().startswith(r"\begin{tabular}{r}")
+    bracketed = Table([Column("a", "left")], [["x"], ["[0.5, 0.9]"], ["*"]]).to_latex().splitlines()
+    assert bracketed[4:7] == [r"x \\", r"{}[0.5, 0.9] \\", r"{}* \\"]  # no argument of the line before
 
 
 class Tags(HTMLParser):

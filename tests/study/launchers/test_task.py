@@ -23,7 +23,7 @@ from rebasin_lt.study.state import State
 
 RECIPE = Recipe(targets=(0.5,), fraction=0.5, rewinds=("1ep",), dense_epochs=2, epochs_per_round=1, sparse_epochs=1)
 PAIR = {"num_nodes": 2, "devices": 1, "strategy": "ddp", "accelerator": "cpu"}
-OTHER = "width=1/seed=0/dense_b"
+OTHER, PRUNED = "width=1/seed=0/dense_b", "width=1/seed=0/imp_a"
 DENSE, MATCH = "width=1/seed=0/dense_a", "width=1/seed=0/match/permuted"
 
 
@@ -156,28 +156,22 @@ def test_processes_that_do_not_meet_are_a_failure_that_is_told(tmp_path, stages,
     assert answer["reason"].startswith("its processes did not meet: ")
 
 
-def test_two_processes_train_a_stage_together(tmp_path):
-    """Where SLURM would start them: neither fails, whichever is first, and the stage is complete."""
-    study, arguments = make(tmp_path, [DENSE], trainer=PAIR)
-    processes = pair([sys.executable, "-m", "rebasin_lt.study.launchers.task", *map(str, arguments)])
+def test_two_processes_train_a_stage_together_and_end_at_one_that_fails(tmp_path):
+    """Where SLURM would start them: a stage is complete, whichever is first. Of the next, one cannot write its log.
+
+    Neither then goes on to the stage after, and none of the two is recorded as done.
+    """
+    study, arguments = make(tmp_path, [DENSE, OTHER, PRUNED], trainer=PAIR)
     logs = [tmp_path / "study" / "logs" / f"{DENSE}{end}.log" for end in ("", ".rank1")]
-    codes = [process.wait(timeout=300) for process in processes]
-    assert codes == [0, 0], [log.read_text() for log in logs]
-    assert State.of(plan(study), tmp_path / "study").done == {DENSE}
-    assert read_answer(tmp_path / "study", DENSE)["state"] == "done"
-
-
-def test_one_process_that_fails_before_it_trains_ends_the_task(tmp_path):
-    """Its log cannot be written. Neither goes on to the next stage, and none is recorded as done."""
-    study, arguments = make(tmp_path, [DENSE, OTHER], trainer=PAIR)
-    (tmp_path / "study" / "logs" / f"{DENSE}.rank1.log").mkdir(parents=True)
+    (tmp_path / "study" / "logs" / f"{OTHER}.rank1.log").mkdir(parents=True)
     processes = pair([sys.executable, "-m", "rebasin_lt.study.launchers.task", *map(str, arguments)])
     codes = [process.wait(timeout=300) for process in processes]
+    assert State.of(plan(study), tmp_path / "study").done == {DENSE}, [log.read_text() for log in logs]
+    assert read_answer(tmp_path / "study", DENSE)["state"] == "done"
     assert codes[1] == 1
     assert codes[0] != 0
-    assert State.of(plan(study), tmp_path / "study").done == set()
-    assert not (tmp_path / "study" / OTHER).exists()
-    assert not list((tmp_path / "study").rglob("result.json"))
+    assert not (tmp_path / "study" / PRUNED).exists()
+    assert [path.parent.name for path in (tmp_path / "study").rglob("result.json")] == ["dense_a"]
 
 
 def test_a_process_that_has_stopped_keeps_its_code_when_srun_ends_the_others(tmp_path):

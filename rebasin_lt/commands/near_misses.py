@@ -115,7 +115,7 @@ def _arguments(report: str) -> list[str]:
 
 def _class_meant(name: str, where: str) -> str:
     """The class that was meant: in another spelling, or the one most like it of all that may stand at `where`."""
-    _, spelled = with_classes_spelled(["--data", name], of_lightning=True)
+    _, spelled = with_classes_spelled(["--data", name])
     return spelled if spelled != name else closest(name, _public_subclasses(where))
 
 

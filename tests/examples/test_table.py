@@ -12,15 +12,18 @@ import pytest
 import yaml
 from example_rows import NEEDS, ROOT, ROWS
 
-from rebasin_lt.cli import main
+from rebasin_lt.cli import LIGHTNING, main
+from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.experiment.controls import CONTROLS
 
 SMALL = {"tabular": {"rows": 100}, "segmentation": {"pictures": 100}}
 """Settings of data that keep the runs short."""
-EVERYWHERE = {"predict": "`predict_dataloader` must be implemented"}
+NO_PREDICTIONS = "`predict_dataloader` must be implemented"
 NO_CLASSES = "weights are judged by the cross entropy of classifiers here, but the network is none"
+NO_EXPERTS = "has no mixture of experts"
 NO_ONES = "--kind synflow follows what flows from inputs of ones, but .* takes .* int64"
 NO_ACCURACY = "ensembles are compared by accuracy, but recipe.loss is mse"
+EVERYWHERE = {"predict": NO_PREDICTIONS, "experts": NO_EXPERTS}
 REFUSED: Mapping[str, Mapping[str, str]] = {
     "tabular": {"snip": NO_CLASSES, "grasp": NO_CLASSES, "ensemble": NO_ACCURACY, "transplant": NO_ACCURACY},
     "segmentation": {"snip": NO_CLASSES, "grasp": NO_CLASSES},
@@ -77,6 +80,8 @@ def lines(example: Example, runs: Path) -> Iterator[tuple[str, list[str]]]:
     yield "diversity", ["diversity", "--checkpoints", f"{a},{b}", *network, *data, *loss, *out("diversity")]
     yield "mask", ["mask", "--mask", mask, "--ckpt", b, *network, *data, *out("mask")]
     yield "symmetry", ["symmetry", *network, *data]
+    yield "experts", ["experts", "--ckpt", a, *network, *data, *out("experts")]
+    yield "compare", ["compare", str(runs / "a"), str(runs / "b")]
     for kind, record in CONTROLS.items():
         seen = [*network, *(data if "data" in record.uses else []), *(few if "num_images" in record.uses else [])]
         sources = ["--mask", mask, *(["--ckpt", b, *seen] if "ckpt" in record.needs else [])]
@@ -98,6 +103,11 @@ def trained(example: Example, runs: Path) -> None:
         imp += ["--trainer.callbacks.fraction=0.5", "--trainer.callbacks.epochs_per_round=1"]
         imp += ["--trainer.callbacks+=InitFrom", "--trainer.callbacks.checkpoint", str(runs / "a" / "last.ckpt")]
         assert main([*words, *(imp if name == "imp" else ["1"])]) == 0
+
+
+def test_every_command_has_a_line(tmp_path: Path) -> None:
+    named = {line[0] for _, line in lines(Example(*ROWS[0]), tmp_path)}
+    assert named | {"fit", "demo"} == {*LIGHTNING, *COMMANDS}  # what is fitted comes before; a demo takes no example
 
 
 CASES = [pytest.param(Example(*row), id=row[0], marks=[] if row[0] == "tabular" else pytest.mark.slow) for row in ROWS]

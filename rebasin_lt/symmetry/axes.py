@@ -32,6 +32,8 @@ def take(layout: Layout, indices: Indices | Sequence[int]) -> Layout:
 
     Units that are taken are told apart from those that are not: an atom of which only a part is taken is split.
     """
+    if np.array_equal(indices, np.arange(layout.size)):
+        return layout
     new = np.full(layout.size, -1)
     new[indices] = np.arange(len(indices))
     while True:
@@ -65,8 +67,21 @@ def unify(first: Layout, second: Layout, reason: str = "") -> None:
         raise ValueError(f"axes of {first.size} and {second.size} units cannot agree")
     while True:
         first, second = resolve(first), resolve(second)
+        if _are_equal(first, second):
+            return
         if not (_bind_whole(first, second) or _bind_whole(second, first) or _refine(first, second, reason)):
             return
+
+
+def _are_equal(first: Layout, second: Layout) -> bool:
+    """True if the same blocks lie at the same positions; two that agree may also have them in another order."""
+    return first is second or (
+        len(first.blocks) == len(second.blocks)
+        and all(
+            ours.atoms == theirs.atoms and np.array_equal(ours.positions, theirs.positions)
+            for ours, theirs in zip(first.blocks, second.blocks, strict=True)
+        )
+    )
 
 
 def _bind_whole(first: Layout, second: Layout) -> bool:

@@ -8,7 +8,7 @@ is bound to a layout of its own; `resolve` spells a layout out in unbound atoms.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,14 @@ class Block:
     positions: Indices  # (sizes of the atoms..., copies)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Layout:
     """The blocks of an axis; no position is in two of them, and those in none are fixed, for a reason."""
 
     size: int
     blocks: tuple[Block, ...] = ()
     reason: str = ""
+    spelled_out: Layout | None = field(default=None, init=False, repr=False)  # when it was last resolved
 
     @property
     def is_fixed(self) -> bool:
@@ -82,11 +83,12 @@ def concatenate(layouts: Sequence[Layout]) -> Layout:
 
 
 def resolve(layout: Layout) -> Layout:
-    """The same layout in terms of unbound atoms."""
-    if not _bound(layout):
-        return layout
-    _compress(layout)
-    return _spelled_out(layout)
+    """The same layout in terms of unbound atoms; what was found is kept, for a layout is asked for many times."""
+    known = layout.spelled_out or layout
+    if _bound(known):
+        _compress(known)
+        known = layout.spelled_out = _spelled_out(known)
+    return known
 
 
 def _spelled_out(layout: Layout) -> Layout:
@@ -194,6 +196,7 @@ def _substitute(block: Block, reasons: list[str]) -> Iterator[Block]:
         parts.append(((), rest))
     for atoms, where in parts:
         positions = np.take(block.positions, where, axis=k)
-        positions = np.moveaxis(positions, k + len(atoms), -2)
+        if k + 1 < len(block.atoms):
+            positions = np.moveaxis(positions, k + len(atoms), -2)
         positions = positions.reshape(*positions.shape[:-2], -1)
         yield from _substitute(Block(block.atoms[:k] + atoms + block.atoms[k + 1 :], positions), reasons)

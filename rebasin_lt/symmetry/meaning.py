@@ -61,7 +61,7 @@ class Order:
 def settle(orders: Sequence[Order], learned: Iterable[Layout]) -> None:
     """Fix the labels of orders whose rows met anything else, until none are left."""
     learned = list(learned)
-    while True:
+    while orders:
         taken = set(atoms_of(learned))
         found = [_alone(order.rows) for order in orders]
         for order, atom in zip(orders, found, strict=True):

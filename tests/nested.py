@@ -88,6 +88,41 @@ class TopK(Experts):
         return self.leave(x + torch.einsum("ebd,be->bd", given, shares))
 
 
+class Listed(nn.Module):
+    """A mixture of 4 experts of 5 hidden units, each a module of its own, behind a softmax gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.gate, self.leave = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(6, 2)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        return self.leave(x + self.mixed(x))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        shares = self.gate(x).softmax(-1)
+        return sum(shares[..., k, None] * expert(x) for k, expert in enumerate(self.experts))
+
+
+class ListedTopK(Listed):
+    """The same behind a gate that chooses two experts for each example, each of which looks whether it is one."""
+
+    def mixed(self, x: Tensor) -> Tensor:
+        best, chosen = self.gate(x).topk(2, -1)
+        found = torch.zeros_like(x)
+        for k, expert in enumerate(self.experts):
+            found = found + ((chosen == k) * best.softmax(-1)).sum(-1, keepdim=True) * expert(x)
+        return found
+
+
+class Averaged(Listed):
+    """The mean of its experts, without a gate."""
+
+    def mixed(self, x: Tensor) -> Tensor:
+        return torch.stack([expert(x) for expert in self.experts]).mean(0)
+
+
 def grouped() -> nn.Module:
     """A grouped convolution between two others: 3 groups of 4 channels, and of 2."""
     first = [nn.Conv2d(2, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU()]
@@ -125,6 +160,9 @@ NESTED: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "experts": (Experts, floats(3)),
     "topk": (TopK, floats(3)),
     "grouped": (grouped, floats(2, 4, 4)),
+    "listed": (Listed, floats(3)),
+    "listed, topk": (ListedTopK, floats(3)),
+    "averaged": (Averaged, floats(3)),
 }
 
 

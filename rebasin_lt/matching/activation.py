@@ -21,6 +21,7 @@ from rebasin_lt.matching.two_levels import solve_groups
 from rebasin_lt.process.ranks import failing_together
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.stacks import stacked_state
 from rebasin_lt.symmetry.trace import Symmetry
 
 
@@ -164,7 +165,8 @@ def _solved(
     """The best permutation by activations alone, what these leave open settled by the weights."""
     best = solve_groups({group: similarity.matrix for group, similarity in similarities.items()}, symmetry)
     lives = {group: similarity.live for group, similarity in similarities.items()}
-    return settle_ties(best, lives, states[0], states[1], symmetry)
+    source, reference = (stacked_state(state, symmetry.stacks) for state in states)
+    return settle_ties(best, lives, source, reference, symmetry)
 
 
 def check_symmetry(symmetry: Symmetry, state: Mapping[str, Tensor], argument: str) -> None:

@@ -151,8 +151,8 @@ def _parts(mixture: Mixture, state: Mapping[str, Tensor], symmetry: Symmetry, fi
     parts: list[Labelled] = []
     inside = mixture.hidden[0]
     if mixture.outer is not None:
-        for name in (name for name in mixture.tensors[0] if name in symmetry.parameters):
-            for part in labelled(state[name], state[name], symmetry.axes[name], (mixture.outer, *inside)):
+        for name in filter(symmetry.is_learned, mixture.tensors[0]):
+            for part in labelled(state[name], state[name], symmetry.places[name], (mixture.outer, *inside)):
                 if mixture.outer in part.groups:
                     every = part.first(mixture.outer)
                     parts.append(every._replace(reference=every.reference[first], source=every.source[other]))

@@ -50,7 +50,7 @@ def match_family(
     state = {name: source[name] for name in weight_names(symmetry, source, group)}
     permuted = symmetry.permute(state, permutation)
     parts = [
-        part for name in permuted for part in labelled(reference[name], permuted[name], symmetry.axes[name], names)
+        part for name in permuted for part in labelled(reference[name], permuted[name], symmetry.places[name], names)
     ]
     own = {name: matrix[:, symmetry.joint(permutation, name)] for name, matrix in (similarity or {}).items()}
     _, found = _family(group, parts, own, symmetry.within, units)

@@ -40,7 +40,7 @@ def frank_wolfe(
     parts = _nested_parts(source, reference, symmetry)
     plain = [name for name in names if name not in parts]
     degrees = [len(factors_of(part, symmetry.within)) for found in parts.values() for part in found]
-    power = max((*(degree(symmetry.axes[name]) for name in plain), *degrees), default=0)
+    power = max((*(degree(symmetry.places[name]) for name in plain), *degrees), default=0)
     bound = math.prod(
         math.sqrt(sum(float(state[name].square().sum()) for name in names)) for state in (source, reference)
     )
@@ -53,14 +53,14 @@ def frank_wolfe(
 
     def objective(matrices: Mapping[str, Tensor]) -> float:
         return sum(
-            float((reference[name] * soften(source[name], symmetry.axes[name], matrices)).sum()) for name in plain
+            float((reference[name] * soften(source[name], symmetry.places[name], matrices)).sum()) for name in plain
         ) + sum(soft_product(part, matrices, symmetry.within) for found in parts.values() for part in found)
 
     value = objective(soft)
     for _ in range(max_steps):
         slopes = {group: torch.zeros_like(matrix) for group, matrix in soft.items()}
         for name in plain:
-            for group, slope in gradients(source[name], reference[name], symmetry.axes[name], soft):
+            for group, slope in gradients(source[name], reference[name], symmetry.places[name], soft):
                 slopes[group] += slope
         for part in (part for found in parts.values() for part in found):
             for group, slope in soft_slopes(part, soft, symmetry.within):
@@ -80,9 +80,9 @@ def _nested_parts(
     """The weights on which nested groups act, or those around them, in parts that lie in units of the same groups."""
     nested = {name for group, outers in symmetry.within.items() for name in (group, *outers)}
     return {
-        name: list(labelled(reference[name], source[name], symmetry.axes[name], symmetry.groups))
+        name: list(labelled(reference[name], source[name], symmetry.places[name], symmetry.groups))
         for name in weight_names(symmetry, source)
-        if any(group in nested for axis in symmetry.axes[name] for group in axis.groups)
+        if any(group in nested for axis in symmetry.places[name] for group in axis.groups)
     }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rebasin_lt.matching.labelled import joint_units
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.stacks import stacked_state
 from rebasin_lt.symmetry.trace import Symmetry
 
 
@@ -24,21 +25,27 @@ def gains(similarity: Tensor, order: Tensor) -> bool:
 def weight_names(symmetry: Symmetry, state: Mapping[str, Tensor], group: str | None = None) -> list[str]:
     """The names of the floating parameters on which a group acts, by default of those on which any does.
 
+    Parameters that change places are one stack, in the `state` too (`stacked_state`).
+
     Buffers are no weights: running statistics move with their units, but how alike they are says how alike the scales
     of two networks' activations are, and they can outweigh all convolutions (a variance grows with the square of what
     it is taken of). Git Re-Basin and C2M3 leave them out too.
     """
     return [
         name
-        for name, axes in symmetry.axes.items()
-        if name in symmetry.parameters
+        for name, axes in symmetry.places.items()
+        if symmetry.is_learned(name)
         and state[name].is_floating_point()
         and any(axis.groups if group is None else group in axis.groups for axis in axes)
     ]
 
 
 def weights_in_double(state: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
-    """The state with the weights on which groups act in fp64 on the CPU, where sums over them are taken."""
+    """The state with the weights on which groups act in fp64 on the CPU, where sums over them are taken.
+
+    What changes places is one stack (`stacked_state`), as in all that is given to functions on weights.
+    """
+    state = stacked_state(state, symmetry.stacks)
     return {**state, **{name: state[name].to("cpu", torch.float64) for name in weight_names(symmetry, state)}}
 
 
@@ -50,7 +57,7 @@ def is_curved(symmetry: Symmetry, group: str) -> bool:
     """
     return any(
         sum(max((block.groups.count(group) for block in axis.blocks), default=0) for axis in axes) > 1
-        for axes in symmetry.axes.values()
+        for axes in symmetry.places.values()
     )
 
 
@@ -92,11 +99,11 @@ def weight_similarity(
     for name in permuted:
         ours, theirs = (tensor.detach().cpu().double() for tensor in (permuted[name], reference[name]))
         if group in symmetry.within:
-            for both in joint_units(theirs, ours, symmetry.axes[name], (*symmetry.within[group], group)):
+            for both in joint_units(theirs, ours, symmetry.places[name], (*symmetry.within[group], group)):
                 first, second = (units if places is None else units[places] for units in both)
                 similarity += first @ second.T
             continue
-        for dim, axis in enumerate(symmetry.axes[name]):
+        for dim, axis in enumerate(symmetry.places[name]):
             for positions in axis.positions_of(group):
                 chosen = positions if places is None else positions[places]
                 units = [tensor.movedim(dim, 0)[chosen].flatten(1) for tensor in (theirs, ours)]

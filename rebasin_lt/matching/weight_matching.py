@@ -79,7 +79,9 @@ def match_weights(
         return ascend(source, reference, symmetry, begin, seed=seed, max_sweeps=max_sweeps)
 
     permutation = matched(source)
-    masked = {name: matched(mask.applied_to(source)) for name, mask in (masks or {}).items()}
+    masked = {
+        name: matched(weights_in_double(mask.applied_to(states[0]), symmetry)) for name, mask in (masks or {}).items()
+    }
     objective, live = {}, {}
     for group in symmetry.groups:
         names_of = weight_names(symmetry, source, group)
@@ -112,7 +114,7 @@ def _checked_start(start: Mapping[str, Tensor], symmetry: Symmetry) -> Permutati
 def _exact(state: Mapping[str, Tensor], symmetry: Symmetry, argument: str) -> dict[str, Tensor]:
     """The state `weights_in_double`. Raises InputError if a tensor that counts is not finite."""
     exact = weights_in_double(state, symmetry)
-    for name in weight_names(symmetry, state):
+    for name in weight_names(symmetry, exact):
         if not bool(torch.isfinite(exact[name]).all()):
             raise InputError(f"{name} of {argument} has values that are NaN or infinite: the network diverged")
     return exact
@@ -124,10 +126,10 @@ def _nonzero(state: Mapping[str, Tensor], symmetry: Symmetry, group: str) -> Ten
     for name in weight_names(symmetry, state, group):
         if group in symmetry.within:
             path = (*symmetry.within[group], group)
-            for units, _ in joint_units(state[name], state[name], symmetry.axes[name], path):
+            for units, _ in joint_units(state[name], state[name], symmetry.places[name], path):
                 found |= units.any(1)
             continue
-        for dim, axis in enumerate(symmetry.axes[name]):
+        for dim, axis in enumerate(symmetry.places[name]):
             for positions in axis.positions_of(group):
                 found |= state[name].movedim(dim, 0)[positions].flatten(1).any(1)
     return found

@@ -101,3 +101,8 @@ def with_fixed_rest(call: Call, first: TensorType) -> Result:
 def flat(value: Any) -> list[Any]:
     """The items of nested lists and tuples."""
     return [item for part in value for item in flat(part)] if isinstance(value, list | tuple) else [value]
+
+
+def types_in(value: Any) -> list[TensorType]:
+    """The types of tensors among what an operator returns."""
+    return [item for item in flat(value) if isinstance(item, TensorType)]

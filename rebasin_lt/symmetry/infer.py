@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from rebasin_lt.errors import SymmetryError
-from rebasin_lt.symmetry.call import Call, Rule
+from rebasin_lt.symmetry.call import Call, Rule, types_in
 from rebasin_lt.symmetry.export import Program, written
 from rebasin_lt.symmetry.layouts import Layout, atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.meaning import Order, settle
+from rebasin_lt.symmetry.nodes import identity_of, number_of, overlapping, plain_name, shapes_of
 from rebasin_lt.symmetry.rules import MOVING, RULES, apply_rule, is_alike, rule_of
+from rebasin_lt.symmetry.sibling_types import SiblingTypes, beside
+from rebasin_lt.symmetry.siblings import Siblings
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
 
@@ -25,10 +26,15 @@ class Inference:
     `state`: of parameters and buffers by name. `nodes`: of the results of operators, tuples of them, or numbers.
     `reads`: (node, dimension) of tensors that weights sum over. `products`: nodes that are such sums. `unknown`: what
     could not be followed and took units of parameters, by operator, with the reason; all that it touched is fixed.
+    `siblings`: the axes along which steps that are alike change places.
     """
 
     def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule] | None = None
+        self,
+        program: Program,
+        tensors: Mapping[str, Tensor],
+        rules: Mapping[str, Rule] | None = None,
+        siblings: Sequence[Siblings] = (),
     ) -> None:
         """Type `program`; `tensors` holds the network's parameters and buffers, one object for tied ones."""
         self.program = program
@@ -48,6 +54,7 @@ class Inference:
         self._alike: set[fx.Node] = set()  # all of their elements are alike, so every use sees axes of its own
         self._argument_of: dict[int, fx.Node] = {}  # the arguments of the operator that is typed now, by id of the type
         self._moved: dict[fx.Node, list[str]] = {}  # buffers that were copied or viewed, but not used so far
+        self.siblings = SiblingTypes(siblings)
         self._harmless: dict[str, str] = {}  # not followed, but no unit of a parameter was touched so far
         for node in program.graph.nodes:
             self._visit(node, tensors)
@@ -76,11 +83,17 @@ class Inference:
     def _visit(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
         if not self._data.isdisjoint(node.all_input_nodes):
             self._data.add(node)
-        if node.op == "placeholder":
+        first = next((other for other in self.siblings.family_of(node) if other in self.nodes), None)
+        if first is not None:
+            self._as_sibling(node, first)
+        elif node.op == "placeholder":
             self._placeholder(node, tensors)
+        elif self.siblings.has_rule(node):
+            self._note_use(node, None)
+            self.nodes[node] = self.siblings.type_of(node, self._typed)
         elif node.op == "output":
             for argument in node.all_input_nodes:
-                for tensor in _tensors(self.nodes[argument]):
+                for tensor in types_in(self.nodes[argument]):
                     tensor.freeze("an output of the network")
         elif node.op == "get_attr":  # a branch of an operator that chooses between some
             self.nodes[node] = getattr(node.graph.owning_module, str(node.target), None)
@@ -94,6 +107,21 @@ class Inference:
             self._branches(node)
         else:
             self._operator(node)
+
+    def among_siblings(self, node: fx.Node) -> list[TensorType]:
+        """The types of what a step returns, with the axis of its units where it has siblings."""
+        kinds, units = types_in(self.nodes[node]), self.siblings.units_of(node)
+        return kinds if units is None else [beside(kind, units) for kind in kinds]
+
+    def _as_sibling(self, node: fx.Node, first: fx.Node) -> None:
+        """Give a step the type of its sibling, so that both agree in all their axes."""
+        self.nodes[node] = self.nodes[first]
+        if node.op == "placeholder":
+            self.state[self.program.state[node.name]] = self.nodes[first]
+            return
+        self._note_use(node, rule_of(node.target, self._rules))
+        if first in self._alike:
+            self._note_alike(node)
 
     def _note_alike(self, node: fx.Node) -> None:
         """Let every use of a tensor whose elements are all alike see axes of its own, unless it is written to."""
@@ -132,7 +160,7 @@ class Inference:
             if node.op == "placeholder":
                 self.nodes[node] = next(given)
             elif node.op == "output":
-                returned: list[TensorType] = _tensors(self._typed(node.args[0]))
+                returned: list[TensorType] = types_in(self._typed(node.args[0]))
                 return returned
             else:
                 self._visit(node, {})
@@ -153,15 +181,15 @@ class Inference:
                     self._note_alike(node)
         else:
             self._data.add(node)
-            shapes = _shapes(node)
-            self.nodes[node] = TensorType.fixed(shapes[0], "an input of the network") if shapes else _number(node)
+            shapes = shapes_of(node)
+            self.nodes[node] = TensorType.fixed(shapes[0], "an input of the network") if shapes else number_of(node)
 
     def _operator(self, node: fx.Node) -> None:
         rule = rule_of(node.target, self._rules)
         self._note_use(node, rule)
-        shapes = _shapes(node)
+        shapes = shapes_of(node)
         if not shapes:  # sizes, assertions
-            self.nodes[node] = _number(node)
+            self.nodes[node] = number_of(node)
             return
         self._argument_of.clear()
         call = Call(plain_name(node), self.arguments(node), shapes, orders=self._orders, copies=self._copies)
@@ -187,7 +215,7 @@ class Inference:
             result = apply_rule(rule, call)
         except Exception as error:  # a use of the operator that the rule does not foresee: fixing its tensors is sound
             return None, f"operator {call.name} is not followed: {error or type(error).__name__}"
-        shapes = [tensor.shape for tensor in _tensors(result)]
+        shapes = [tensor.shape for tensor in types_in(result)]
         if shapes != call.shapes:
             return None, f"operator {call.name} is not followed: its rule gives {shapes} for {call.shapes}"
         return result, ""
@@ -230,31 +258,6 @@ class Inference:
         return {**arguments, **{name: self._typed(value) for name, value in node.kwargs.items()}}
 
 
-def identity_of(tensor: Tensor) -> Hashable:
-    """Equal for tensors that are one and the same in memory: tied weights, also those tied through `.data`."""
-    if tensor.is_meta or not tensor.numel():
-        return id(tensor)
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
-
-
-def overlapping(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that share memory with another one without being the same."""
-    by_storage: dict[int, dict[Hashable, list[str]]] = {}
-    for name, tensor in tensors.items():
-        if not tensor.is_meta and tensor.numel():
-            same = by_storage.setdefault(tensor.untyped_storage().data_ptr(), {})
-            same.setdefault(identity_of(tensor), []).append(name)
-    return [name for same in by_storage.values() if len(same) > 1 for names in same.values() for name in names]
-
-
-def plain_name(node: fx.Node) -> str:
-    """`conv2d` for ATen's, `namespace::name` for others, `getitem` for Python's."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return getattr(node.target, "__name__", str(node.target))
-    return str(schema.name.removeprefix("aten::"))
-
-
 def _constant(tensor: Tensor) -> TensorType:
     """A tensor that is not in the state dict: it stays as it is, so only axes along which it is uniform are free."""
     if tensor.is_meta or not tensor.numel():
@@ -264,35 +267,3 @@ def _constant(tensor: Tensor) -> TensorType:
         free(size) if alike else fixed(size, "a constant") for size, alike in zip(tensor.shape, uniform, strict=True)
     ]
     return TensorType.of(layouts)
-
-
-def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
-    """The shapes of what a node returns, at the size of the example batch."""
-    shapes = [tuple(map(_hint, tensor.shape)) for tensor in _tensors(node.meta.get("val"), Tensor)]
-    if any(size is None for shape in shapes for size in shape):
-        frames = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
-        where = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
-        raise SymmetryError(
-            f"the size of what {plain_name(node)} returns{where} depends on the data; "
-            "trace a submodule without it, such as trace_symmetry(model.backbone, inputs)"
-        )
-    return shapes
-
-
-def _number(node: fx.Node) -> Any:
-    value = node.meta.get("val")
-    return _hint(value) if isinstance(value, int | torch.SymInt) else value
-
-
-def _hint(size: int | torch.SymInt) -> Any:
-    """A size for the example batch; None where it depends on the data."""
-    if not isinstance(size, torch.SymInt):
-        return int(size)
-    hint: Any = size.node.hint if size.node.has_hint() else None
-    return None if hint is None else int(hint)
-
-
-def _tensors(value: Any, kind: type = TensorType) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return [item for part in value for item in _tensors(part, kind)]
-    return [value] if isinstance(value, kind) else []

@@ -1,7 +1,9 @@
 """The mixtures of experts in a network: parts of one form, side by side, that read the same and write to the same.
 
-Experts are found in two forms. *Stacked*: their weights lie in tensors with an axis of experts, in which their hidden
-units are a nested group. *Listed*: each is a module of its own, in a list. No name of an architecture tells them.
+Experts are found in two forms. *Exchanged*: their hidden units are a group that is nested in one of experts, whether
+their weights lie in tensors with an axis of experts, or in tensors of their own that change places. *Listed*: modules
+in a list that cannot change places, such as experts of whom a later one overrules an earlier. No name of an
+architecture tells them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from rebasin_lt.symmetry.axis_type import AxisType
+from rebasin_lt.symmetry.stacks import stacked_state, unstacked_state
 from rebasin_lt.symmetry.trace import Symmetry
 
 
@@ -23,8 +26,8 @@ class Mixture:
     """The experts of one layer.
 
     `name`: the module that holds them. `hidden`: for each expert, the groups inside of it, in the same order; of
-    stacked experts the same for each, which are nested in `outer`. `tensors`: for each expert, the names of its weights
-    and buffers, in the same order; of stacked experts those of all.
+    experts that change places the same for each, which are nested in `outer`. `tensors`: for each expert, the names of
+    its weights and buffers, in the same order; of experts that change places the `Symmetry.places` of those of all.
 
         >>> rb.Mixture("experts", (("w1[1]",),) * 4, (("w1", "w2"),) * 4, outer="w1").num_experts
         4
@@ -43,9 +46,10 @@ class Mixture:
 def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
     """The mixtures of a network, in the order of its parameters.
 
-    Stacked experts are groups around nested ones, in whose units some matrix lies without the units inside: a router.
-    Listed ones are numbered modules of the same names and shapes of tensors, whose units are in the same groups outside
-    of them and in one group each inside, and none of which uses what another computes, as layers in a row do.
+    Experts that change places are groups around nested ones: whole tensors, or units in which some matrix lies without
+    the units inside, a router. Listed ones are numbered modules of the same names and shapes of tensors, whose units
+    are in the same groups outside of them and in one group each inside, and none of which uses what another computes,
+    as layers in a row do.
 
         >>> class Mixed(nn.Module):
         ...     def __init__(self):
@@ -58,43 +62,51 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
         ...         answers = torch.stack([expert(x) for expert in self.experts])
         ...         return torch.einsum("ebo,be->bo", answers, self.gate(x).softmax(-1))
         >>> (mixture,) = rb.find_mixtures(rb.trace_symmetry(Mixed(), torch.zeros(4, 3)))
-        >>> mixture.name, mixture.num_experts, mixture.hidden
-        ('experts', 2, (('experts.0.0.weight',), ('experts.1.0.weight',)))
+        >>> mixture.name, mixture.num_experts, mixture.outer, mixture.hidden
+        ('experts', 2, 'experts.0.0.weight', (('experts.0.0.weight[1]',), ('experts.0.0.weight[1]',)))
     """
-    return (*_stacked(symmetry), *_listed(symmetry))
+    return (*_exchanged(symmetry), *_listed(symmetry))
 
 
-def _stacked(symmetry: Symmetry) -> Iterator[Mixture]:
+def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
     for outer in symmetry.groups:
         inside = tuple(group for group, around in symmetry.within.items() if around == (outer,))
         if not inside or outer in symmetry.within:
             continue
-        deep = [name for name in symmetry.axes if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
-        around = [name for name in symmetry.axes if _acts(symmetry, name, (outer,)) and name not in deep]
+        deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
+        around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}
         routers = [name for name in around if _is_router(symmetry, name, outer)]
         routers = [name for name in routers if name.rpartition(".")[0] not in homes] or routers
         own = [name for name in around if name.rpartition(".")[0] in homes and name not in routers]
-        if routers:
+        if routers or not symmetry.stacks.keys().isdisjoint(deep):
             size = symmetry.groups[outer]
             yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer)
 
 
 def _common(modules: Iterable[str]) -> str:
-    """The module that holds all of these."""
-    paths = [module.split(".") for module in modules]
+    """The module that holds all of these, also those of several numbers."""
+    single = (module.partition("{")[0].rpartition(".")[0] if "{" in module else module for module in modules)
+    paths = [module.split(".") for module in single]
     alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
     return ".".join(parts[0] for parts in alike)
 
 
 def _acts(symmetry: Symmetry, name: str, groups: Sequence[str]) -> bool:
-    return any(group in axis.groups for axis in symmetry.axes[name] for group in groups)
+    return any(
+        group in axis.groups for axis in symmetry.places.get(name, symmetry.axes.get(name, ())) for group in groups
+    )
 
 
 def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
     """Whether a tensor has a row for each expert that reads other units."""
-    axes = symmetry.axes[name]
-    return len(axes) > 1 and any(axis.groups == (outer,) for axis in axes[:1]) and any(axis.groups for axis in axes[1:])
+    axes = symmetry.places[name]
+    return (
+        name not in symmetry.stacks
+        and len(axes) > 1
+        and any(axis.groups == (outer,) for axis in axes[:1])
+        and any(axis.groups for axis in axes[1:])
+    )
 
 
 def _listed(symmetry: Symmetry) -> Iterator[Mixture]:
@@ -174,8 +186,11 @@ def over_experts(
     changed = dict(tensors)
     if mixture.outer is not None:
         for name in mixture.tensors[0]:
-            if name in tensors:
-                changed[name] = _over_units(tensors[name], symmetry.axes[name], mixture.outer, change)
+            members = symmetry.stacks.get(name, (name,))
+            if all(member in tensors for member in members):
+                whole = stacked_state({member: tensors[member] for member in members}, symmetry.stacks)
+                whole[name] = _over_units(whole[name], symmetry.places[name], mixture.outer, change)
+                changed |= unstacked_state(whole, symmetry.stacks)
         return changed
     for names in zip(*mixture.tensors, strict=True):
         if all(name in tensors for name in names):

@@ -16,8 +16,9 @@ import torch
 from torch import fx
 
 from rebasin_lt.symmetry.call import flat
-from rebasin_lt.symmetry.infer import Inference, plain_name
-from rebasin_lt.symmetry.layouts import Atom, Layout, resolve
+from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, resolve
+from rebasin_lt.symmetry.nodes import plain_name
 from rebasin_lt.symmetry.operators import elementwise, products, statistics, views
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -36,12 +37,14 @@ def find_nesting(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, 
     """
     shared: dict[Atom, set[Atom]] = {}  # inner -> those that may still be outside
     order = {atom: index for index, atom in enumerate(groups)}
-    kinds = [*inference.state.values(), *(kind for value in inference.nodes.values() for kind in _types(value))]
-    for kind in kinds:
-        _narrow(shared, kind, order)
-    for node, kind in inference.nodes.items():
+    for node in inference.nodes:  # parameters and buffers are among them
+        for kind in inference.among_siblings(node):
+            _narrow(shared, kind, order)
+    for node in inference.nodes:
         if any(shared.values()) and node.op == "call_function":
-            _narrow_by_operator(shared, inference, node, kind)
+            _narrow_by_operator(shared, inference, node)
+    for atom in atoms_of(inference.siblings.units.values()):
+        shared[atom] = set()  # whole tensors change places by themselves
     for inner, outers in shared.items():  # neither is in the other if each is: the first one stays outside
         outers -= {outer for outer in outers if inner in shared.get(outer, ()) and order[inner] < order[outer]}
     return {groups[atom]: tuple(groups[outer] for outer in path) for atom in order if (path := _path(atom, shared))}
@@ -56,10 +59,6 @@ def _path(atom: Atom, shared: Mapping[Atom, set[Atom]]) -> list[Atom]:
         return []
     parent = max(parents, key=lambda outer: len(chains[parents.index(outer)]))
     return [*chains[parents.index(parent)], parent]
-
-
-def _types(value: Any) -> list[TensorType]:
-    return [item for item in flat(value) if isinstance(item, TensorType)]
 
 
 def _cells(kind: TensorType) -> list[list[tuple[Atom, ...]]]:
@@ -93,10 +92,10 @@ def _is_all_of_one(cells: list[list[tuple[Atom, ...]]], but: int, atom: Atom) ->
     return len(having) == 1 and all(block.count(atom) == 1 for block in having[0])
 
 
-def _narrow_by_operator(shared: dict[Atom, set[Atom]], inference: Inference, node: fx.Node, result: Any) -> None:
+def _narrow_by_operator(shared: dict[Atom, set[Atom]], inference: Inference, node: fx.Node) -> None:
     """Take from each atom that the operator meets those others whose units it mixes."""
-    given = [kind for source in node.all_input_nodes for kind in _types(inference.nodes[source])]
-    every = [*given, *_types(result)]
+    given = [kind for source in node.all_input_nodes for kind in inference.among_siblings(source)]
+    every = [*given, *inference.among_siblings(node)]
     atoms = {atom for kind in every for blocks in _cells(kind) for block in blocks for atom in block}
     inners = [atom for atom in atoms if shared.get(atom)]
     if not inners:
@@ -138,7 +137,7 @@ def _along(dims_of: Callable[[Arguments, TensorType], Iterable[int]]) -> Mixes:
 def _sides(kind: TensorType, dims: set[int]) -> tuple[set[Atom], set[Atom]]:
     """The atoms whose units lie along some dimensions, and those whose units lie along others; some may do both."""
     sides: tuple[set[Atom], set[Atom]] = (set(), set())
-    for part in kind.parts:
+    for part in (part for part in kind.parts if part.dims):
         shape = [kind.shape[dim] for dim in part.dims]
         for block in resolve(part.layout).blocks:
             for k, atom in enumerate(block.atoms):
@@ -214,4 +213,4 @@ def _mixing(node: fx.Node) -> Mixes:
 def _unknown(arguments: Arguments, kind: TensorType, outer: Atom, inner: Atom) -> bool:
     if isinstance(arguments.get("dim"), int):
         return _along(_named_dims)(arguments, kind, outer, inner)
-    return any(_acts(part.layout, outer) for part in kind.parts)
+    return any(_acts(part.layout, outer) for part in kind.parts if part.dims)  # of siblings, it sees one

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from rebasin_lt.symmetry.infer import Inference, plain_name
+from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.layouts import Atom, Block, atoms_of, resolve
+from rebasin_lt.symmetry.nodes import plain_name
+from rebasin_lt.symmetry.sibling_types import stacked
+from rebasin_lt.symmetry.siblings import Family
 from rebasin_lt.symmetry.tensor_type import Part, TensorType
 
 # Operators that move, drop, pool or scale units, each by itself: what they are given shows the same units, and more.
@@ -24,21 +28,25 @@ _PASSED = frozenset({
 })
 
 
+Visit = Callable[[str, int, list[Tensor]], None]
+
+
 @dataclass(frozen=True)
 class Observation:
-    """A tensor of the traced network in which a group's units show.
+    """A tensor of the traced network in which a group's units show, or those of several, stacked.
 
     Its samples are all elements along the other dimensions. Where another group acts on the tensor too, a unit shows as
     the root mean square over that group: that does not depend on the other's permutation, so groups can be matched
     independently of each other. The units of a nested group are all of them, those of one outer unit after another.
     """
 
-    node: str  # the operator whose result it is
+    node: str  # the operator whose result it is, the last one of `nodes`
     dims: tuple[int, ...]  # the dimensions on which the group, and those that it is nested in, act
     positions: Tensor  # (units, other groups' units, copies): positions along those dimensions, as if they were one
     reduced: tuple[int, ...]  # other dimensions on which groups act
     step: int = 0  # its place in the order of execution
     module: str = ""  # in which the operator is
+    nodes: tuple[str, ...] = ()  # of siblings that change places, the operator of each; their results are stacked
 
     def units(self, value: Tensor) -> Tensor:
         """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
@@ -52,6 +60,29 @@ class Observation:
         picked = rows[..., self.positions.to(rows.device)]  # shape: (..., units, others, copies)
         picked = picked[..., 0, :] if others == 1 else picked.square().mean(-2).sqrt()
         return picked.transpose(-1, -2)
+
+
+def visit_observed(
+    executed: Iterator[tuple[str, list[Any]]], observations: Mapping[str, Sequence[Observation]], visit: Visit
+) -> None:
+    """`visit` every observation, of results of operators under several states, as they come; stops after the last."""
+    points: dict[tuple[str, ...], list[tuple[str, int, Observation]]] = {}
+    for group, found in observations.items():
+        for k, observation in enumerate(found):
+            points.setdefault(observation.nodes or (observation.node,), []).append((group, k, observation))
+    family_of = {node: nodes for nodes in points for node in nodes}
+    seen: dict[str, list[Tensor]] = {}  # of siblings, until all have been executed
+    for node, values in executed:
+        nodes = family_of.get(node, ())
+        if len(nodes) > 1:
+            seen[node] = [value.clone() for value in values]
+            if not all(name in seen for name in nodes):
+                continue
+            values = [torch.stack(rows) for rows in zip(*(seen.pop(name) for name in nodes), strict=True)]
+        for group, k, observation in points.pop(nodes, ()):
+            visit(group, k, [observation.units(value) for value in values])
+        if not points:
+            return
 
 
 def find_observations(
@@ -70,7 +101,7 @@ def find_observations(
     >>> {group: [point.node for point in points] for group, points in observed.items()}
     {'0.weight': ['relu']}
     """
-    order = {node: index for index, node in enumerate(inference.program.graph.nodes)}
+    step = {node: index for index, node in enumerate(inference.program.graph.nodes)}
     found: dict[str, set[fx.Node]] = {group: set() for group in groups.values()}
     for source, dim in inference.reads:
         for atom in atoms_of([inference.nodes[source].axis(dim)]):
@@ -78,16 +109,22 @@ def find_observations(
                 found[groups[atom]] |= _origins(inference, source, atom)
     # What a matrix product makes shows the groups that no weight reads.
     for node in inference.products:
-        for atom in {atom for dim in range(_ndim(inference, node)) for atom in _acting(inference.nodes[node], dim)}:
+        acting = {atom for dim in range(_ndim(inference, node)) for atom in _acting(inference.nodes[node], dim)}
+        units = inference.siblings.units_of(node)
+        for atom in acting if units is None else acting.union(atoms_of([units])):
             if atom in groups and not found[groups[atom]]:
                 found[groups[atom]] = {node}
     by_name = {name: atom for atom, name in groups.items()}
+
+    def last(family: Family) -> int:
+        return max(step[node] for node in family)
+
     return {
         group: tuple(
             observation
-            for node in sorted(nodes, key=order.__getitem__)
+            for family in sorted(map(inference.siblings.family_of, nodes), key=last)
             for observation in _observe(
-                inference.nodes[node], node, order[node], [by_name[name] for name in (*within.get(group, ()), group)]
+                inference, family, step, [by_name[name] for name in (*within.get(group, ()), group)]
             )
         )
         for group, nodes in found.items()
@@ -130,7 +167,7 @@ def _origins(inference: Inference, node: fx.Node, atom: Atom) -> set[fx.Node]:
         if sources:
             pending += sources
         elif _shows(inference.nodes[here], atom):
-            origins.add(here)
+            origins.add(inference.siblings.family_of(here)[0])
     return origins
 
 
@@ -140,9 +177,19 @@ def _module_of(node: fx.Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def _observe(kind: TensorType, node: fx.Node, step: int, path: Sequence[Atom]) -> list[Observation]:
-    """One observation for each block of an axis in which the last atom of a path is; the others are around it."""
+def _observe(
+    inference: Inference, family: Family, steps: Mapping[fx.Node, int], path: Sequence[Atom]
+) -> list[Observation]:
+    """One observation for each block of an axis in which the last atom of a path is; the others are around it.
+
+    Siblings are observed together, along an axis of their units.
+    """
     observations = []
+    kind, units_axis = inference.nodes[family[0]], inference.siblings.units_of(family[0])
+    nodes: tuple[str, ...] = ()
+    if units_axis is not None:
+        kind, nodes = stacked(kind, units_axis), tuple(node.name for node in family)
+    node = max(family, key=steps.__getitem__)
     for dim in range(len(kind.shape)):
         if path[-1] not in _acting(kind, dim):
             continue
@@ -156,7 +203,8 @@ def _observe(kind: TensorType, node: fx.Node, step: int, path: Sequence[Atom]) -
                 reduced = tuple(sorted(other for part in others for other in part.dims))
                 dims = tuple(other for part in parts for other in part.dims)
                 units = _units([(part.layout.size, own) for part, own in parts.items()], path)
-                observations.append(Observation(node.name, dims, units, reduced, step, _module_of(node)))
+                found = Observation(node.name, dims, units, reduced, steps[node], _module_of(node), nodes)
+                observations.append(found)
     return observations
 
 

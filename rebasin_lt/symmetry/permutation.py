@@ -180,6 +180,23 @@ def len_of(index: Tensor) -> int:
     return index.shape[-1]
 
 
+def fitting(permutation: Mapping[str, Tensor], groups: Mapping[str, int], within: Within) -> Permutation:
+    """A permutation of some of these groups. Raises InputError for other groups, or other sizes than theirs."""
+    for group, index in permutation.items():
+        if group not in groups:
+            known = ", ".join(list(groups)[:3]) + (", ..." if len(groups) > 3 else "")
+            raise InputError(f"permutation has a group {group}, which this network does not have: {known}")
+        if index.shape[-1:] != (groups[group],):
+            raise InputError(f"permutation of {group} has {index.shape[-1]} units, expected {groups[group]}")
+        around = tuple(groups[outer] for outer in within.get(group, ()))
+        if index.ndim > 1 and tuple(index.shape[:-1]) != around:
+            raise InputError(
+                f"permutation of {group} has shape {tuple(index.shape)}, expected {groups[group]} units in "
+                f"each of {' × '.join(map(str, around)) or 'no'} others"
+            )
+    return permutation if isinstance(permutation, Permutation) else Permutation(permutation, within)
+
+
 def _checked(group: str, index: Tensor, num_outers: int) -> Tensor:
     index = torch.as_tensor(index).detach().cpu()
     wrong = index.is_floating_point() or index.is_complex() or index.dtype == torch.bool

@@ -30,9 +30,9 @@ class Programs:
         self.form = Form.of(model).with_example(first.call.args, first.call.kwargs)
 
     @property
-    def graph(self) -> fx.Graph:
-        """That of the first program."""
-        return self._all[0][0].graph
+    def first(self) -> Program:
+        """As it was exported for the example."""
+        return self._all[0][0]
 
     def execute(self, states: Sequence[Mapping[str, Tensor]], call: ForwardCall) -> Iterator[tuple[str, list[Any]]]:
         """`execute` of a program for this call, in the first one's names. Raises InputError where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 from types import MappingProxyType
@@ -28,15 +28,17 @@ from rebasin_lt.symmetry.groups import (
     frozen_axes,
     name_groups,
 )
-from rebasin_lt.symmetry.infer import Inference, identity_of
+from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.nesting import find_nesting
-from rebasin_lt.symmetry.observation import Observation, find_observations
-from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.nodes import identity_of
+from rebasin_lt.symmetry.observation import Observation, Visit, find_observations, visit_observed
+from rebasin_lt.symmetry.permutation import Permutation, fitting
 from rebasin_lt.symmetry.programs import Programs
+from rebasin_lt.symmetry.siblings import find_siblings
+from rebasin_lt.symmetry.stacks import permute_members, stack_name
 from rebasin_lt.symmetry.verification import checked_error, tensors_of
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
-Visit = Callable[[str, int, list[Tensor]], None]
 
 
 class Symmetry:
@@ -45,7 +47,9 @@ class Symmetry:
     `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`,
     `[2]`, ... for further groups of that parameter. `within`: nested group -> those around it, from the outermost on:
     it may be permuted differently in each of their units. `axes`: name of a parameter or buffer -> `AxisType` per
-    dimension. `parameters`: the names among them that are parameters, not buffers. `frozen`: what stays, and why.
+    dimension. `parameters`: the names among them that are parameters, not buffers. `stacks`: name -> names of tensors
+    that change places as wholes, such as those of experts in a list. `places`: `axes` with stacks in place of their
+    members, the axis along which these change places being the first. `frozen`: what stays, and why.
     `unknown`: operators that could not be followed, with the reason. `coverage`: fraction of the parameters'
     elements that some group moves. `form`: the arguments that it was traced with. `observations`: group ->
     `Observation`s, as executed. `error`: the relative error that `verify` measured when the network was traced,
@@ -64,14 +68,27 @@ class Symmetry:
         used = {identity_of(tensors[name]): kind for name, kind in inference.state.items() if name in inference.order}
         same = {name: used.get(identity_of(tensor)) for name, tensor in tensors.items()}
         layouts = {name: [] if kind is None else kind.axes() for name, kind in same.items()}
-        fix_what_buffers_define(inference.order, layouts, tensors)
-        groups = name_groups([*inference.order, *tensors], layouts)
+        units = {
+            tuple(names): inference.siblings.units[group]
+            for group in inference.siblings.units
+            for names in group.tensors(programs.first)
+        }
+        shown = {**layouts, **{name: [axis, *layouts[name]] for names, axis in units.items() for name in names}}
+        fix_what_buffers_define(inference.order, shown, tensors)
+        groups = name_groups([*inference.order, *tensors], shown)
         self.groups: Mapping[str, int] = MappingProxyType({name: atom.size for atom, name in groups.items()})
         self.axes: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({
             name: tuple(axis_type_of(layout, groups) for layout in layouts[name])
             or tuple(AxisType(size) for size in tensor.shape)
             for name, tensor in tensors.items()
         })
+        self.stacks: Mapping[str, tuple[str, ...]] = MappingProxyType({stack_name(names): names for names in units})
+        members = {name for names in units for name in names}
+        alone = {name: axes for name, axes in self.axes.items() if name not in members}
+        together = {
+            stack_name(names): (axis_type_of(axis, groups), *self.axes[names[0]]) for names, axis in units.items()
+        }
+        self.places: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({**alone, **together})
         self.parameters = frozenset(name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter))
         self.frozen: tuple[Frozen, ...] = tuple(frozen_axes(self.axes, layouts))
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
@@ -80,13 +97,14 @@ class Symmetry:
         self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
             find_observations(inference, groups, self.within)
         )
+        self._stack_of = {name: stack for stack, names in self.stacks.items() for name in names}
         self.error: float | None = None
         self.checked_in = ""
 
     @property
     def graph(self) -> fx.Graph:
         """The operators of the network, as it was traced."""
-        return self._programs.graph
+        return self._programs.first.graph
 
     def __repr__(self) -> str:
         units = sum(self.groups.values())
@@ -132,18 +150,22 @@ class Symmetry:
     def permute(self, tensors: Network, permutation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Permute a network, or tensors that have its names and shapes: weights, buffers, masks, optimiser moments.
 
-        Any subset of the names will do. Returns new tensors, bit for bit the old ones' elements, on their devices;
-        what is no tensor (a module's extra state) is carried along.
+        Any subset of the names will do, and a stack by its name for its members. Returns new tensors, bit for bit the
+        old ones' elements, on their devices; what is no tensor (a module's extra state) is carried along.
         Raises InputError for a name or shape that the network does not have, or groups of other sizes.
         """
-        permutation = self._checked(permutation)
+        permutation = fitting(permutation, self.groups, self.within)
         tensors = network_of(tensors).state_dict() if isinstance(tensors, nn.Module) else tensors
-        permuted = {}
+        permuted = dict(tensors)
         for name, tensor in tensors.items():
-            if not isinstance(tensor, Tensor):
-                permuted[name] = tensor
-                continue
-            permuted[name] = permute_tensor(tensor.detach(), self._axes_of(name, tensor), permutation)
+            if isinstance(tensor, Tensor) and name not in self._stack_of:
+                permuted[name] = permute_tensor(tensor.detach(), self._axes_of(name, tensor), permutation)
+        for stack in dict.fromkeys(self._stack_of[name] for name in tensors if name in self._stack_of):
+            names = self.stacks[stack]
+            for name in names:
+                if name in tensors:
+                    self._axes_of(name, tensors[name])
+            permuted |= permute_members(tensors, names, self.places[stack], permutation)
         return permuted
 
     def observe(
@@ -159,15 +181,7 @@ class Symmetry:
         does something else than where it was traced.
         """
         call = call if isinstance(call, ForwardCall) else ForwardCall(call)
-        points: dict[str, list[tuple[str, int, Observation]]] = {}
-        for group, observations in self.observations.items():
-            for k, observation in enumerate(observations):
-                points.setdefault(observation.node, []).append((group, k, observation))
-        for node, values in self._programs.execute(states, call):
-            for group, k, observation in points.pop(node, ()):
-                visit(group, k, [observation.units(value) for value in values])
-            if not points:
-                return
+        visit_observed(self._programs.execute(states, call), self.observations, visit)
 
     def verify(
         self,
@@ -186,35 +200,35 @@ class Symmetry:
         model = network_of(model)
         generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
         permutation = self.random(generator)
+        names = [self.stacks.get(name, (name,)) for name in self.places]
         error, self.checked_in = checked_error(
-            model, call, self.axes, partial(self.permute, permutation=permutation), generator
+            model, call, names, partial(self.permute, permutation=permutation), generator
         )
         return error
 
-    def _checked(self, permutation: Mapping[str, Tensor]) -> Permutation:
-        for group, index in permutation.items():
-            if group not in self.groups:
-                raise InputError(
-                    f"permutation has a group {group}, which this network does not have: {_some(self.groups)}"
-                )
-            if index.shape[-1:] != (self.groups[group],):
-                raise InputError(f"permutation of {group} has {index.shape[-1]} units, expected {self.groups[group]}")
-            if index.ndim > 1 and tuple(index.shape[:-1]) != self.around(group):
-                raise InputError(
-                    f"permutation of {group} has shape {tuple(index.shape)}, expected {self.groups[group]} units in "
-                    f"each of {' × '.join(map(str, self.around(group))) or 'no'} others"
-                )
-        return permutation if isinstance(permutation, Permutation) else Permutation(permutation, self.within)
+    def is_learned(self, place: str) -> bool:
+        """Whether what is at a place are parameters, not buffers."""
+        return self.stacks.get(place, (place,))[0] in self.parameters
+
+    def is_nested(self, stack: str) -> bool:
+        """Whether a stack's members may all change places, and its units, but those that others have, in each alone."""
+        units, *axes = self.places[stack]
+        others = {
+            g for name, own in self.places.items() if name not in self.stacks for axis in own for g in axis.groups
+        }
+        inside = {group for axis in axes for group in axis.groups} - others
+        return not units.num_fixed and all(set(units.groups) <= {*self.within.get(g, ()), g} for g in inside)
 
     def _axes_of(self, name: str, tensor: Tensor) -> tuple[AxisType, ...]:
-        if name not in self.axes:
+        axes = self.places.get(name) or self.axes.get(name)
+        if axes is None:
             raise InputError(
                 f"tensors has {name}, which this network does not have: expected names as {_some(self.axes)}"
             )
-        expected = tuple(axis.size for axis in self.axes[name])
+        expected = tuple(axis.size for axis in axes)
         if tuple(tensor.shape) != expected:
             raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
-        return self.axes[name]
+        return axes
 
 
 def trace_symmetry(
@@ -258,7 +272,7 @@ def infer_symmetry(
 def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] | None = None) -> Symmetry:
     """The symmetry of a network that has been exported as `program`."""
     tensors = tensors_of(model)
-    symmetry = Symmetry(Programs(model, program), Inference(program, tensors, rules), tensors)
+    symmetry = _typed(program, model, tensors, rules)
     if not symmetry.unknown:
         return symmetry
     try:  # compound operators: say it again in terms of simpler ones
@@ -267,8 +281,24 @@ def read_symmetry(program: Program, model: nn.Module, rules: Mapping[str, Rule] 
         problem = f"PyTorch cannot say {type(model).__name__} in core operators: {first_line(error)}"
         symmetry.unknown = MappingProxyType({**symmetry.unknown, "core operators": problem})
         return symmetry
-    other = Symmetry(Programs(model, simpler), Inference(simpler, tensors, rules), tensors)
+    other = _typed(simpler, model, tensors, rules)
     return max(symmetry, other, key=lambda found: (found.coverage, sum(found.groups.values())))
+
+
+def _typed(
+    program: Program, model: nn.Module, tensors: Mapping[str, Tensor], rules: Mapping[str, Rule] | None
+) -> Symmetry:
+    """The symmetry with those siblings that change places, and whose own units each permutes in its own way.
+
+    Siblings of which that is not so would but do alike what each can do by itself.
+    """
+    siblings = find_siblings(program, tensors)
+    while True:
+        symmetry = Symmetry(Programs(model, program), Inference(program, tensors, rules, siblings), tensors)
+        kept = [group for group in siblings if all(map(symmetry.is_nested, map(stack_name, group.tensors(program))))]
+        if len(kept) == len(siblings):
+            return symmetry
+        siblings = kept
 
 
 def _some(names: Mapping[str, Any]) -> str:

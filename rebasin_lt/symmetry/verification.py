@@ -17,7 +17,7 @@ from rebasin_lt.feeding.answer import tensors_of_answer
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.symmetry.advice import first_line
 from rebasin_lt.symmetry.double import in_double
-from rebasin_lt.symmetry.infer import identity_of
+from rebasin_lt.symmetry.nodes import identity_of
 
 TOLERANCE = 1e-9  # relative error of the permuted network's outputs, float64
 _SINGLE_TOLERANCE = 1e-4  # the same in float32, for networks that do not run in float64
@@ -31,7 +31,7 @@ class DoesNotRun(SymmetryError):
 def checked_error(
     model: nn.Module,
     call: ForwardCall,
-    names: Collection[str],
+    names: Collection[tuple[str, ...]],
     permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     generator: torch.Generator,
 ) -> tuple[float, str]:
@@ -61,7 +61,7 @@ def checked_error(
 def permutation_error(
     model: nn.Module,
     call: ForwardCall,
-    names: Collection[str],
+    names: Collection[tuple[str, ...]],
     permute: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     generator: torch.Generator,
     gain: float = 1.0,
@@ -70,19 +70,21 @@ def permutation_error(
     """The relative error of the outputs after `permute`, on the CPU, at random inputs and weights.
 
     Weights have standard deviation `gain` / sqrt(fan-in). `names` are those of the parameters and buffers that
-    `permute` takes. The model is not modified, and each of the two runs is on a copy of its own, for a network may keep
-    what it computes of its weights in evaluation mode. Raises SymmetryError for one that cannot be copied or whose
-    outputs are not finite, DoesNotRun for one that does not run in this dtype.
+    `permute` takes, those that change places with one another together. The model is not modified, and each of the two
+    runs is on a copy of its own, for a network may keep what it computes of its weights in evaluation mode. Raises
+    SymmetryError for one that cannot be copied or whose outputs are not finite, DoesNotRun for one that does not run in
+    this dtype.
     """
     try:
         network = copy.deepcopy(model).cpu().to(dtype).train().eval()  # what was kept is let go of in training mode
     except RuntimeError as problem:
         raise SymmetryError(_unverified(model, problem, dtype)) from problem
     same = {name: identity_of(tensor) for name, tensor in tensors_of(model).items()}
+    known = {name for together in names for name in together}
     state: dict[str, Tensor] = {}
     values: dict[Hashable, Tensor] = {}  # tied tensors get the same
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if name in names:
+        if name in known:
             if same[name] not in values:
                 values[same[name]] = _generic(tensor, generator, gain)
             state[name] = values[same[name]]
@@ -103,8 +105,8 @@ def permutation_error(
                 f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
                 "cannot be verified; verify=False skips the check"
             )
-        for name in state:
-            state[name] = permute({name: state[name]})[name]
+        for together in names:
+            state |= permute({name: state[name] for name in together if name in state})
         actual = _outputs(functional_call(other, state, call.args, call.kwargs))
     return max(_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
 

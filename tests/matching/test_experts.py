@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from nested import Experts, built
+from nested import Experts, Listed, built
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
@@ -18,18 +18,12 @@ from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 
-class Listed(nn.Module):
-    """The same mixture with a module for each expert."""
+class Weighed(Listed):
+    """Experts that cannot change places: what each says counts for more than what those before it say."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter, self.gate, self.leave = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(6, 2)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x).relu()
+    def mixed(self, x: Tensor) -> Tensor:
         shares = self.gate(x).softmax(-1)
-        return self.leave(x + sum(shares[:, k : k + 1] * expert(x) for k, expert in enumerate(self.experts)))
+        return sum((k + 2) * shares[..., k, None] * expert(x) for k, expert in enumerate(self.experts))
 
 
 class Row(nn.Module):
@@ -69,7 +63,7 @@ def with_equal_experts(kind: type[nn.Module]) -> tuple[nn.Module, Symmetry, Perm
     return network, symmetry, orders
 
 
-kinds = pytest.mark.parametrize("kind", [Experts, Listed])
+kinds = pytest.mark.parametrize("kind", [Experts, Listed, Weighed])
 
 
 def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> None:
@@ -78,9 +72,14 @@ def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> 
     assert (stacked.name, stacked.num_experts, stacked.outer, stacked.hidden[0]) == ("", 4, "w1", ("w1[1]",))
     assert set(stacked.tensors[0]) == {"w1", "w2", "b1"}  # not the router
     (listed,) = find_mixtures(trace_symmetry(Listed(), x))
-    assert (listed.name, listed.num_experts, listed.outer) == ("experts", 4, None)
-    assert listed.hidden[2] == ("experts.2.0.weight",)
-    assert listed.tensors[3] == tuple(f"experts.3.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
+    assert (listed.name, listed.num_experts, listed.outer) == ("experts", 4, "gate.weight")
+    assert set(listed.hidden) == {("experts.0.0.weight",)}
+    names = ("0.weight", "0.bias", "2.weight", "2.bias")
+    assert set(listed.tensors[3]) == {f"experts.{{0,1,2,3}}.{name}" for name in names}
+    (weighed,) = find_mixtures(trace_symmetry(Weighed(), x))
+    assert (weighed.name, weighed.num_experts, weighed.outer) == ("experts", 4, None)
+    assert weighed.hidden[2] == ("experts.2.0.weight",)
+    assert weighed.tensors[3] == tuple(f"experts.3.{name}" for name in names)
     assert find_mixtures(trace_symmetry(Row(), x)) == ()
     assert (
         find_mixtures(trace_symmetry(nn.TransformerEncoderLayer(8, 2, 4, batch_first=True), torch.randn(2, 3, 8))) == ()
@@ -119,7 +118,7 @@ def test_the_order_of_one_expert_is_kept_and_nothing_else_moves(kind: type[nn.Mo
     expected = network.state_dict()
     for name in ("enter.weight", "gate.weight", "gate.bias", "leave.weight"):
         assert torch.equal(moved[name], expected[name])
-    if kind is Listed:
+    if kind is not Experts:
         assert torch.equal(moved["experts.1.0.weight"], expected["experts.1.0.weight"])
     else:
         assert torch.equal(moved["w1"][1], expected["w1"][1])
@@ -164,7 +163,7 @@ def test_experts_that_see_different_tokens_are_refused_by_activations() -> None:
         def forward(self, x: Tensor) -> Tensor:
             x = self.enter(x).relu()
             parts = [self.experts[0](x), self.experts[1](x), self.experts[2](x), self.experts[3](x[:, :1])]
-            return self.leave(x + parts[0] + parts[1] + parts[2] + parts[3])
+            return self.leave(x + parts[0] + 2 * parts[1] + 3 * parts[2] + 4 * parts[3])
 
     network = Halves()
     symmetry = trace_symmetry(network, torch.randn(4, 5, 3))
@@ -189,4 +188,4 @@ def test_stacked_and_listed_experts_are_aligned_alike() -> None:
     torch.testing.assert_close(stacked(x), listed(x))
     found = [align_experts(network, trace_symmetry(network, x)) for network in (stacked, listed)]
     for k in range(4):
-        assert torch.equal(found[0].permutation["w1[1]"][k], found[1].permutation[f"experts.{k}.0.weight"])
+        assert torch.equal(found[0].permutation["w1[1]"][k], found[1].permutation["experts.0.0.weight"][k])

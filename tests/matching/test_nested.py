@@ -22,6 +22,7 @@ from rebasin_lt.matching.weight_matching import match_weights
 from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.stacks import stacked_state
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 METHODS = {
@@ -163,7 +164,7 @@ def test_no_step_by_weights_loses(name: str) -> None:
 @pytest.mark.parametrize("name", NESTED)
 def test_soft_matrices_of_permutations_are_these(name: str) -> None:
     symmetry = symmetry_of(name)
-    source, reference = (built(name, seed).state_dict() for seed in (2, 3))
+    source, reference = (stacked_state(built(name, seed).state_dict(), symmetry.stacks) for seed in (2, 3))
     parts = _nested_parts(source, reference, symmetry)
     permutation = symmetry.random(torch.Generator().manual_seed(0))
     corners = {group: matrix_of(symmetry.joint(permutation, group)) for group in symmetry.groups}
@@ -173,7 +174,7 @@ def test_soft_matrices_of_permutations_are_these(name: str) -> None:
         moved = symmetry.permute({key: source[key]}, permutation)[key]
         hard = sum(
             float((part.reference * part.source).sum())
-            for part in labelled(reference[key], moved, symmetry.axes[key], symmetry.groups)
+            for part in labelled(reference[key], moved, symmetry.places[key], symmetry.groups)
         )
         assert soft == pytest.approx(hard), key
 

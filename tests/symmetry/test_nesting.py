@@ -27,6 +27,9 @@ EXPECTED = {
     "experts": {"w1[1]": ("w1",)},
     "topk": {"w1": ("gate.weight",)},
     "grouped": {"0.weight[1]": ("0.weight",), "3.weight": ("0.weight",)},
+    "listed": {"experts.0.0.weight": ("gate.weight",)},
+    "listed, topk": {"experts.0.0.weight": ("gate.weight",)},
+    "averaged": {"experts.0.0.weight[1]": ("experts.0.0.weight",)},
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from rebasin_lt.commands.spelling import MEANT, with_classes_spelled
 from rebasin_lt.commands.table import COMMANDS
-from rebasin_lt.settings.choices import closest, near
+from rebasin_lt.settings.choices import closest, near_in
 from rebasin_lt.storage.former_names import present_name
 
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
@@ -50,7 +50,7 @@ def with_meant(finding: str, report: str, where: str, command: str) -> str:
         expected = "give a name such as CIFAR10 or Classifier, or package.module.Class"
         return f"{fault[1]!r} is no known class{_hint(_class_meant(fault[1], where))}; {expected}"
     if fault := _NO_MEMBER.fullmatch(finding):
-        return finding + near(fault[2], _public(sys.modules.get(fault[1])))
+        return finding + near_in(fault[2], fault[1])
     if fault := _NO_ARGUMENT.search(finding):
         return finding + _hint(_meant(fault[1], _arguments(report)))
     if fault := _NO_OPTION.search(finding):
@@ -126,7 +126,3 @@ def _public_subclasses(where: str) -> list[str]:
     for kind in kinds:
         kinds += kind.__subclasses__()
     return sorted({kind.__name__ for kind in kinds if not kind.__name__.startswith("_")})
-
-
-def _public(module: object) -> list[str]:
-    return [name for name in dir(module) if not name.startswith("_")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -43,6 +44,15 @@ def near(name: object, known: Iterable[str]) -> str:
     """The text ` (did you mean NAME?)` for the known name most like this one; empty where none is like it."""
     close = closest(name, known)
     return f" (did you mean {close}?)" if close else ""
+
+
+def near_in(name: str, module: str) -> str:
+    """As `near`, of the public names in a module that was imported; empty for one that was not.
+
+    >>> near_in("Itterable", "collections.abc")
+    ' (did you mean Iterable?)'
+    """
+    return near(name, [each for each in dir(sys.modules.get(module)) if not each.startswith("_")])
 
 
 def closest(name: object, known: Iterable[str], alike: float = 0.6) -> str:

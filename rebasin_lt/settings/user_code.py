@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.settings.choices import near_in
 
 TORCHVISION, TIMM = "torchvision:", "timm:"
 """What the names of networks of torchvision and timm begin with."""
@@ -25,7 +26,7 @@ def import_named(argument: str, name: str) -> object:
         return attrgetter(attribute)(importlib.import_module(module))
     except Exception as error:  # whatever the user's module raises
         missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
-        hint = "; is it on PYTHONPATH?" if missing else ""
+        hint = "; is it on PYTHONPATH?" if missing else near_in(attribute, module)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError | AttributeError) else error
         raise InputError(f"{argument} is {name!r}, which cannot be imported: {reason}{hint}") from error
 

@@ -4,7 +4,7 @@ Names load on first use, so that `import rebasin_lt` and `rebasin-lt --help` nee
 each comes from is said once, in `__init__.pyi`, which type checkers and editors read instead of this file.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CIFAR10",

@@ -30,7 +30,7 @@ def test_the_first_import_and_the_last_moment_and_the_run_goes_on(folder):
     assert signalled(folder, "exit") == 0  # a finished run, given again
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_command_that_does_not_train_ends_at_once(folder, number):
     """Told in its imports, which are all that happens before it refuses what it was given."""
     assert signalled(folder, "rebasin_lt.cli", number, ("mask", "--mask", "no.mask", "--out", "x")) == 75

@@ -32,10 +32,13 @@ class ForwardCall:
             return network(*self.args, **self.kwargs)
 
     def to(self, device: torch.device) -> ForwardCall:
-        """The same with all tensors on a device."""
+        """The same with all tensors on a device.
+
+        The host goes on while they travel to a GPU, but not while they come from one: it would read what is not there.
+        """
 
         def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
+            return tensor.to(device, non_blocking=device.type != "cpu")
 
         return ForwardCall(mapped(self.args, move), mapped(self.kwargs, move), mapped(self.target, move))
 

@@ -1,8 +1,9 @@
 """A device that is not there: its tensors lie on the CPU, say that they do not, and behave as those of a GPU would.
 
 They refuse to meet the CPU's tensors and generators where CUDA's would, every read by the host and every tensor sent by
-it is counted, and random numbers are drawn from a stream of their own. Kernels are the CPU's, so results are its bits.
-It is PyTorch's backend for private use, without a line of C++. What it has no say in: kernels, streams, and memory.
+it is counted, a copy to the host that is not waited for is not there yet, and random numbers are drawn from a stream of
+their own. Kernels are the CPU's, so results are its bits. It is PyTorch's backend for private use, without a line of
+C++. What it has no say in: kernels, other streams, and memory.
 """
 
 from __future__ import annotations
@@ -140,8 +141,13 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "copy_" and not isinstance(args[0], PretendedTensor):
         return args[0]
     if name == "_to_copy" and target is not None and not goes_here:
-        return result
+        return _under_way(result) if kwargs.get("non_blocking") else result
     return _dressed(func, args, kwargs, result)
+
+
+def _under_way(copy: Tensor) -> Tensor:
+    """What the host finds of a copy that it does not wait for: memory that nothing was written to yet."""
+    return torch.full_like(copy, torch.nan if copy.is_floating_point() else 0)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -130,6 +130,11 @@ def test_what_the_host_sends_is_counted(send, x) -> None:
     assert not counts.reads
 
 
+def test_a_copy_that_the_host_does_not_wait_for_is_not_there_yet(x) -> None:
+    assert x.to("cpu").tolist() == [0, 1, 2, 3, 4]
+    assert x.to("cpu", non_blocking=True).isnan().all()
+
+
 def test_what_stays_on_the_device_is_not_counted(x) -> None:
     w = x.clone().requires_grad_()
     with counted() as counts:

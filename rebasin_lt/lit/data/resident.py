@@ -58,6 +58,7 @@ class ResidentImages:
 
     def on(self, device: torch.device) -> ResidentImages:
         """The same images on `device`."""
+        device = torch.empty(0, device=device).device  # `cuda` is `cuda:0`, and gets no copy of its own
         if device == self.device:
             return self
         if device not in self._copies:

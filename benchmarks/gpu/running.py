@@ -23,7 +23,7 @@ MACHINE = "machine"
 PATIENCE = 3.0
 """Seconds from telling a part to end until it is ended."""
 TOY_SHARE = 0.25
-"""Of the time, for each part that measures nothing: they take turns on a CPU, which may be a busy one."""
+"""Of the time that is left, for each part that measures nothing: on a CPU that is busy, too, each of them begins."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,15 @@ def run_parts(parts: Sequence[Part], setting: Setting, seconds: float) -> dict[s
     ends, outcomes = time.time() + seconds, {}
     for number, part in enumerate(parts, start=1):
         left = ends - time.time()
-        share = max(part.share, TOY_SHARE) if setting.toy else part.share
-        limit = left if number == len(parts) else min(left, share * seconds)
+        limit = left if number == len(parts) else limit_of(part, left, seconds, setting.toy)
         outcomes[part.name] = _run(part, setting, limit) if limit > 0 else "no time left"
         print(f"{part.name}: {outcomes[part.name]}, {max(0.0, ends - time.time()):.0f} s left", flush=True)
     return outcomes
+
+
+def limit_of(part: Part, left: float, seconds: float, toy: bool) -> float:
+    """Seconds that a part may take, of those that are left of all `seconds`."""
+    return TOY_SHARE * left if toy else min(left, part.share * seconds)
 
 
 def _run(part: Part, setting: Setting, limit: float) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.running import Part, Setting, run_parts
+from benchmarks.gpu.running import Part, Setting, limit_of, run_parts
 
 ROOT = Path(__file__).parents[2]
 QUICK = """
@@ -86,6 +86,24 @@ def test_parts_for_which_no_time_is_left_do_not_begin(tmp_path) -> None:
     part = Part("late", 1.0, lambda setting: None)
     assert run_parts([part], Setting("cpu", tmp_path, ""), 0) == {"late": "no time left"}
     assert not (tmp_path / "late.json").exists()
+
+
+@pytest.mark.parametrize("toy", [False, True])
+def test_every_part_begins_though_all_before_it_are_cut_off(toy) -> None:
+    from benchmarks.gpu.parts import PARTS
+
+    left = 120.0
+    for part in PARTS[:-1]:
+        left -= limit_of(part, left, 120.0, toy)
+        assert left > 5
+
+
+def test_the_time_begins_with_the_command(tmp_path, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(gpu, "run_parts", lambda parts, setting, seconds: given.append(seconds) or {})
+    monkeypatch.setattr(gpu, "_commit", lambda: time.sleep(0.2) or "0123")
+    gpu.main(["--device", "cpu", "--seconds", "60", "--out", str(tmp_path)])
+    assert given[0] < 59.8
 
 
 def test_a_part_knows_the_device_by_its_name(tmp_path) -> None:

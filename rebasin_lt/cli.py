@@ -23,7 +23,7 @@ from rebasin_lt.commands.spelling import (
     with_underscores,
 )
 from rebasin_lt.commands.table import COMMANDS, Command
-from rebasin_lt.errors import InputError, RebasinError
+from rebasin_lt.errors import InputError, RebasinError, out_of_memory
 from rebasin_lt.process.host_memory import keep_freed_memory
 from rebasin_lt.process.stop_request import Stopped, stop_request
 from rebasin_lt.process.terminal_text import on_terminal, say
@@ -106,7 +106,8 @@ def explained(error: BaseException, command: str = "") -> tuple[str, int]:
         return f"{one_line(str(error))} (--debug shows where)", WRONG_USAGE
     if isinstance(error, OSError):  # a full disk, a folder that cannot be written
         return one_line(f"{error.filename or 'file'}: {error.strerror or error}"), FAILED
-    return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)", FAILED
+    full = out_of_memory(error)
+    return f"{full or f'{type(error).__name__}: {one_line(str(error))}'} (--debug shows where)", FAILED
 
 
 def _stopped(error: BaseException) -> str:

@@ -75,6 +75,17 @@ class Preempted(RebasinError):
     exit_code = 75  # EX_TEMPFAIL: try again
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """Of torch's error of a GPU whose memory is full, what it says first, and a way out; None of other errors.
+
+    It is known by its name: whoever asks may not have loaded torch.
+    """
+    if type(error).__name__ != "OutOfMemoryError":
+        return None
+    said = " ".join(str(error).split()).split(". ")[:2]
+    return f"{'. '.join(said).rstrip('.')}: set a smaller batch_size, or fewer runs at once (workers_per_gpu)"
+
+
 def check_least(argument: str, value: float | None, least: float) -> None:
     """Raise InputError for a value below the least that it may be; None stands for one that is not given."""
     if value is not None and value < least:

@@ -163,12 +163,25 @@ class SIGTERMException(SystemExit):
     """As Lightning's, by name: importing its own would load torch."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch's."""
+
+
+FULL = OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79 GiB.\nIf …")
+
+
 @pytest.mark.parametrize(
     ("error", "message", "code"),
     [
         (KeyboardInterrupt(), "interrupted; the same command goes on from here", 130),
         (SIGTERMException(), "terminated; the same command goes on from here", 75),
         (InputError("a is 1, expected 2"), "a is 1, expected 2", 2),
+        (
+            FULL,
+            "CUDA out of memory. Tried to allocate 20.00 GiB: set a smaller batch_size, or fewer runs at once "
+            "(workers_per_gpu) (--debug shows where)",
+            1,
+        ),
     ],
 )
 def test_what_stops_a_run_is_one_line_and_a_code(monkeypatch, capsys, error, message, code):

@@ -67,6 +67,8 @@ def _runs(program: Program, states: Sequence[Mapping[str, Tensor]], call: Forwar
         try:
             for _ in execute(program, states[:1], call):
                 pass
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             return False
         program.tried.add(sizes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import networks as nets
 import pytest
@@ -13,6 +15,8 @@ from networks import traced
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError, SymmetryError
+from rebasin_lt.feeding.forward_call import ForwardCall
+from rebasin_lt.symmetry import programs
 from rebasin_lt.symmetry.trace import infer_symmetry, trace_symmetry
 
 HINT = "trace a submodule"
@@ -186,3 +190,15 @@ def test_mode_is_restored_after_a_failure() -> None:
     message_of(network, torch.randn(2, 5))
     assert network.training
     assert not network.head.training
+
+
+def test_memory_that_runs_out_is_no_other_computation(monkeypatch) -> None:
+    """A RuntimeError too, but not one that says that a program does not fit the batch."""
+
+    def full(*_: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(programs, "execute", full)
+    program: Any = SimpleNamespace(is_decomposed=True, tried=set())
+    with pytest.raises(torch.OutOfMemoryError):
+        programs._runs(program, [{}], ForwardCall((torch.zeros(1),)))

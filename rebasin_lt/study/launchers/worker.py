@@ -13,6 +13,7 @@ import sys
 if __name__ == "__main__":  # before the other imports; training listens to both
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it reaches the launcher, which ends the input
 
+import gc
 import json
 import os
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from rebasin_lt.errors import InputError, Preempted, RebasinError
+from rebasin_lt.errors import InputError, Preempted, RebasinError, out_of_memory
 from rebasin_lt.process.host_memory import keep_freed_memory
 from rebasin_lt.storage.files import no_link
 from rebasin_lt.storage.links import check_inside
@@ -82,7 +83,16 @@ def do_stage(folder: Path, path: str, rank: int = 0) -> dict[str, Any]:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError):  # a full disk takes no log either
                     stream.flush()
+            _give_back_memory()
     return {"state": "done"}
+
+
+def _give_back_memory() -> None:
+    """Let go of a GPU's memory that torch keeps of the stage: the next one of another worker may need it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()  # what trained holds on to itself
+        torch.cuda.empty_cache()
 
 
 def _run(folder: Path, path: str) -> None:
@@ -110,6 +120,7 @@ def _failure(error: Exception) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     """In one line, why a stage failed."""
     reason = str(error) if isinstance(error, RebasinError) else f"{type(error).__name__}: {error}"
+    reason = out_of_memory(error) or reason
     if isinstance(error, OSError):  # a full disk
         reason = f"{error.filename or 'file'}: {error.strerror or error}"
     return " ".join(reason.split())

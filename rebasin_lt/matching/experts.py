@@ -211,9 +211,10 @@ def _seen(
     """
     wanted = {group for mixture in mixtures for groups in mixture.hidden for group in groups}
     moments: dict[tuple[str, int, str, int], CrossMoments] = {}
-    device = device_of(state)
+    device, num_batches = device_of(state), 0
     with torch.no_grad():
         for call in calls_of(batches, symmetry.form):
+            num_batches += 1
             held: dict[tuple[str, int], Tensor] = {}
 
             def visit(group: str, k: int, units: list[Tensor], held: dict[tuple[str, int], Tensor] = held) -> None:
@@ -224,7 +225,7 @@ def _seen(
                 symmetry.observe([state], call.to(device), visit)
             for mixture in mixtures:
                 _add(moments, mixture, held, expert)
-    if not moments:
+    if not num_batches:
         raise InputError("batches is empty, expected at least one batch")
     found: dict[tuple[str, int], dict[str, Tensor]] = {}
     for mixture in mixtures:
@@ -235,6 +236,11 @@ def _seen(
                     for (home, number, group, _), m in moments.items()
                     if (home, number, group) == (mixture.name, other, name)
                 ]
+                if not own:
+                    raise InputError(
+                        f"the hidden units of {mixture_label(mixture)} show for each token in its own experts alone, "
+                        "so that no two experts see the same tokens: align them by weights"
+                    )
                 size = len(own[0].products)
                 found.setdefault((mixture.name, other), {})[name] = group_similarity(size, own, "correlation").matrix
     return found

@@ -26,7 +26,7 @@ class Inference:
     `state`: of parameters and buffers by name. `nodes`: of the results of operators, tuples of them, or numbers.
     `reads`: (node, dimension) of tensors that weights sum over. `products`: nodes that are such sums. `unknown`: what
     could not be followed and took units of parameters, by operator, with the reason; all that it touched is fixed.
-    `siblings`: the axes along which steps that are alike change places.
+    `orders`: of rows in the order of labels. `siblings`: the axes along which steps that are alike change places.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Inference:
         self._data: set[fx.Node] = set()  # what depends on the inputs
         self._tied: dict[Hashable, TensorType] = {}
         self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
-        self._orders: list[Order] = []
+        self.orders: list[Order] = []
         self._copies: list[Layout] = []
         self._written = written(program.graph)
         self._alike: set[fx.Node] = set()  # all of their elements are alike, so every use sees axes of its own
@@ -61,7 +61,7 @@ class Inference:
         for name in overlapping(tensors):
             if name in self.state:
                 self.state[name].freeze("shares memory with another parameter")
-        settle(self._orders, [part.layout for kind in self.state.values() for part in kind.parts])
+        settle(self.orders, [part.layout for kind in self.state.values() for part in kind.parts])
         reasons = {resolve(part.layout).reason for kind in self._learned() for part in kind.parts}
         self.unknown |= {name: problem for name, problem in self._harmless.items() if problem in reasons}
 
@@ -192,7 +192,7 @@ class Inference:
             self.nodes[node] = number_of(node)
             return
         self._argument_of.clear()
-        call = Call(plain_name(node), self.arguments(node), shapes, orders=self._orders, copies=self._copies)
+        call = Call(plain_name(node), self.arguments(node), shapes, orders=self.orders, copies=self._copies)
         call.masks = [tensor for tensor in call.tensors if self._is_mask(tensor)]
         result, problem = self._apply(rule, call)
         if problem:

@@ -20,6 +20,8 @@ from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, resolve
 from rebasin_lt.symmetry.nodes import plain_name
 from rebasin_lt.symmetry.operators import elementwise, products, statistics, views
+from rebasin_lt.symmetry.row_units import GROUPED_PRODUCTS, Rows, find_row_units, meets_others
+from rebasin_lt.symmetry.sibling_types import beside
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 Arguments = Mapping[str, Any]
@@ -37,12 +39,17 @@ def find_nesting(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, 
     """
     shared: dict[Atom, set[Atom]] = {}  # inner -> those that may still be outside
     order = {atom: index for index, atom in enumerate(groups)}
-    for node in inference.nodes:  # parameters and buffers are among them
-        for kind in inference.among_siblings(node):
-            _narrow(shared, kind, order)
+    rows = find_row_units(inference)
+    kinds = {node: _kinds(inference, node, rows) for node in inference.nodes}  # parameters and buffers are among them
+    for kind in (kind for found in kinds.values() for kind in found):
+        _narrow(shared, kind, order)
     for node in inference.nodes:
         if any(shared.values()) and node.op == "call_function":
-            _narrow_by_operator(shared, inference, node)
+            _narrow_by_operator(shared, inference, node, kinds)
+            if meets_others(node, rows):
+                given = [kind for source in node.all_input_nodes for kind in kinds[source]]
+                for atom in shared.keys() & set(atoms_of(part.layout for kind in given for part in kind.parts)):
+                    shared[atom] -= _beside(given)
     for atom in atoms_of(inference.siblings.units.values()):
         shared[atom] = set()  # whole tensors change places by themselves
     for inner, outers in shared.items():  # neither is in the other if each is: the first one stays outside
@@ -92,21 +99,38 @@ def _is_all_of_one(cells: list[list[tuple[Atom, ...]]], but: int, atom: Atom) ->
     return len(having) == 1 and all(block.count(atom) == 1 for block in having[0])
 
 
-def _narrow_by_operator(shared: dict[Atom, set[Atom]], inference: Inference, node: fx.Node) -> None:
+def _kinds(inference: Inference, node: fx.Node, rows: Mapping[fx.Node, Rows]) -> list[TensorType]:
+    """The types of what a step returns, with the axis of units that its tensors, or their rows, lie in."""
+    kinds = inference.among_siblings(node)
+    return [beside(kind, rows[node].units) for kind in kinds] if node in rows else kinds
+
+
+def _narrow_by_operator(
+    shared: dict[Atom, set[Atom]], inference: Inference, node: fx.Node, kinds: Mapping[fx.Node, list[TensorType]]
+) -> None:
     """Take from each atom that the operator meets those others whose units it mixes."""
-    given = [kind for source in node.all_input_nodes for kind in inference.among_siblings(source)]
-    every = [*given, *inference.among_siblings(node)]
+    given = [kind for source in node.all_input_nodes for kind in kinds[source]]
+    every = [*given, *kinds[node]]
     atoms = {atom for kind in every for blocks in _cells(kind) for block in blocks for atom in block}
     inners = [atom for atom in atoms if shared.get(atom)]
     if not inners:
         return
     repeated = {atom for kind in every for atom in atoms if _most(kind, atom) > 1}
+    if plain_name(node) not in GROUPED_PRODUCTS:  # what is of one unit meets what is of all
+        repeated |= _beside(given) & {
+            atom for kind in given for part in kind.parts if part.dims for atom in atoms_of([part.layout])
+        }
     mixes = _mixing(node)
     arguments = inference.arguments(node)
     for inner in inners:
         shared[inner] -= repeated  # units that meet those of others, as in a Gram matrix
         for kind in given:
             shared[inner] -= {outer for outer in shared[inner] if mixes(arguments, kind, outer, inner)}
+
+
+def _beside(kinds: Iterable[TensorType]) -> set[Atom]:
+    """The atoms in whose units tensors or their rows lie, without an axis of theirs."""
+    return set(atoms_of(part.layout for kind in kinds for part in kind.parts if not part.dims))
 
 
 def _most(kind: TensorType, atom: Atom) -> int:
@@ -189,7 +213,9 @@ MIXES: dict[str, Mixes] = {
     **dict.fromkeys(statistics.REDUCTIONS, _never),  # what is left of the inner units shows without the outer
     **dict.fromkeys(("embedding", "index_select", "index"), _never),
     **dict.fromkeys([name for name in statistics.STATISTICS if "pool" in name or "upsample" in name], _never),
-    **dict.fromkeys([*_TWO_FACTORS, *(name for name in products.PRODUCTS if "conv" in name)], _never),
+    **dict.fromkeys(
+        [*_TWO_FACTORS, *GROUPED_PRODUCTS, *(name for name in products.PRODUCTS if "conv" in name)], _never
+    ),
     **dict.fromkeys([name for name in products.PRODUCTS if "attention" in name], _along(lambda *_: [-2])),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _along(_named_dims)),
     **dict.fromkeys(("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm"), _NORMALISED),

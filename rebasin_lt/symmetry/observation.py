@@ -184,12 +184,14 @@ def _observe(
 
     Siblings are observed together, along an axis of their units.
     """
-    observations = []
+    observations: list[Observation] = []
     kind, units_axis = inference.nodes[family[0]], inference.siblings.units_of(family[0])
     nodes: tuple[str, ...] = ()
     if units_axis is not None:
         kind, nodes = stacked(kind, units_axis), tuple(node.name for node in family)
     node = max(family, key=steps.__getitem__)
+    if not all(any(True for _ in _having(kind, atom)) for atom in path):
+        return []  # rows that each lie in one of the outer units: only their labels say in which
     for dim in range(len(kind.shape)):
         if path[-1] not in _acting(kind, dim):
             continue

@@ -172,6 +172,25 @@ def test_experts_that_see_different_tokens_are_refused_by_activations() -> None:
         align_experts(network, symmetry, by="activations", batches=[torch.randn(4, 5, 3)])
 
 
+def test_experts_that_are_looked_up_are_aligned_by_weights_alone() -> None:
+    class LookedUp(Experts):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x).relu()
+            best, chosen = self.gate(x).max(-1, keepdim=True)
+            labels = chosen.flatten()
+            hidden = (torch.bmm(self.w1[labels], x[..., None]).squeeze(-1) + self.b1[labels, 0]).relu()
+            return self.leave(x + best * torch.bmm(self.w2[labels], hidden[..., None]).squeeze(-1))
+
+    network, symmetry, _ = with_equal_experts(LookedUp)
+    ((before, after),) = align_experts(network, symmetry).similarity.values()
+    assert before < 0.9
+    assert after == pytest.approx(1)
+    with pytest.raises(
+        InputError, match="the hidden units of the network show for each token in its own experts alone"
+    ):
+        align_experts(network, symmetry, by="activations", batches=[torch.randn(4, 3, dtype=torch.float64)])
+
+
 def test_stacked_and_listed_experts_are_aligned_alike() -> None:
     stacked = built("experts", 5)
     listed = Listed().double()

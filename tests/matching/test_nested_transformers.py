@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.weight_matching import match_weights
-from rebasin_lt.symmetry.trace import trace_symmetry
+from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -55,6 +55,49 @@ def whisper() -> nn.Module:
     return Of(transformers.WhisperForConditionalGeneration(config), "input_features", "decoder_input_ids")
 
 
+def mixture(kind: str, experts: str, **settings: Any) -> Callable[[], nn.Module]:
+    """A decoder with 4 experts, as one of transformers' implementations computes them."""
+
+    def build() -> nn.Module:
+        config = getattr(transformers, f"{kind}Config")(
+            vocab_size=23, hidden_size=16, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=12, head_dim=4, num_experts_per_tok=2, use_cache=False, **settings,
+        )  # fmt: skip
+        config._experts_implementation = experts
+        return Of(getattr(transformers, f"{kind}ForCausalLM")(config), "input_ids")
+
+    return build
+
+
+MIXTURES = {
+    "mixtral": ("Mixtral", {"num_local_experts": 4}),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        {"num_experts": 4, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5},
+    ),
+    "qwen3_moe": ("Qwen3Moe", {"num_experts": 4, "moe_intermediate_size": 6}),
+    "gpt_oss": ("GptOss", {"num_local_experts": 4}),
+}
+
+
+@pytest.mark.parametrize("experts", ["batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_permutation_by_expert_that_is_looked_up_comes_back(name: str, experts: str) -> None:
+    kind, settings = MIXTURES[name]
+    source, reference, symmetry = planted(mixture(kind, experts, **settings), tokens)
+    nested = [group for group in symmetry.within if "experts" in group]
+    routers = [outer for group in nested for outer in symmetry.within[group]]
+    assert len(nested) == 1
+    assert symmetry.groups[routers[0]] == 4
+    for found in (
+        match_activations(source, reference, [tokens(128)], symmetry),
+        match_weights(source, reference, symmetry),
+    ):
+        moved = symmetry.permute(source, found.permutation)
+        wrong = [key for key, tensor in reference.state_dict().items() if not torch.equal(moved[key], tensor)]
+        assert wrong == []
+
+
 def tokens(batch: int) -> tuple[Tensor, ...]:
     return (torch.randint(3, 23, (batch, 7)),)
 
@@ -63,21 +106,29 @@ def sounds(batch: int) -> tuple[Tensor, ...]:
     return (torch.randn(batch, 6, 16), torch.randint(3, 23, (batch, 7)))
 
 
-@pytest.mark.parametrize(("build", "inputs", "heads"), [(bert, tokens, 1), (llama, tokens, 1), (whisper, sounds, 3)])
-def test_permutation_by_head_comes_back(
-    build: Callable[[], nn.Module], inputs: Callable[[int], tuple[Tensor, ...]], heads: int
-) -> None:
+def planted(
+    build: Callable[[], nn.Module], inputs: Callable[[int], tuple[Tensor, ...]]
+) -> tuple[nn.Module, nn.Module, Symmetry]:
+    """A network, the same under a random permutation, and their symmetry."""
     torch.manual_seed(0)
     source = build().eval()
     for parameter in source.parameters():
         nn.init.normal_(parameter, std=0.5)
     symmetry = trace_symmetry(source, inputs(2))
     assert symmetry.error is not None
-    outers = {outer for around in symmetry.within.values() for outer in around}
-    assert len(outers) == heads  # layers of attention
     permutation = symmetry.random(torch.Generator().manual_seed(0))
     reference = copy.deepcopy(source)
     reference.load_state_dict(symmetry.permute(source, permutation))
+    return source, reference, symmetry
+
+
+@pytest.mark.parametrize(("build", "inputs", "heads"), [(bert, tokens, 1), (llama, tokens, 1), (whisper, sounds, 3)])
+def test_permutation_by_head_comes_back(
+    build: Callable[[], nn.Module], inputs: Callable[[int], tuple[Tensor, ...]], heads: int
+) -> None:
+    source, reference, symmetry = planted(build, inputs)
+    outers = {outer for around in symmetry.within.values() for outer in around}
+    assert len(outers) == heads  # layers of attention
     batches = [inputs(128)]
     for found in (
         match_activations(source, reference, batches, symmetry),

@@ -1,0 +1,111 @@
+"""Rows that each belong to one unit: what is computed of the weights that were looked up for them.
+
+Where every token gets the weights of the expert that its label names, no tensor of hidden units has an axis of experts
+any more. But each row of it lies in one of them, which its label says. The walk here finds such tensors: as long as
+operators work on each row by itself, and rows that meet have the same labels, what lies in a row is its unit's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx
+
+from rebasin_lt.symmetry.call import flat
+from rebasin_lt.symmetry.infer import Inference
+from rebasin_lt.symmetry.layouts import Layout
+from rebasin_lt.symmetry.meaning import same_atom
+from rebasin_lt.symmetry.nodes import plain_name
+from rebasin_lt.symmetry.tensor_type import TensorType
+
+GROUPED_PRODUCTS = ("_grouped_mm", "transformers::grouped_mm_fallback")
+_LOOKUPS = ("index", "_unsafe_index", "embedding")
+_CUTS = ("slice", "select", "split", "split_with_sizes", "chunk", "unbind")
+_VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze")
+_SAME = ("contiguous", "clone", "alias", "detach", "_to_copy", "to", "type_as", "dropout", "getitem", "bmm")
+
+
+class Rows(NamedTuple):
+    """The units that the rows of a tensor lie in, those along its first dimension."""
+
+    order: object  # one and the same for rows in the same order with the same labels
+    units: Layout
+
+
+def find_row_units(inference: Inference) -> dict[fx.Node, Rows]:
+    """The units in which the rows of a step's result lie, for steps of which that is known."""
+    found: dict[fx.Node, Rows] = {}
+    for node in inference.nodes:
+        if node.op == "call_function":
+            rows = _looked_up(inference, node) or _multiplied(inference, node) or _passed_on(inference, node, found)
+            if rows is not None:
+                found[node] = rows
+    return found
+
+
+def meets_others(node: fx.Node, found: Mapping[fx.Node, Rows]) -> bool:
+    """Whether rows that a step brings together may lie in different units."""
+    orders = {found[source].order for source in node.all_input_nodes if source in found}
+    if plain_name(node) in GROUPED_PRODUCTS and node in found:
+        orders.add(found[node].order)
+    return len(orders) > 1
+
+
+def _looked_up(inference: Inference, node: fx.Node) -> Rows | None:
+    """Rows that were chosen by one dimension of labels, of a tensor all of whose units have labels."""
+    if plain_name(node) not in _LOOKUPS:
+        return None
+    arguments = list(node.args[1]) if isinstance(node.args[1], list | tuple) else [node.args[1]]
+    kinds = [inference.nodes.get(value) for value in (node.args[0], arguments[0]) if isinstance(value, fx.Node)]
+    if len(arguments) != 1 or len(kinds) != 2:
+        return None
+    table, index = kinds
+    if not isinstance(table, TensorType) or not isinstance(index, TensorType):
+        return None
+    labels = index.labels
+    if labels is None or len(index.shape) != 1 or labels.layout.size != table.shape[0]:
+        return None
+    sorted_by = [
+        order for order in inference.orders if order.source is labels.source and same_atom(order.rows, index.axis(0))
+    ]
+    return Rows(sorted_by[0] if sorted_by else arguments[0], labels.layout)
+
+
+def _multiplied(inference: Inference, node: fx.Node) -> Rows | None:
+    """Rows in the order of their labels, each multiplied by its unit's matrix."""
+    if plain_name(node) not in GROUPED_PRODUCTS:
+        return None
+    rows = inference.nodes[node.all_input_nodes[0]]
+    orders = [order for order in inference.orders if same_atom(order.rows, rows.axis(0))]
+    return Rows(orders[0], orders[0].labels) if len(orders) == 1 else None
+
+
+def _passed_on(inference: Inference, node: fx.Node, found: Mapping[fx.Node, Rows]) -> Rows | None:
+    """The rows of what a step is given, if it works on each by itself and all it knows of are the same."""
+    given = [source for source in node.all_input_nodes if source in found]
+    if len({found[source].order for source in given}) != 1:
+        return None
+    name = plain_name(node).removesuffix("_")
+    by_row = name in _SAME or torch.Tag.pointwise in getattr(node.target, "tags", ())
+    if not by_row and name not in _CUTS and name not in _VIEWS:
+        return None
+    shapes = [_first_value(value).shape for value in (node, *given)]
+    if any(len(shape) == 0 or str(shape[0]) != str(shapes[0][0]) for shape in shapes):
+        return None
+    if name in _CUTS and name != "slice" and _cut_dim(inference, node) % len(shapes[1]) == 0:
+        return None  # a slice that leaves as many rows as there are is of all of them
+    if by_row and any(len(shape) != len(shapes[0]) for shape in shapes):
+        return None
+    return found[given[0]]
+
+
+def _first_value(node: fx.Node) -> Any:
+    """The first tensor that a step returns."""
+    return next(value for value in flat(node.meta["val"]) if isinstance(value, torch.Tensor))
+
+
+def _cut_dim(inference: Inference, node: fx.Node) -> int:
+    dim = inference.arguments(node).get("dim", 0)
+    return dim if isinstance(dim, int) else 0

@@ -96,10 +96,10 @@ def match_activations(
 
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
-    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, and
-    where images look as if they were not normalised. Raises InputError for an argument with a value it cannot have,
-    networks that differ, a symmetry of another network, masks that do not fit, inputs of another kind than were
-    traced (integers for floating point), activations that are not finite, or no batch.
+    batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, where
+    units are observed nowhere, and where images look as if they were not normalised. Raises InputError for an argument
+    with a value it cannot have, networks that differ, a symmetry of another network, masks that do not fit, inputs of
+    another kind than were traced (integers for floating point), activations that are not finite, or no batch.
 
         >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
         >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
@@ -120,12 +120,12 @@ def match_activations(
         states, batches, symmetry, objective, stream, preset, Pass(autocast, channels_last, progress)
     )
     start = _solved(similarities, states, symmetry)
-    scaled = {group: found.matrix * found.scale for group, found in similarities.items()}
 
     def joint(state: Mapping[str, Tensor], mix: float) -> Permutation:
         """The permutation that fits activations and these weights of the source to the reference."""
         if mix == 0 or preset is not None:
             return start
+        scaled = {group: found.matrix * found.scale for group, found in similarities.items()}
         return match_jointly(scaled, state, states[1], symmetry, start, mix)
 
     permutation = joint(states[0], weight_mix)

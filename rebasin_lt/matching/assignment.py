@@ -18,9 +18,19 @@ def solve_assignment(similarity: Tensor, group: str = "units") -> Tensor:
     """
     if similarity.dim() != 2 or similarity.shape[0] != similarity.shape[1]:
         raise InputError(f"similarity of {group} has shape {tuple(similarity.shape)}, expected a square matrix")
-    matrix = similarity.detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(matrix).all()):
-        wrong = int((~torch.isfinite(matrix)).sum())
+    return solve_assignments(similarity[None], group)[0]
+
+
+def solve_assignments(similarities: Tensor, group: str = "units") -> Tensor:
+    """`solve_assignment` of each of several matrices, shape (matrices, reference units, source units), at once.
+
+    Index vectors have shape (matrices, units). Raises InputError, naming `group`, for entries that are not finite.
+    """
+    matrices = similarities.detach().to("cpu", torch.float64)
+    if matrices.numel() and not all(bool(end.isfinite()) for end in matrices.aminmax()):  # nothing as large is made
+        wrong = int((~torch.isfinite(matrices)).sum())
         raise InputError(f"similarity of {group} has {wrong} entries that are NaN or infinite: the networks diverged")
-    _, columns = linear_sum_assignment(matrix.numpy(), maximize=True)
-    return torch.from_numpy(columns).to(torch.int64)
+    orders = torch.empty(matrices.shape[:2], dtype=torch.int64)
+    for order, matrix in zip(orders.numpy(), matrices.numpy(), strict=True):
+        order[:] = linear_sum_assignment(matrix, maximize=True)[1]
+    return orders

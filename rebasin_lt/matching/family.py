@@ -76,28 +76,38 @@ def _family(
         row = partial(_row_in_turn, inside, deep, own, within, values)
     else:
         row = partial(_row_at_once, inside, deep, own, values)
-    chosen = values[rows][:, rows] + torch.stack([row(mine)[0][rows] for mine in rows])
+    chosen = values[rows][:, rows] + torch.stack([row(mine, rows)[0] for mine in rows])
     order = solve_assignment(chosen, group)
     value = float(chosen.gather(1, order[:, None]).sum())
     whole = torch.arange(len(values))
     whole[rows] = torch.tensor(rows)[order]
-    matched = {mine: {name: index[whole[mine]] for name, index in row(mine)[1].items()} for mine in rows}
+    # indices of all pairs might be larger than the weights, so those of matched ones are found once more
+    matched = {mine: {name: index[0] for name, index in row(mine, [int(whole[mine])])[1].items()} for mine in rows}
     stay = {name: torch.arange(index.shape[-1]).expand(index.shape) for name, index in matched[rows[0]].items()}
     inner = {name: torch.stack([matched.get(mine, stay)[name] for mine in range(len(whole))]) for name in stay}
     return value, {group: whole, **inner}
 
 
 def _row_at_once(
-    inside: Sequence[str], deep: Sequence[Labelled], own: Mapping[str, Tensor], values: Tensor, mine: int
+    inside: Sequence[str],
+    deep: Sequence[Labelled],
+    own: Mapping[str, Tensor],
+    values: Tensor,
+    mine: int,
+    others: Sequence[int],
 ) -> tuple[Tensor, UnitIndices]:
-    """What the inside of one reference unit is worth with that of each source unit, and the indices."""
-    parts = [part._replace(reference=part.reference[mine]) for part in deep]
+    """What the inside of one reference unit is worth with those of some source units, and the indices."""
+    every = list(others) == list(range(len(values)))
+    parts = [
+        part._replace(reference=part.reference[mine], source=part.source if every else part.source[list(others)])
+        for part in deep
+    ]
     blocks = {
-        name: torch.stack([block_of(own[name], mine, other, len(values)) for other in range(len(values))])
+        name: torch.stack([block_of(own[name], mine, other, len(values)) for other in others])
         for name in inside
         if name in own
     }
-    return match_row(inside, parts, blocks, mine)
+    return match_row(inside, parts, blocks, others.index(mine) if mine in others else None)
 
 
 def _row_in_turn(
@@ -107,10 +117,11 @@ def _row_in_turn(
     within: Within,
     values: Tensor,
     mine: int,
+    others: Sequence[int],
 ) -> tuple[Tensor, UnitIndices]:
     """The same, one source unit after another, for groups that others are nested in."""
     found = []
-    for other in range(len(values)):
+    for other in others:
         parts = [part._replace(reference=part.reference[mine], source=part.source[other]) for part in deep]
         blocks = {name: block_of(own[name], mine, other, len(values)) for name in inside if name in own}
         found.append(match_together(inside, parts, blocks, within, keep=mine == other))

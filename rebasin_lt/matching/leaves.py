@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rebasin_lt.matching.assignment import solve_assignment
+from rebasin_lt.matching.assignment import solve_assignments
 from rebasin_lt.matching.labelled import Labelled
 from rebasin_lt.matching.two_levels import UnitIndices
 
@@ -18,18 +18,19 @@ _MAX_SWEEPS = 20
 
 
 def match_row(
-    names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str, Tensor], mine: int
+    names: Sequence[str], parts: Sequence[Labelled], own: Mapping[str, Tensor], mine: int | None
 ) -> tuple[Tensor, UnitIndices]:
-    """For each outer unit of the source, the best that can be had with the reference's unit `mine`: values and indices.
+    """For some outer units of the source, the best that can be had with one of the reference: values and indices.
 
-    Of each part, the reference is that of the unit, shape (units of each group..., rest), and the source that of all,
-    with an axis of outer units before. `own` adds matrices of shape (outer units, reference units, source units).
-    Values have shape (outer units,), indices of each group (outer units, units). Exact where no two groups meet in a
-    part; else they are matched in turn until nothing improves, first each by the weights that no other meets; for the
-    unit itself also from where it is.
+    Of each part, the reference is that of one unit, shape (units of each group..., rest), and the source that of some,
+    with an axis of outer units before; the one at `mine` among them is at the same place. `own` adds matrices of shape
+    (outer units, reference units, source units). Values have shape (outer units,), indices of each group (outer units,
+    units). Exact where no two groups meet in a part; else they are matched in turn until nothing improves, first each
+    by the weights that no other meets; for the one at the same place also from where it is. What is found for a unit
+    does not depend on which others are there.
     """
-    again = [part._replace(source=torch.cat([part.source, part.source[mine : mine + 1]])) for part in parts]
-    own = {name: torch.cat([matrix, matrix[mine : mine + 1]]) for name, matrix in own.items()}
+    again = [part._replace(source=_with_again(part.source, mine)) for part in parts]
+    own = {name: _with_again(matrix, mine) for name, matrix in own.items()}
     found: UnitIndices = {}
     worth: dict[str, Tensor] = {}
     is_begun = False
@@ -39,7 +40,7 @@ def match_row(
             similarity = _similarity(name, again, own, found)
             if similarity is None:
                 continue
-            index = torch.stack([solve_assignment(matrix, name) for matrix in similarity])
+            index = solve_assignments(similarity, name)
             value = similarity.gather(2, index[..., None]).sum((1, 2))
             if name in found:
                 now = similarity.gather(2, found[name][..., None]).sum((1, 2))
@@ -54,15 +55,22 @@ def match_row(
             if is_begun and not gained:
                 break
             if not is_begun:
-                for name in names:
+                for name in names if mine is not None else ():
                     found[name][-1] = torch.arange(found[name].shape[1])
                 is_begun = len(names) > 1
             if not is_begun:
                 break
     values = _values(again, own, found)
+    if mine is None:
+        return values, found
     best = mine if values[mine] >= values[-1] else len(values) - 1
     order = [best if other == mine else other for other in range(len(values) - 1)]
     return values[order], {name: index[order] for name, index in found.items()}
+
+
+def _with_again(tensor: Tensor, mine: int | None) -> Tensor:
+    """The tensors of all outer units, and that of one of them once more."""
+    return tensor if mine is None else torch.cat([tensor, tensor[mine : mine + 1]])
 
 
 def _similarity(name: str, parts: Sequence[Labelled], own: Mapping[str, Tensor], found: UnitIndices) -> Tensor | None:

@@ -7,7 +7,7 @@ on in blocks that stay in the processor's cache: each is read from memory once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from rebasin_lt.precision import full_precision, sum_device, sum_dtype
 
 _CPU_BLOCK = 2**18  # elements: 1 MB of fp32; smaller blocks cost calls, larger ones leave the cache
 _GPU_BLOCK = 2**26  # elements; bounds the memory that deviations take
+_MATRIX_BLOCK = 2**22  # elements of an n x n matrix that are worked on at a time: 32 MB of fp64 beside the matrix
 
 
 class UnitMoments:
@@ -126,7 +127,9 @@ class CrossMoments:
         self.products = self.products.to(place)
         with full_precision(source.device):
             for ours, theirs in zip(_blocks(source), _blocks(reference), strict=True):
-                self.products += (self.reference.add(theirs) @ self.source.add(ours).T).to(place)
+                reference_deviations, source_deviations = self.reference.add(theirs), self.source.add(ours)
+                for rows in self._rows():
+                    self.products[rows].add_((reference_deviations[rows] @ source_deviations.T).to(place))
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> CrossMoments:
         """The moments of the samples of all processes together, on every process; a new object, where this one lies.
@@ -134,39 +137,67 @@ class CrossMoments:
         Every process of the group (default: the world) must call it; some may have no samples. Without
         `torch.distributed` there is one process. Equals one process with all samples, but for fp64 rounding.
         """
-        whole = CrossMoments(len(self.products))
+        whole = CrossMoments(0)
         whole.source, whole.reference = self.source.all_reduce(group), self.reference.all_reduce(group)
         across, down = (
             own.shift - all_.shift for own, all_ in ((self.source, whole.source), (self.reference, whole.reference))
         )
-        cross = torch.outer(self.reference.total, across) + torch.outer(down, self.source.total)
-        whole.products = summed(self.products + cross + self.count * torch.outer(down, across), group)
+
+        def moved(rows: slice) -> Tensor:
+            cross = torch.outer(self.reference.total[rows], across) + torch.outer(down[rows], self.source.total)
+            return summed(self.products[rows] + cross + self.count * torch.outer(down[rows], across), group)
+
+        whole.products = self._by_rows(moved)
         return whole
+
+    def _by_rows(self, values: Callable[[slice], Tensor]) -> Tensor:
+        """An n x n matrix from some of its rows at a time: of matrices as large, wide layers can hold but a few."""
+        result = torch.empty_like(self.products)
+        for rows in self._rows():
+            result[rows] = values(rows)
+        return result
+
+    def _rows(self) -> Iterator[slice]:
+        step = max(1, _MATRIX_BLOCK // max(1, len(self.products)))
+        for start in range(0, len(self.products), step):
+            yield slice(start, start + step)
 
     def covariance(self) -> Tensor:
         """Population covariance, shape (reference units, source units), fp64."""
+        return self._by_rows(self._covariance)
+
+    def _covariance(self, rows: slice) -> Tensor:
         count = max(1, self.count)
-        return self.products / count - torch.outer(self.reference.total / count, self.source.total / count)
+        return self.products[rows] / count - torch.outer(self.reference.total[rows] / count, self.source.total / count)
 
     def second_moments(self) -> Tensor:
         """Mean products, not centred, shape (reference units, source units), fp64."""
-        return self.covariance() + torch.outer(self.reference.mean, self.source.mean)
+        return self._by_rows(
+            lambda rows: self._covariance(rows) + torch.outer(self.reference.mean[rows], self.source.mean)
+        )
 
     def correlation(self) -> Tensor:
         """Pearson correlation, shape (reference units, source units), fp64; 0 where either unit is dead.
 
         arXiv 2505.05143, Eq. 1, with pooled standard deviations and no epsilon: scale-free.
         """
-        scale = torch.outer(self.reference.std, self.source.std)
-        live = torch.outer(self.reference.live, self.source.live)
-        # NaN activations are not live, and must not pass for dead units: they stay NaN.
-        return torch.where(live | ~torch.isfinite(scale), self.covariance() / scale, 0.0)
+
+        def correlated(rows: slice) -> Tensor:
+            scale = torch.outer(self.reference.std[rows], self.source.std)
+            live = torch.outer(self.reference.live[rows], self.source.live)
+            # NaN activations are not live, and must not pass for dead units: they stay NaN.
+            return torch.where(live | ~torch.isfinite(scale), self._covariance(rows) / scale, 0.0)
+
+        return self._by_rows(correlated)
 
 
 def _blocks(units: Tensor) -> Iterator[Tensor]:
-    """Cut samples of shape (..., n) along the first dimension; none of the blocks is empty."""
+    """Cut samples of shape (..., n) along the first dimension; none of the blocks is empty.
+
+    A block is added to an n x n matrix, so of very many units it is not much smaller than that.
+    """
     if units.numel():
-        limit = _GPU_BLOCK if units.is_cuda else _CPU_BLOCK
+        limit = _GPU_BLOCK if units.is_cuda else max(_CPU_BLOCK, units.shape[-1] ** 2 // 4)
         yield from torch.split(units.detach(), max(1, limit * len(units) // units.numel()))
 
 

@@ -47,13 +47,17 @@ def group_similarity(
 
     `objective` is a name of OBJECTIVES; a pair in which either unit is dead has similarity 0.
     """
-    matrix = torch.zeros(num_units, num_units, dtype=torch.float64)
+    matrix: Tensor | None = None
     record, lives, powers = OBJECTIVES[objective], [], torch.zeros(2, dtype=torch.float64)
     for moments in statistics:
         sides = (moments.source, moments.reference)
-        live = torch.outer(moments.reference.live, moments.source.live)
-        matrix += torch.where(live, record.similarity(moments), 0.0).cpu()
+        similar = record.similarity(moments)
+        similar[~moments.reference.live] = 0.0  # in place: a wide layer's matrix is large
+        similar[:, ~moments.source.live] = 0.0
+        matrix = similar.cpu() if matrix is None else matrix.add_(similar.cpu())
         lives.append((moments.source.live.cpu(), moments.reference.live.cpu()))
         powers += torch.stack([record.power(side).cpu() for side in sides])
+    if matrix is None:
+        matrix = torch.zeros(num_units, num_units, dtype=torch.float64)
     norm = float(powers.prod().sqrt())
     return GroupSimilarity(matrix, 1 / norm if norm > 0 else 0.0, tuple(lives))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,11 @@ def stream(
 ) -> tuple[dict[tuple[str, int], Moments], int]:
     """Moments by (group, observation), and the number of images, from one pass over the batches of every process.
 
-    Warns where there are fewer images than units. Raises InputError where there is no batch, and for activations that
-    are not finite; and OtherRankFailed where another process failed on its batches.
+    Warns of groups that are observed nowhere, and where there are fewer images than units. Raises InputError where
+    there is no batch, and for activations that are not finite; and OtherRankFailed where another process failed on its
+    batches.
     """
+    _warn_of_unseen([group for group, places in points.items() if not places])
     moments: dict[tuple[str, int], Moments] = {
         (group, k): kind(symmetry.num_units(group)) for group in points for k in points[group]
     }
@@ -104,5 +106,15 @@ def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:
         warnings.warn(
             f"matching {groups[widest]} units of {widest} on {num_samples} images: with fewer images than units "
             "the permutation is unreliable",
+            stacklevel=4,
+        )
+
+
+def _warn_of_unseen(groups: Sequence[str]) -> None:
+    if groups:
+        others = f" and {len(groups) - 1} other groups" if len(groups) > 1 else ""
+        warnings.warn(
+            f"units of {groups[0]}{others} are observed nowhere, as those that only a branch of torch.cond computes: "
+            "they are matched by their weights alone",
             stacklevel=4,
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.assignment import solve_assignment
+from rebasin_lt.matching.assignment import solve_assignment, solve_assignments
 
 
 @pytest.mark.parametrize("size", range(1, 7))
@@ -27,6 +27,11 @@ def test_assignment_undoes_a_permutation_of_the_source() -> None:
 
 def test_assignment_of_equal_entries_is_the_identity() -> None:
     assert solve_assignment(torch.full((5, 5), 0.25)).tolist() == list(range(5))
+
+
+def test_assignments_of_several_matrices_are_those_of_each() -> None:
+    similarities = torch.randn(7, 4, 4)
+    assert torch.equal(solve_assignments(similarities), torch.stack([solve_assignment(each) for each in similarities]))
 
 
 def test_assignment_is_int64_on_the_cpu() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.matching import moments
 from rebasin_lt.matching.moments import CrossMoments
 
 ROWS, UNITS = 60, 5
@@ -178,3 +179,12 @@ def test_memory_is_bounded_by_units_and_not_by_samples() -> None:
 def test_update_rejects_activations_of_different_shapes() -> None:
     with pytest.raises(InputError, match=r"shapes \(4, 5\) and \(4, 6\), expected twice \(samples, 5\)"):
         CrossMoments(5).update(torch.zeros(4, 5), torch.zeros(4, 6))
+
+
+def test_matrices_that_are_made_some_rows_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = streamed(*samples(mean=3.0), [7, 20])
+    kinds = (CrossMoments.covariance, CrossMoments.second_moments, CrossMoments.correlation)
+    whole = [kind(streams.all_reduce()) for kind in kinds]
+    monkeypatch.setattr(moments, "_MATRIX_BLOCK", 2 * UNITS)  # 5 rows in blocks of 2, 2 and 1
+    for kind, expected in zip(kinds, whole, strict=True):
+        assert torch.equal(kind(streams.all_reduce()), expected)

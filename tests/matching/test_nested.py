@@ -13,7 +13,8 @@ from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.coordinate_ascent import ascend
 from rebasin_lt.matching.family import match_family
 from rebasin_lt.matching.frank_wolfe import _nested_parts, frank_wolfe
-from rebasin_lt.matching.labelled import labelled
+from rebasin_lt.matching.labelled import Labelled, labelled
+from rebasin_lt.matching.leaves import match_row
 from rebasin_lt.matching.soft import matrix_of
 from rebasin_lt.matching.soft_nested import _contracted, factors_of, soft_product, soft_slopes
 from rebasin_lt.matching.two_levels import solve_family
@@ -236,3 +237,23 @@ def test_dead_experts_and_hidden_units_are_settled_by_their_weights() -> None:
     assert int((~found.live["w1[1]"]).sum()) >= 13
     moved = symmetry.permute(source, found.permutation)
     assert all(torch.equal(moved[key], tensor) for key, tensor in reference.state_dict().items())
+
+
+def test_what_a_pair_of_outer_units_is_worth_does_not_depend_on_the_others_in_its_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference, source = torch.randn(5, 4, 3, generator=generator), torch.randn(6, 5, 4, 3, generator=generator)
+    inputs = torch.randn(5, 3, generator=generator), torch.randn(6, 5, 3, generator=generator)
+
+    def row(others: list[int], mine: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Two groups that meet in one tensor, one of which has weights of its own too."""
+        parts = [
+            Labelled(("in", "out"), reference.double(), source[others].double()),
+            Labelled(("in",), inputs[0].double(), inputs[1][others].double()),
+        ]
+        return match_row(("in", "out"), parts, {}, mine)
+
+    values, indices = row(list(range(6)), 2)
+    for other in range(6):
+        value, index = row([other], 0 if other == 2 else None)
+        assert torch.allclose(value[0], values[other])
+        assert all(torch.equal(index[name][0], indices[name][other]) for name in ("in", "out"))

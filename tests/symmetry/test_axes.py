@@ -203,3 +203,14 @@ def test_bindings_may_be_as_deep_as_a_network() -> None:
         unify(blocks[0], block)
     assert len(list(atoms_of(blocks))) == 1
     assert_alike(blocks[1], blocks[-1])
+
+
+def test_an_axis_that_was_resolved_before_follows_what_its_units_turn_out_to_be() -> None:
+    axis, heads, channels = free(6), free(2), free(3)
+    assert [atom.size for atom in atoms_of([axis])] == [6]
+    unify(axis, axes.product([heads, channels]))
+    assert list(atoms_of([axis])) == list(atoms_of([heads, channels]))
+    freeze(channels, "why")
+    assert list(atoms_of([axis])) == list(atoms_of([heads]))
+    freeze(heads, "why")
+    assert resolve(axis).is_fixed

@@ -95,7 +95,15 @@ def settings(work: Path) -> dict[str, Setting]:
     few_images: dict[str, Any] = {"num_images": 2000, "num_test_images": 2000, "num_alphas": 3, "methods": OFFERED}
     return {
         "digits": Setting(
-            "MLP, digits, sparsity .98", digits, 20, every, every, moments, own_mask=True, num_votes=5, num_alphas=11
+            "MLP, digits, sparsity .98",
+            digits,
+            20,
+            tuple(METHODS),
+            every,
+            moments,
+            own_mask=True,
+            num_votes=5,
+            num_alphas=11,
         ),
         "resnet20": Setting(
             *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", resnet20, 3, (*few, *candidates)),

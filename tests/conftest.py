@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -60,14 +62,17 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The tiny study, done stage by stage in this process; for reading."""
+    """The tiny study, done stage by stage, for reading: once for all processes that test, each of which has a copy."""
     from tiny import STUDY
 
-    folder = tmp_path_factory.mktemp("study") / "tiny"
-    with claim_study(folder, STUDY):
-        for stage in plan(STUDY).values():
-            run_stage(STUDY, stage, folder)
-    return folder
+    temporary = tmp_path_factory.getbasetemp()
+    done = (temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary) / "finished"
+    with open(f"{done}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with claim_study(done, STUDY):
+            for stage in plan(STUDY).values():
+                run_stage(STUDY, stage, done)  # which is quick where another process did it
+        return shutil.copytree(done, tmp_path_factory.mktemp("study") / "tiny")
 
 
 @pytest.fixture(scope="session")

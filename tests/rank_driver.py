@@ -49,7 +49,7 @@ def _main(root: Path) -> None:
 
     torch.set_num_threads(1)
     recipe = Recipe(**RECIPE)
-    results: list[Any] = [stages.train_dense(root / f"dense_{run}", recipe, 3) for run in range(3)]
+    results: list[Any] = [stages.train_dense(root / f"dense_{run}", recipe, 3) for run in range(2)]
     results.append(stages.prune(root / "imp", recipe, root / "dense_0", 4))
     mask, init_from = stages.mask_file(root / "imp", 0.5), stages.rewind_file(root / "dense_0", "1ep")
     results.append(stages.train_sparse(root / "sparse", recipe, mask, init_from, 5, 1))

@@ -43,8 +43,8 @@ def test_stages_are_named_by_the_axes_that_they_depend_on() -> None:
 
 def test_a_sweep_is_run_reported_and_read_again(tmp_path) -> None:
     axes = {"sparse.learning_rate": [0.01, 0.1], "dense_epochs": [1, 2]}
-    grid = study(axes=axes, methods=["lth", "naive", "permuted"], barrier={"num_alphas": 3, "splits": ["test"]})
-    folder = run(grid, tmp_path / "sweep")
+    settings = {"methods": ["lth", "naive", "permuted"], "barrier": {"num_alphas": 3, "splits": ["test"]}}
+    folder = run(study({"targets": (0.75,)}, axes=axes, **settings), tmp_path / "sweep")
     configs = [path.read_text() for path in sorted(folder.glob("**/sparse/*rate=0.01,dense_epochs=2/config.yaml"))]
     assert configs
     assert all("learning_rate: 0.01\n" in config for config in configs)

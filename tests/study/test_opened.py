@@ -184,6 +184,7 @@ def test_every_kind_of_stage_takes_a_module_of_ones_own(tmp_path) -> None:
         "module": "tiny:OwnModule",
         "network": {"num_classes": 10},
         **{stage: {"rate": 0.1} for stage in ("dense", "prune", "sparse")},
+        "targets": (0.75,),
         "trainer": {"logger": loggers},
     }
     settings = {"barrier": {"num_alphas": 3, "splits": ["test"]}, "diversity": {"sparsities": [0.75]}}

@@ -64,7 +64,8 @@ def test_every_kind_of_stage_takes_a_network_and_data_of_the_users_own(tmp_path,
     monkeypatch.setattr(tiny.Faint, "open_part", lambda self, part: seen.append(self._contrast) or opened(self, part))
     network = {"arch": "tiny:own_network", "num_classes": 10, "input_shape": [1, 8, 8]}
     data = {"name": "tiny:Faint", "contrast": 0.25, "train_size": 600}
-    study = replace(STUDY, recipe=replace(STUDY.recipe, network=network, data=data), widths=[0.5])
+    few = {"targets": (0.8,), "rewinds": ("1ep",)}
+    study = replace(STUDY, recipe=replace(STUDY.recipe, network=network, data=data, **few), widths=[0.5])
     with claim_study(tmp_path / "own", study):
         for stage in plan(study).values():
             run_stage(study, stage, tmp_path / "own")

@@ -40,7 +40,7 @@ def study(setting: Setting, data: str, share: float) -> Study:
         barrier=None,
         diversity=None,
         recipe=Recipe(
-            data={"name": "benchmarks.gpu.decoded:Decoded", "root": data, "batch_size": 10 if toy else 128}
+            data={"name": "image_folder", "root": data, "resident": True, "batch_size": 10 if toy else 128}
             | ({"image_size": 8} if toy else {}),
             network=sizes | speed,
             targets=(0.5 if toy else TARGET,),

@@ -63,7 +63,8 @@ class Classifier(NetworkModule):
             outputs alike and compute faster in half precision; the same network up to rounding
         compile: have torch.compile translate the network when it trains; the same network and the same names in
             checkpoints, up to rounding. Needs a C++ compiler, or Triton on a GPU; the first steps take minutes.
-            `reduce-overhead` is its mode that launches the forward and the backward pass as a CUDA graph each
+            `reduce-overhead` is its mode that launches the forward and the backward pass as a CUDA graph each, for
+            training without accumulated gradients
     """
 
     def __init__(
@@ -109,7 +110,13 @@ class Classifier(NetworkModule):
         return logits[: len(images)]
 
     def setup(self, stage: str) -> None:
-        """Refuse data that does not fit the network before anything is computed."""
+        """Refuse what does not fit together before anything is computed."""
+        batches = self.trainer.accumulate_grad_batches
+        if stage == "fit" and self.hparams["compile"] == "reduce-overhead" and batches > 1:
+            raise InputError(
+                f"model.compile is reduce-overhead, and trainer.accumulate_grad_batches is {batches}: each CUDA graph "
+                "writes its gradients over the last ones (pytorch/pytorch#169545): set one of them to true or to 1"
+            )
         self.check_takes(getattr(self.trainer, "datamodule", None))
 
     def check_takes(self, data: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from rebasin_lt.errors import InputError
 from rebasin_lt.lit.checkpoint import load_network, read_checkpoint
 from rebasin_lt.lit.classifier import Classifier, MaskedClassifier
 from rebasin_lt.lit.data import Digits
@@ -61,6 +62,12 @@ def test_a_mode_of_the_compiler_reaches_it(trainer, tmp_path, monkeypatch):
     for chosen in (False, True, "reduce-overhead"):
         fit(trainer, tmp_path, chosen)
     assert given == [{}, {"mode": "reduce-overhead"}]
+
+
+def test_cuda_graphs_and_accumulated_gradients_are_refused_together(trainer):
+    run = trainer(1, accumulate_grad_batches=2)
+    with pytest.raises(InputError, match="reduce-overhead, and trainer.accumulate_grad_batches is 2"):
+        run.fit(Classifier(compile="reduce-overhead"), Digits(batch_size=100, train_size=300))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.symmetry.axis_type import AxisType, permute_tensor
-from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.permutation import Permutation, Within
 
 Stacks = Mapping[str, tuple[str, ...]]
 
@@ -24,6 +24,27 @@ def stack_name(names: Sequence[str]) -> str:
     parts = [re.split(r"(\d+)", name) for name in names]
     columns = (list(dict.fromkeys(column)) for column in zip(*parts, strict=True))
     return "".join(found[0] if len(found) == 1 else "{" + ",".join(found) + "}" for found in columns)
+
+
+def stacked_axes(
+    axes: Mapping[str, tuple[AxisType, ...]], stacks: Stacks, along: Mapping[str, AxisType]
+) -> dict[str, tuple[AxisType, ...]]:
+    """The axes of tensors with stacks in place of their members; `along` are the axes of the stacks' units."""
+    members = {name for names in stacks.values() for name in names}
+    found = {name: own for name, own in axes.items() if name not in members}
+    return {**found, **{stack: (along[stack], *axes[names[0]]) for stack, names in stacks.items()}}
+
+
+def free_stacks(places: Mapping[str, tuple[AxisType, ...]], stacks: Stacks, within: Within) -> set[str]:
+    """The stacks all of whose members change places, and each permutes what no tensor else has in its own way."""
+    others = {group for name, axes in places.items() if name not in stacks for axis in axes for group in axis.groups}
+    found = set()
+    for stack in stacks:
+        units, *axes = places[stack]
+        inside = {group for axis in axes for group in axis.groups} - others
+        if not units.num_fixed and all(set(units.groups) <= {*within.get(group, ()), group} for group in inside):
+            found.add(stack)
+    return found
 
 
 def stacked_state(tensors: Mapping[str, Tensor], stacks: Stacks) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ from rebasin_lt.symmetry.observation import Observation, Visit, find_observation
 from rebasin_lt.symmetry.permutation import Permutation, fitting
 from rebasin_lt.symmetry.programs import Programs
 from rebasin_lt.symmetry.siblings import find_siblings
-from rebasin_lt.symmetry.stacks import permute_members, stack_name
+from rebasin_lt.symmetry.stacks import free_stacks, permute_members, stack_name, stacked_axes
 from rebasin_lt.symmetry.verification import checked_error, tensors_of
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
@@ -83,12 +83,8 @@ class Symmetry:
             for name, tensor in tensors.items()
         })
         self.stacks: Mapping[str, tuple[str, ...]] = MappingProxyType({stack_name(names): names for names in units})
-        members = {name for names in units for name in names}
-        alone = {name: axes for name, axes in self.axes.items() if name not in members}
-        together = {
-            stack_name(names): (axis_type_of(axis, groups), *self.axes[names[0]]) for names, axis in units.items()
-        }
-        self.places: Mapping[str, tuple[AxisType, ...]] = MappingProxyType({**alone, **together})
+        along = {stack_name(names): axis_type_of(axis, groups) for names, axis in units.items()}
+        self.places: Mapping[str, tuple[AxisType, ...]] = MappingProxyType(stacked_axes(self.axes, self.stacks, along))
         self.parameters = frozenset(name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter))
         self.frozen: tuple[Frozen, ...] = tuple(frozen_axes(self.axes, layouts))
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
@@ -210,15 +206,6 @@ class Symmetry:
         """Whether what is at a place are parameters, not buffers."""
         return self.stacks.get(place, (place,))[0] in self.parameters
 
-    def is_nested(self, stack: str) -> bool:
-        """Whether a stack's members may all change places, and its units, but those that others have, in each alone."""
-        units, *axes = self.places[stack]
-        others = {
-            g for name, own in self.places.items() if name not in self.stacks for axis in own for g in axis.groups
-        }
-        inside = {group for axis in axes for group in axis.groups} - others
-        return not units.num_fixed and all(set(units.groups) <= {*self.within.get(g, ()), g} for g in inside)
-
     def _axes_of(self, name: str, tensor: Tensor) -> tuple[AxisType, ...]:
         axes = self.places.get(name) or self.axes.get(name)
         if axes is None:
@@ -295,7 +282,8 @@ def _typed(
     siblings = find_siblings(program, tensors)
     while True:
         symmetry = Symmetry(Programs(model, program), Inference(program, tensors, rules, siblings), tensors)
-        kept = [group for group in siblings if all(map(symmetry.is_nested, map(stack_name, group.tensors(program))))]
+        free = free_stacks(symmetry.places, symmetry.stacks, symmetry.within)
+        kept = [group for group in siblings if free.issuperset(map(stack_name, group.tensors(program)))]
         if len(kept) == len(siblings):
             return symmetry
         siblings = kept

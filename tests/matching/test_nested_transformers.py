@@ -73,9 +73,9 @@ MIXTURES = {
     "mixtral": ("Mixtral", {"num_local_experts": 4}),
     "qwen2_moe": (
         "Qwen2Moe",
-        {"num_experts": 4, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5},
+        {"num_experts": 4, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 5},
     ),
-    "qwen3_moe": ("Qwen3Moe", {"num_experts": 4, "moe_intermediate_size": 6}),
+    "qwen3_moe": ("Qwen3Moe", {"num_experts": 4, "moe_intermediate_size": 8}),
     "gpt_oss": ("GptOss", {"num_local_experts": 4}),
 }
 

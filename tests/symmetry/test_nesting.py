@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rebasin_lt.errors import BrokenFileError, InputError, SymmetryError
-from rebasin_lt.matching.activation import match_activations
-from rebasin_lt.matching.weight_matching import match_weights
+from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.pruning.mask import Mask
-from rebasin_lt.symmetry import nesting, row_units
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import trace_symmetry
 
@@ -276,102 +272,3 @@ def test_decoder_with_a_norm_of_queries_ties_channels_and_leaves_heads() -> None
     network.rotary = True
     within = trace_symmetry(network.double(), torch.randint(11, (2, 5))).within
     assert dict(within) == {"q.weight[1]": ("q.weight",), "v.weight": ("q.weight",)}
-
-
-class LookedUp(Experts):
-    """Each example gets the weights of the two experts that its labels name."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x).relu()
-        best, chosen = self.gate(x).topk(2, -1)
-        rows, labels = x.repeat_interleave(2, 0), chosen.flatten()
-        hidden = self.inside(torch.bmm(self.w1[labels], rows[..., None]).squeeze(-1) + self.b1[labels, 0])
-        given = torch.bmm(self.w2[self.read(labels)], hidden[..., None]).squeeze(-1)
-        return self.leave(x + (given * best.softmax(-1).reshape(-1, 1)).view(-1, 2, 6).sum(1))
-
-    def inside(self, hidden: Tensor) -> Tensor:
-        return hidden.relu()
-
-    def read(self, labels: Tensor) -> Tensor:
-        return labels
-
-
-class ByOthers(LookedUp):
-    """What comes out is computed by other experts than what goes in."""
-
-    def read(self, labels: Tensor) -> Tensor:
-        return labels.view(-1, 2).flip(1).flatten()
-
-
-class AcrossRows(LookedUp):
-    """Each hidden unit is compared with that of all other rows, whichever experts they are of."""
-
-    def inside(self, hidden: Tensor) -> Tensor:
-        return hidden.relu() - hidden.mean(0)
-
-
-class NormedRows(LookedUp):
-    """Halves of the hidden units, cut, seen otherwise and put together by element, are still of the same experts."""
-
-    def inside(self, hidden: Tensor) -> Tensor:
-        first, second = hidden.view(-1, 1, 5).squeeze(1), hidden[:, :5]
-        return first.relu() * second.sigmoid()
-
-
-@pytest.mark.parametrize(
-    ("kind", "nests"), [(LookedUp, True), (NormedRows, True), (ByOthers, False), (AcrossRows, False)]
-)
-def test_experts_that_are_looked_up_permute_their_hidden_units_each_in_its_own_way(
-    kind: type[LookedUp], nests: bool
-) -> None:
-    """As long as each row stays with its expert; what is wrong about that the trace would refuse."""
-    torch.manual_seed(0)
-    symmetry = trace_symmetry(kind().double(), torch.randn(6, 3, dtype=torch.float64))
-    (hidden,) = (group for group, size in symmetry.groups.items() if size == 5)
-    assert symmetry.within.get(hidden, ()) == (("gate.weight",) if nests else ())
-    assert symmetry.groups["gate.weight"] == 4
-    assert symmetry.error < 1e-12
-    if nests:
-        assert symmetry.observations[hidden] == ()  # each row shows the units of one expert alone
-
-
-class ByAll(LookedUp):
-    """What one expert has hidden is read by all."""
-
-    def inside(self, hidden: Tensor) -> Tensor:
-        return hidden.relu() + torch.einsum("th,edh->t", hidden, self.w2)[:, None]
-
-
-def test_rows_of_several_experts_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part of the proof left out finds nested groups that are none, which the numerical check refuses."""
-    x = torch.randn(6, 3, dtype=torch.float64)
-    wrong: list[tuple[Any, str, Any, type[nn.Module]]] = [
-        (row_units, "_SAME", (*row_units._SAME, "mean", "sub"), AcrossRows),
-        (nesting, "meets_others", lambda *_: False, ByOthers),
-        (nesting, "_beside", lambda *_: set(), ByAll),
-    ]
-    assert all(group in ("gate.weight", "enter.weight") for group in trace_symmetry(ByAll().double(), x).within)
-    for owner, name, changed, kind in wrong:
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, changed)
-            if kind is AcrossRows:
-                patch.setattr(row_units, "_first_value", lambda node: torch.zeros(1, 1))
-            with pytest.raises(SymmetryError, match="the symmetry found is not one of this network"):
-                trace_symmetry(kind().double(), x)
-
-
-@pytest.mark.parametrize("method", ["weights", "activations"])
-def test_permutation_of_looked_up_experts_comes_back(method: str) -> None:
-    torch.manual_seed(0)
-    network = LookedUp().double()
-    x = torch.randn(64, 3, dtype=torch.float64)
-    symmetry = trace_symmetry(network, x)
-    twin = copy.deepcopy(network)
-    twin.load_state_dict(symmetry.permute(network, symmetry.random(torch.Generator().manual_seed(1))))
-    found = (
-        match_weights(network, twin, symmetry)
-        if method == "weights"
-        else match_activations(network, twin, [x], symmetry)
-    )
-    moved = symmetry.permute(network, found.permutation)
-    assert all(torch.equal(moved[key], tensor) for key, tensor in twin.state_dict().items())

@@ -1,56 +1,24 @@
-"""Modules of one form that change places as wholes: which are found, which must not be, and how they are permuted."""
+"""Modules of one form that change places as wholes: which are found, and which must not be."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from nested import Listed, built, planted, symmetry_of
+from listed import Mixed, Mixing, shares, traced, written_into
+from nested import Listed
 from torch import Tensor, nn
 
-from rebasin_lt.errors import InputError, SymmetryError
-from rebasin_lt.pruning.mask import Mask
+from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry import infer, sibling_types, siblings
-from rebasin_lt.symmetry.permutation import Permutation
-from rebasin_lt.symmetry.stacks import stack_name, stacked_state, unstacked_state
-from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
-
-Mixing = Callable[[Listed, Tensor], Tensor]
-
-
-class Mixed(Listed):
-    """Listed experts, whose answers a function of (self, input) brings together."""
-
-    def __init__(self, mixing: Mixing) -> None:
-        super().__init__()
-        self.mixing = mixing
-
-    def mixed(self, x: Tensor) -> Tensor:
-        return self.mixing(self, x)
-
-
-def traced(network: nn.Module, *shape: int) -> Symmetry:
-    return trace_symmetry(network.double(), torch.randn(shape or (7, 3), dtype=torch.float64))
+from rebasin_lt.symmetry.stacks import stack_name
 
 
 def slow(mixing: Mixing) -> Any:
     return pytest.param(mixing, marks=pytest.mark.slow)
-
-
-def shares(net: Listed, x: Tensor) -> Tensor:
-    return net.gate(x).softmax(-1)
-
-
-def written_into(net: Listed, x: Tensor) -> Tensor:
-    found, share = torch.zeros_like(x), shares(net, x)
-    for k, expert in enumerate(net.experts):
-        found += share[:, k : k + 1] * expert(x)
-    return found
 
 
 def stacked_last(net: Listed, x: Tensor) -> Tensor:
@@ -231,6 +199,7 @@ def test_whole_networks_of_an_ensemble_change_places_with_their_statistics() -> 
     assert len(point.nodes) == 3
 
 
+@pytest.mark.slow
 def test_layers_of_mixtures_and_experts_of_heads() -> None:
     """Groups nested in those of experts: each expert has two halves, each with channels of its own."""
 
@@ -256,6 +225,7 @@ def test_layers_of_mixtures_and_experts_of_heads() -> None:
     assert symmetry.random()["1.experts.0.up.weight[1]"].shape == (4, 2, 4)
 
 
+@pytest.mark.slow
 def test_experts_in_experts_are_exchanged_within_each() -> None:
     """Of lists within lists the innermost change places; the outer ones keep theirs."""
 
@@ -300,60 +270,7 @@ def test_a_hidden_scale_that_all_experts_share_leaves_them_what_each_has_alone()
     assert symmetry.axes["experts.3.0.weight"][0].groups == symmetry.axes["scale"][0].groups
 
 
-@pytest.mark.parametrize("name", ["listed", "listed, topk", "averaged"])
-def test_masks_and_networks_travel_alike_and_back(name: str, tmp_path: Path) -> None:
-    network, twin, symmetry, permutation = planted(name, 3)
-    x = torch.randn(9, 3, dtype=torch.float64)
-    torch.testing.assert_close(twin(x), network(x), rtol=1e-12, atol=1e-12)
-    outer = symmetry.within[next(iter(symmetry.within))][0]
-    assert not torch.equal(permutation[outer], torch.arange(4))
-    mask = Mask({key: tensor > 0 for key, tensor in network.named_parameters()})
-    moved = mask.permuted(symmetry, permutation)
-    assert all(torch.equal(moved[key], tensor > 0) for key, tensor in twin.named_parameters())
-    permutation.save(tmp_path / "a.perm.safetensors")
-    back = symmetry.permute(twin, Permutation.load(tmp_path / "a.perm.safetensors").inverse())
-    assert all(torch.equal(back[key], tensor) for key, tensor in network.state_dict().items())
-    for k in range(4):  # each is one of the others, with its hidden units in another order
-        other = int(permutation[outer][k])
-        ours, theirs = (n.experts[i][0].bias.sort().values for n, i in ((twin, k), (network, other)))
-        assert torch.equal(ours, theirs)
-
-
-def test_stacks_hold_what_their_members_do() -> None:
-    network, symmetry = built("listed"), symmetry_of("listed")
-    state = network.state_dict()
-    stacked = stacked_state(state, symmetry.stacks)
-    assert stacked["experts.{0,1,2,3}.2.weight"].shape == (4, 6, 5)
-    assert stacked.keys() == symmetry.places.keys()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in unstacked_state(stacked, symmetry.stacks).items())
-    drawn = symmetry.random(torch.Generator().manual_seed(0))
-    permuted = symmetry.permute(stacked, drawn)
-    expected = stacked_state(symmetry.permute(state, drawn), symmetry.stacks)
-    assert all(torch.equal(permuted[name], tensor) for name, tensor in expected.items())
-
-
-def test_members_that_are_missing_or_of_another_dtype_are_refused() -> None:
-    symmetry = symmetry_of("listed")
-    name = "experts.{}.0.weight"
-    given = {name.format(k): torch.randn(5, 6) for k in (0, 1)}
-    drawn = symmetry.random(torch.Generator().manual_seed(0))
-    swapped = {**symmetry.identity(), "gate.weight": torch.tensor([1, 0, 3, 2])}
-    assert torch.equal(symmetry.permute(given, swapped)[name.format(0)], given[name.format(1)])
-    stays = {**symmetry.identity(), "experts.0.0.weight": drawn["experts.0.0.weight"]}
-    moved = symmetry.permute(given, stays)
-    assert torch.equal(moved[name.format(1)], given[name.format(1)][drawn["experts.0.0.weight"][1]])
-    away = {**symmetry.identity(), "gate.weight": torch.tensor([2, 1, 0, 3])}
-    with pytest.raises(InputError, match="tensors has experts.0.0.weight, but not experts.2.0.weight, which comes to"):
-        symmetry.permute(given, away)
-    given[name.format(1)] = given[name.format(1)].double()
-    with pytest.raises(
-        InputError, match=r"experts.1.0.weight is torch.float64, but experts.0.0.weight, .* torch.float32"
-    ):
-        symmetry.permute(given, symmetry.identity())
-    with pytest.raises(InputError, match=r"experts.0.0.weight has shape \(3, 3\), expected \(5, 6\)"):
-        symmetry.permute({name.format(0): torch.zeros(3, 3)}, symmetry.identity())
-
-
+@pytest.mark.slow
 def test_what_is_wrong_about_siblings_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part of the proof left out finds symmetries that are none, which the numerical check refuses."""
     torch.manual_seed(0)

@@ -115,7 +115,7 @@ def measure(name: str) -> Record:
             for reason, entries in frozen_by_reason(symmetry.frozen).items()
             if reason != KERNELS  # in every convolution
         },
-        "peak_memory_gib": _peak_memory_gib(),
+        "peak_memory_gib": peak_memory_gib(),
     }
 
 
@@ -155,7 +155,7 @@ def _versions() -> dict[str, str]:
     return {"torch": torch.__version__, "torchvision": torchvision.__version__}
 
 
-def _peak_memory_gib() -> float:
+def peak_memory_gib() -> float:
     """The largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

@@ -161,7 +161,8 @@ def _origins(inference: Inference, node: fx.Node, atom: Atom) -> set[fx.Node]:
             sources = [
                 source
                 for source in here.all_input_nodes
-                if isinstance(inference.nodes[source], tuple | list) or _shows(inference.nodes[source], atom)
+                if _shows(inference.nodes[source], atom)
+                or (isinstance(inference.nodes[source], tuple | list) and plain_name(source) in _PASSED)
             ]
         sources = [source for source in sources if source.op == "call_function"]
         if sources:

@@ -83,10 +83,7 @@ def settings(work: Path) -> dict[str, Setting]:
         ),
         "resnet20": Setting(
             *("ResNet20×1, CIFAR-10 (JPEG, 16×16), sparsity .95", "resnet20", resnet20, 0.95, 3),
-            {
-                "2ep": (*_SIGNED, "early", "early+mask", "one_shot"),
-                "0it": (*_SIGNED, "one_shot", "one_shot+own"),
-            },
+            {"2ep": (*_SIGNED, *_OTHERS), "0it": (*_SIGNED, *_OTHERS)},
             *("2ep", 4000),
         ),
         "digits-short": Setting(

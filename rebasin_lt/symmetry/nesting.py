@@ -20,7 +20,7 @@ from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.layouts import Atom, Layout, atoms_of, resolve
 from rebasin_lt.symmetry.nodes import plain_name
 from rebasin_lt.symmetry.operators import elementwise, products, statistics, views
-from rebasin_lt.symmetry.row_units import GROUPED_PRODUCTS, Rows, find_row_units, meets_others
+from rebasin_lt.symmetry.row_units import GROUPED_PRODUCTS, RowUnits, find_row_units, meets_others
 from rebasin_lt.symmetry.sibling_types import beside
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -99,7 +99,7 @@ def _is_all_of_one(cells: list[list[tuple[Atom, ...]]], but: int, atom: Atom) ->
     return len(having) == 1 and all(block.count(atom) == 1 for block in having[0])
 
 
-def _kinds(inference: Inference, node: fx.Node, rows: Mapping[fx.Node, Rows]) -> list[TensorType]:
+def _kinds(inference: Inference, node: fx.Node, rows: Mapping[fx.Node, RowUnits]) -> list[TensorType]:
     """The types of what a step returns, with the axis of units that its tensors, or their rows, lie in."""
     kinds = inference.among_siblings(node)
     return [beside(kind, rows[node].units) for kind in kinds] if node in rows else kinds

@@ -40,7 +40,7 @@ def plain_name(node: fx.Node) -> str:
 
 def shapes_of(node: fx.Node) -> list[tuple[int, ...]]:
     """The shapes of what a node returns, at the size of the example batch."""
-    shapes = [tuple(map(size_of, tensor.shape)) for tensor in tensors_in(node.meta.get("val"))]
+    shapes = [tuple(map(hinted_size, tensor.shape)) for tensor in returned_tensors(node.meta.get("val"))]
     if any(size is None for shape in shapes for size in shape):
         frames = re.findall(r'File "(.+)", line (\d+)', node.meta.get("stack_trace") or "")
         where = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
@@ -53,10 +53,10 @@ def shapes_of(node: fx.Node) -> list[tuple[int, ...]]:
 
 def number_of(node: fx.Node) -> Any:
     value = node.meta.get("val")
-    return size_of(value) if isinstance(value, int | torch.SymInt) else value
+    return hinted_size(value) if isinstance(value, int | torch.SymInt) else value
 
 
-def size_of(size: int | torch.SymInt) -> Any:
+def hinted_size(size: int | torch.SymInt) -> Any:
     """A size for the example batch; None where it depends on the data."""
     if not isinstance(size, torch.SymInt):
         return int(size)
@@ -64,6 +64,6 @@ def size_of(size: int | torch.SymInt) -> Any:
     return None if hint is None else int(hint)
 
 
-def tensors_in(value: Any) -> list[Tensor]:
+def returned_tensors(value: Any) -> list[Tensor]:
     """The tensors of what a step returns, also in lists."""
     return [item for item in flat(value) if isinstance(item, Tensor)]

@@ -27,16 +27,16 @@ _VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze")
 _SAME = ("contiguous", "clone", "alias", "detach", "_to_copy", "to", "type_as", "dropout", "getitem", "bmm")
 
 
-class Rows(NamedTuple):
+class RowUnits(NamedTuple):
     """The units that the rows of a tensor lie in, those along its first dimension."""
 
     order: object  # one and the same for rows in the same order with the same labels
     units: Layout
 
 
-def find_row_units(inference: Inference) -> dict[fx.Node, Rows]:
+def find_row_units(inference: Inference) -> dict[fx.Node, RowUnits]:
     """The units in which the rows of a step's result lie, for steps of which that is known."""
-    found: dict[fx.Node, Rows] = {}
+    found: dict[fx.Node, RowUnits] = {}
     for node in inference.nodes:
         if node.op == "call_function":
             rows = _looked_up(inference, node) or _multiplied(inference, node) or _passed_on(inference, node, found)
@@ -45,7 +45,7 @@ def find_row_units(inference: Inference) -> dict[fx.Node, Rows]:
     return found
 
 
-def meets_others(node: fx.Node, found: Mapping[fx.Node, Rows]) -> bool:
+def meets_others(node: fx.Node, found: Mapping[fx.Node, RowUnits]) -> bool:
     """Whether rows that a step brings together may lie in different units."""
     orders = {found[source].order for source in node.all_input_nodes if source in found}
     if plain_name(node) in GROUPED_PRODUCTS and node in found:
@@ -53,7 +53,7 @@ def meets_others(node: fx.Node, found: Mapping[fx.Node, Rows]) -> bool:
     return len(orders) > 1
 
 
-def _looked_up(inference: Inference, node: fx.Node) -> Rows | None:
+def _looked_up(inference: Inference, node: fx.Node) -> RowUnits | None:
     """Rows that were chosen by one dimension of labels, of a tensor all of whose units have labels."""
     if plain_name(node) not in _LOOKUPS:
         return None
@@ -70,19 +70,19 @@ def _looked_up(inference: Inference, node: fx.Node) -> Rows | None:
     sorted_by = [
         order for order in inference.orders if order.source is labels.source and same_atom(order.rows, index.axis(0))
     ]
-    return Rows(sorted_by[0] if sorted_by else arguments[0], labels.layout)
+    return RowUnits(sorted_by[0] if sorted_by else arguments[0], labels.layout)
 
 
-def _multiplied(inference: Inference, node: fx.Node) -> Rows | None:
+def _multiplied(inference: Inference, node: fx.Node) -> RowUnits | None:
     """Rows in the order of their labels, each multiplied by its unit's matrix."""
     if plain_name(node) not in GROUPED_PRODUCTS:
         return None
     rows = inference.nodes[node.all_input_nodes[0]]
     orders = [order for order in inference.orders if same_atom(order.rows, rows.axis(0))]
-    return Rows(orders[0], orders[0].labels) if len(orders) == 1 else None
+    return RowUnits(orders[0], orders[0].labels) if len(orders) == 1 else None
 
 
-def _passed_on(inference: Inference, node: fx.Node, found: Mapping[fx.Node, Rows]) -> Rows | None:
+def _passed_on(inference: Inference, node: fx.Node, found: Mapping[fx.Node, RowUnits]) -> RowUnits | None:
     """The rows of what a step is given, if it works on each by itself and all it knows of are the same."""
     given = [source for source in node.all_input_nodes if source in found]
     if len({found[source].order for source in given}) != 1:

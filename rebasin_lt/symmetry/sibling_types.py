@@ -63,8 +63,8 @@ class SiblingTypes:
             choice, source = group.choices[node], typed(group.choices[node].source)
             run = (self.units[group], [group.choices[member].start for member in group.families[node]])
             if choice.dim is None:
-                return compared(source, run)
-            return chosen(source, choice.dim, choice.length, run, shapes_of(node)[0])
+                return unit_label(source, run)
+            return unit_part(source, choice.dim, choice.length, run, shapes_of(node)[0])
         if node not in self._meeting:
             return None
         operands: Any = node.args[0]
@@ -77,7 +77,7 @@ class SiblingTypes:
         return joined(kinds, dim, [(self.units[group], [places[n] for n in family]) for group, family in families])
 
 
-def chosen(source: TensorType, dim: int, length: int, run: Run, shape: Sequence[int]) -> TensorType:
+def unit_part(source: TensorType, dim: int, length: int, run: Run, shape: Sequence[int]) -> TensorType:
     """The part of a unit: `length` positions of one dimension, of which each unit has others."""
     inner, axis = free(length), source.axis(dim)
     blocks = _spread(inner, run)
@@ -87,7 +87,7 @@ def chosen(source: TensorType, dim: int, length: int, run: Run, shape: Sequence[
     return source.replace(dim, inner).reshape(shape)
 
 
-def compared(source: TensorType, run: Run) -> TensorType:
+def unit_label(source: TensorType, run: Run) -> TensorType:
     """Where the numbers are the label of a unit."""
     units, named = run
     if source.labels is None or max(named) >= source.labels.layout.size:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rebasin_lt.symmetry.export import Program, written
-from rebasin_lt.symmetry.nodes import identity_of, plain_name, size_of, tensors_in
+from rebasin_lt.symmetry.nodes import hinted_size, identity_of, plain_name, returned_tensors
 
 Family = tuple[fx.Node, ...]  # a step of each unit, in the order of the units
 _SUMS = ("add", "maximum", "minimum")  # their operands may come in any order
@@ -59,7 +59,7 @@ class Siblings:
         """True if nothing else reads what the units compute, and they differ in tensors, not in shared ones alone."""
         for node, family in self.families.items():
             unit = family.index(node)
-            readers = [user for user in node.users if tensors_in(user.meta.get("val")) or user.op == "output"]
+            readers = [user for user in node.users if returned_tensors(user.meta.get("val")) or user.op == "output"]
             if node in changed and len(readers) > 1:
                 return False
             for user in readers:
@@ -238,7 +238,7 @@ class _Search:
 def _form(node: fx.Node) -> str:
     """What a step is given, but for which tensors, and the shapes of what it returns."""
     given = fx.map_arg((node.args, node.kwargs), lambda _: None)
-    return str((given, [(tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(node.meta.get("val"))]))
+    return str((given, [(tuple(tensor.shape), tensor.dtype) for tensor in returned_tensors(node.meta.get("val"))]))
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
@@ -269,7 +269,7 @@ def choice_of(node: fx.Node) -> Choice | None:
     start = max(0, start + size) if start < 0 else min(start, size)
     if name == "select":
         return Choice(source, dim, start, 1)
-    return Choice(source, dim, start, size_of(_shape(node)[dim])) if given[3] in (None, 1) else None
+    return Choice(source, dim, start, hinted_size(_shape(node)[dim])) if given[3] in (None, 1) else None
 
 
 def _piece(pieces: fx.Node, index: Any) -> Choice | None:
@@ -278,7 +278,7 @@ def _piece(pieces: fx.Node, index: Any) -> Choice | None:
         return None
     source: Any = pieces.args[0]
     given = [*pieces.args[1:], pieces.kwargs.get("dim")]
-    shape, parts = _shape(source), [tuple(part.shape) for part in tensors_in(pieces.meta["val"])]
+    shape, parts = _shape(source), [tuple(part.shape) for part in returned_tensors(pieces.meta["val"])]
     dim = (given[0] if plain_name(pieces) == "unbind" else given[1] if len(given) > 1 else 0) or 0
     if not isinstance(dim, int) or not isinstance(shape[dim], int):
         return None

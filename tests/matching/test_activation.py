@@ -19,7 +19,7 @@ from planting import (
     residual_net,
     vgg_like,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from rebasin_lt.connectivity.barrier import loss_barrier
 from rebasin_lt.errors import InputError
@@ -193,27 +193,6 @@ def test_few_images_are_warned_about() -> None:
     source, reference, symmetry = planted(mlp, 0)
     with pytest.warns(UserWarning, match=r"matching 24 units of 1\.weight on 8 images: with fewer images than units"):
         match_activations(source, reference, images(8), symmetry)
-
-
-def test_units_within_a_branch_are_matched_by_their_weights_and_a_warning_says_so() -> None:
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.up, self.down, self.out = nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            branches = (lambda h: self.down(self.up(h).relu()), lambda h: self.down(self.up(h).sin()))
-            return self.out(torch.cond(x.sum() > 0, *branches, (x,)))
-
-    network, twin = Branching(), Branching()
-    symmetry = trace_symmetry(network, torch.zeros(2, 5))
-    hidden = symmetry.random(torch.Generator().manual_seed(1))
-    twin.load_state_dict(symmetry.permute(network, hidden))
-    with pytest.warns(UserWarning, match=r"^units of \S+ are observed nowhere, as those that only a branch of"):
-        found = match_activations(network, twin, [torch.randn(64, 5)], symmetry)
-    assert found.permutation == hidden
-    unseen = {group for group, points in symmetry.observations.items() if not points}
-    assert [symmetry.groups[group] for group in unseen] == [6]  # what the branches return is observed
 
 
 def test_match_rejects_an_unknown_stream() -> None:

@@ -1,4 +1,4 @@
-"""Images that were not normalised are noticed; everything else passes in silence."""
+"""Images that were not normalised are noticed, and units that are observed nowhere; all else passes in silence."""
 
 from __future__ import annotations
 
@@ -89,3 +89,24 @@ def test_integers_serve_a_network_that_was_traced_on_them_and_floats_do_not() ->
     assert all(torch.equal(found.permutation[g][live], planted_one[g][live]) for g, live in found.live.items())
     with pytest.raises(InputError, match=r"inputs are torch\.float64, but the network was traced on torch\.uint8"):
         match_activations(source, reference, images(20), symmetry)
+
+
+def test_units_within_a_branch_are_matched_by_their_weights_and_a_warning_says_so() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down, self.out = nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            branches = (lambda h: self.down(self.up(h).relu()), lambda h: self.down(self.up(h).sin()))
+            return self.out(torch.cond(x.sum() > 0, *branches, (x,)))
+
+    network, twin = Branching(), Branching()
+    symmetry = trace_symmetry(network, torch.zeros(2, 5))
+    hidden = symmetry.random(torch.Generator().manual_seed(1))
+    twin.load_state_dict(symmetry.permute(network, hidden))
+    with pytest.warns(UserWarning, match=r"^units of \S+ are observed nowhere, as those that only a branch of"):
+        found = match_activations(network, twin, [torch.randn(64, 5)], symmetry)
+    assert found.permutation == hidden
+    unseen = {group for group, points in symmetry.observations.items() if not points}
+    assert [symmetry.groups[group] for group in unseen] == [6]  # what the branches return is observed

@@ -93,9 +93,11 @@ def permutation_error(
     values.clear()
     call = call.laid_out(lambda value: _drawn(value, generator, dtype))
     other = copy.deepcopy(network)
-    with torch.no_grad(), in_double() if dtype == torch.float64 else nullcontext():
+    precision = in_double if dtype == torch.float64 else nullcontext
+    with torch.no_grad():
         try:
-            expected = _outputs(functional_call(network, state, call.args, call.kwargs))
+            with precision():
+                expected = _outputs(functional_call(network, state, call.args, call.kwargs))
         except Exception as problem:
             raise DoesNotRun(_unverified(model, problem, dtype)) from problem
         if not expected:
@@ -105,9 +107,10 @@ def permutation_error(
                 f"the outputs of {type(model).__name__} under random weights are not finite, so its symmetry "
                 "cannot be verified; verify=False skips the check"
             )
-        for together in names:
+        for together in names:  # outside of `precision`, which every operator waits for
             state |= permute({name: state[name] for name in together if name in state})
-        actual = _outputs(functional_call(other, state, call.args, call.kwargs))
+        with precision():
+            actual = _outputs(functional_call(other, state, call.args, call.kwargs))
     return max(_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
 
 

@@ -7,6 +7,7 @@ places, with all their tensors, if the units of the router do so with them.
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from collections import Counter
@@ -121,6 +122,9 @@ class _Search:
         self.found: list[Siblings] = []
         self._group_of: dict[fx.Node, Siblings] = {}
         self._same: dict[fx.Node, fx.Node] = {}  # the first step that computes the same
+        # What meets in one step of a DenseNet meets in all that come after it.
+        self._mapping = functools.cache(self._mapped)
+        self._form = functools.cache(_form)
         counts = Counter(identity_of(tensor) for tensor in tensors.values())
         self._untied = {key for key, count in counts.items() if count == 1}
         first: dict[Hashable, fx.Node] = {}
@@ -162,7 +166,7 @@ class _Search:
                     kept.append(members)
         return kept
 
-    def _mapping(self, first: fx.Node, other: fx.Node) -> dict[fx.Node, fx.Node] | None:
+    def _mapped(self, first: fx.Node, other: fx.Node) -> dict[fx.Node, fx.Node] | None:
         """The steps before the one that are those before the other; None if they are not alike."""
         found: dict[fx.Node, fx.Node] = {}
         pending = [(first, other)]
@@ -189,11 +193,13 @@ class _Search:
         return same and ours.length == theirs.length and abs(ours.start - theirs.start) >= ours.length
 
     def _is_alike(self, one: fx.Node, two: fx.Node) -> bool:
-        if one.op != two.op or _form(one) != _form(two):
+        if one.op != two.op or (one.op != "placeholder" and one.target is not two.target):
+            return False
+        if self._form(one) != self._form(two):
             return False
         if one.op == "placeholder":
             return self._are_exchanged(one, two)
-        if one.op != "call_function" or one.target is not two.target or len(_operands(one)) != len(_operands(two)):
+        if one.op != "call_function" or len(_operands(one)) != len(_operands(two)):
             return False
         # What both write into would hold what the first of them left there.
         writes = plain_name(one).endswith("_") and bool(_operands(one))

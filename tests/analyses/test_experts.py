@@ -51,6 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             expert[0].weight.copy_(network.experts[0][0].weight[order])
             expert[0].bias.copy_(network.experts[0][0].bias[order])
             expert[2].weight.copy_(network.experts[0][2].weight[:, order])
+            expert[2].bias.copy_(network.experts[0][2].bias)
             for parameter in expert.parameters():
                 parameter += 1e-3 * torch.randn_like(parameter)
     torch.save(network.state_dict(), "net.pt")
@@ -88,7 +89,8 @@ def test_function_stays_and_merging_loses_less_after_alignment(folder: Path, by:
     for k in range(3):
         assert torch.equal(shared[f"experts.{k}.0.weight"], moved["experts.0.0.weight"])
     state, permutation = before.state_dict(), Permutation.load("out/permutation.perm.safetensors")
-    order = permutation["experts.2.0.weight"]
+    (hidden,) = permutation.within
+    order = permutation[hidden][2]  # a row for each expert
     assert torch.equal(moved["experts.2.0.weight"], (state["experts.2.0.weight"] > 0)[order])
     assert torch.equal(after.state_dict()["experts.2.0.weight"], state["experts.2.0.weight"][order])
 

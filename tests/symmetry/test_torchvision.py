@@ -63,7 +63,7 @@ def deep():
 def test_the_check_sees_the_first_layers_of_a_deep_network(deep, monkeypatch, left_behind):
     network, images, symmetry = deep
     unmoved = tuple(AxisType(axis.size) for axis in symmetry.axes[left_behind])
-    monkeypatch.setattr(symmetry, "axes", {**symmetry.axes, left_behind: unmoved})
+    monkeypatch.setattr(symmetry, "places", {**symmetry.places, left_behind: unmoved})
     with pytest.raises(SymmetryError, match="changes the outputs of MobileNetV3"):
         symmetry.verify(network, images)
 

@@ -73,7 +73,11 @@ def _run(part: Part, setting: Setting, limit: float) -> str:
     given = Setting(**{**asdict(setting), "ends": began + limit})
     process = get_context("fork").Process(target=_work, args=(part, given))
     process.start()
-    process.join(limit)
+    try:
+        process.join(limit)
+    except KeyboardInterrupt:  # else the interpreter waits for the part before it ends
+        _end(process)
+        raise
     if process.is_alive():
         _end(process)
         outcome = "cut off"

@@ -132,6 +132,18 @@ def test_what_a_part_has_started_ends_with_it(tmp_path) -> None:
     assert gone(int((out / "pid").read_text()))
 
 
+def test_an_interrupt_does_not_wait_for_the_part(tmp_path) -> None:
+    out = tmp_path / "out"
+    process = started(
+        [sys.executable, "-c", "import signal; signal.signal(2, signal.default_int_handler)\n" + QUICK], out
+    )
+    while not (out / "pid").exists() or not (out / "pid").read_text():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert check_kept(process.communicate(timeout=30)[0], out) == 20
+    assert gone(int((out / "pid").read_text()))
+
+
 def test_a_part_that_is_not_known_is_refused(capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         gpu.main(["--device", "cpu", "--parts", "steps"])

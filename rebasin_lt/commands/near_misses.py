@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from rebasin_lt.commands.spelling import MEANT, with_classes_spelled
 from rebasin_lt.commands.table import COMMANDS
 from rebasin_lt.settings.choices import closest, near_in
+from rebasin_lt.settings.user_code import ON_PATH
 from rebasin_lt.storage.former_names import present_name
 
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
+_NO_MODULE = re.compile(r"No module named '[\w.]+'")
 _NO_MEMBER = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _NO_ARGUMENT = re.compile(r"Option '(\w+)' is not accepted")
 _NO_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'")
@@ -44,11 +46,13 @@ def with_meant(finding: str, report: str, where: str, command: str) -> str:
     'unrecognized arguments: --num_alpha 3 (did you mean --num-alphas?)'
     """
     if finding.startswith(_ENTRY_OF_A_LIST):
-        found = (pattern.search(report) for pattern in (_NO_ARGUMENT, _NO_MEMBER, _NO_CLASS))
+        found = (pattern.search(report) for pattern in (_NO_ARGUMENT, _NO_MODULE, _NO_MEMBER, _NO_CLASS))
         finding = next((fault[0] for fault in found if fault), finding)
     if fault := _NO_CLASS.fullmatch(finding):
         expected = "give a name such as CIFAR10 or Classifier, or package.module.Class"
         return f"{fault[1]!r} is no known class{_hint(_class_meant(fault[1], where))}; {expected}"
+    if _NO_MODULE.fullmatch(finding):
+        return finding + ON_PATH
     if fault := _NO_MEMBER.fullmatch(finding):
         return finding + near_in(fault[2], fault[1])
     if fault := _NO_ARGUMENT.search(finding):

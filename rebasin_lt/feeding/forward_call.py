@@ -51,9 +51,9 @@ class ForwardCall:
         """The target, which must be a tensor. Raises InputError where the batch has none."""
         if not isinstance(self.target, Tensor):
             raise InputError(
-                "batches holds inputs without targets, expected (input, target) pairs or a "
-                "dict with labels; say where the label is (targets=NAME, or a function of the batch), or judge by what "
-                "needs none (loss=validation_step:NAME)"
+                "batches holds inputs without targets, expected (input, target) pairs or a dict with labels; say where "
+                "the label is (--targets NAME; in Python targets=NAME, or a function of the batch), or judge by what "
+                "needs none (--loss validation_step:NAME; in Python loss=...)"
             )
         return self.target
 

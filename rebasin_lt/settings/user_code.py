@@ -13,6 +13,9 @@ from rebasin_lt.settings.choices import near_in
 TORCHVISION, TIMM = "torchvision:", "timm:"
 """What the names of networks of torchvision and timm begin with."""
 
+ON_PATH = "; is it on PYTHONPATH? PYTHONPATH=. finds what lies in the current folder"
+"""What is said of a module that cannot be found."""
+
 
 def is_user_code(name: str) -> bool:
     """True if a name is of that form; `torchvision:NAME` and `timm:NAME` are the registry's."""
@@ -26,7 +29,7 @@ def import_named(argument: str, name: str) -> object:
         return attrgetter(attribute)(importlib.import_module(module))
     except Exception as error:  # whatever the user's module raises
         missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
-        hint = "; is it on PYTHONPATH?" if missing else near_in(attribute, module)
+        hint = ON_PATH if missing else near_in(attribute, module)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError | AttributeError) else error
         raise InputError(f"{argument} is {name!r}, which cannot be imported: {reason}{hint}") from error
 

@@ -66,6 +66,11 @@ def test_a_name_in_a_file(trainer, said, tmp_path: Path, monkeypatch, capsys) ->
         (["--trainer.callbacks+=MaskGard"], "'MaskGard' is no known class (did you mean MaskGuard?)"),
         ([f"--trainer.callbacks+={IMP}", "--trainer.callbacks.sparsities=[0.5]"], "(did you mean targets?)"),
         ([f"--trainer.logger={CSV}", "--trainer.logger.save_dr=x"], "(did you mean save_dir?)"),
+        (
+            ["--model", "my_modul.Mine"],
+            "No module named 'my_modul'; is it on PYTHONPATH? PYTHONPATH=. finds what lies in",
+        ),
+        (["--trainer.callbacks+=my_modul.Mine"], "No module named 'my_modul'; is it on PYTHONPATH?"),
         (["--model", "Clasifier"], "'Clasifier' is no known class (did you mean Classifier?)"),
     ],
 )

@@ -16,6 +16,7 @@ from own import Regressor, TabularData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from rebasin_lt import Classifier, Digits, InitFrom, IterativeMagnitudePruning
 from rebasin_lt.cli import main
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.callbacks.progress import FitProgress, left_files, metrics_text, next_commands
@@ -76,6 +77,16 @@ def test_a_run_is_to_be_tested_only_where_there_is_what_to_test_it_on(tmp_path) 
 
     assert said(LightningDataModule()) == []  # it has no test_dataloader, and the command would fail
     assert said(TabularData()) == said(None) == [f"rebasin-lt test --config {tmp_path}/config.yaml"]
+
+
+def test_what_is_next_for_a_module_of_ones_own_names_its_class_and_where_it_began(tmp_path) -> None:
+    pruning = [IterativeMagnitudePruning([0.5], 1), InitFrom("runs/a/last.ckpt")]
+    (command,) = next_commands(SimpleNamespace(callbacks=pruning, datamodule=TabularData()), Regressor(), tmp_path)
+    assert command.startswith(
+        "rebasin-lt permute --model own:Regressor --data own:TabularData --ckpt-a runs/a/last.ckpt "
+    )
+    (command,) = next_commands(SimpleNamespace(callbacks=pruning[:1], datamodule=Digits()), Classifier("mlp"), tmp_path)
+    assert command.startswith("rebasin-lt permute --ckpt-a A.ckpt --ckpt-b B.ckpt --masks ")
 
 
 def test_test_writes_its_numbers_into_the_runs_folder_once_for_each_checkpoint(tmp_path, monkeypatch, capsys) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from rebasin_lt.lit.callbacks.init_from import InitFrom
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.data.other import leaves_to_lightning
+from rebasin_lt.lit.recorded import class_name
 from rebasin_lt.lit.run_facts import batch_warnings, counted, facts_of, write_facts
 from rebasin_lt.lit.training_length import epochs_done, is_short_try
 from rebasin_lt.process.progress_line import ProgressLine, time_left
@@ -136,10 +138,19 @@ def next_commands(trainer: Trainer, module: LightningModule, folder: Path) -> li
     """What one does with a run of this kind: match a pruned network's masks to another, test one that can be tested."""
     place = shlex.quote(str(folder))
     if any(isinstance(callback, IterativeMagnitudePruning) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        began_from = shlex.quote(str(module.hparams.get("init_from") or "A.ckpt"))
+        of = [callback.checkpoint for callback in trainer.callbacks if isinstance(callback, InitFrom)]  # type: ignore[attr-defined]
+        began_from = shlex.quote(str(next(iter(of), module.hparams.get("init_from") or "A.ckpt")))
+        own = _option("--model", module) + _option("--data", trainer.datamodule)  # type: ignore[attr-defined]
         masks = f"--masks {place}/imp/*.mask.safetensors"
-        return [f"rebasin-lt permute --ckpt-a {began_from} --ckpt-b B.ckpt {masks} --out MATCH"]
+        return [f"rebasin-lt permute {own}--ckpt-a {began_from} --ckpt-b B.ckpt {masks} --out MATCH"]
     return [f"rebasin-lt test --config {place}/{CONFIG}"] if _can_be_tested(trainer, module) else []
+
+
+def _option(name: str, made: object) -> str:
+    """What names the class of a module of the user's own, which a checkpoint does not choose; "" for one of ours."""
+    kind = type(made)
+    ours = made is None or kind.__module__.partition(".")[0] == "rebasin_lt"
+    return "" if ours else f"{name} {class_name(kind)} "
 
 
 def _can_be_tested(trainer: Trainer, module: LightningModule) -> bool:

@@ -31,6 +31,8 @@ class RunRecord:
     place: Path
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
+    of_test: tuple[str, ...] = ()
+    """Names of those that were measured by `test`, whatever a module calls them."""
 
 
 def read_run(name: str) -> RunRecord:
@@ -44,22 +46,25 @@ def read_run(name: str) -> RunRecord:
         raise InputError(f"runs names {folder}, which holds no {CONFIG}: expected the folder of a run, or LABEL=FOLDER")
     settings = flat_settings(read_config(folder / CONFIG))
     kept = {key: value for key, value in settings.items() if not key.startswith(_PLACES)}
-    return RunRecord(label if equals else str(folder), folder, kept, _metrics(folder))
+    metrics, of_test = _metrics(folder)
+    return RunRecord(label if equals else str(folder), folder, kept, metrics, of_test)
 
 
-def _metrics(folder: Path) -> dict[str, float]:
-    """The last of each, in the order in which they are shown."""
+def _metrics(folder: Path) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The last of each, in the order in which they are shown; and the names of the test's."""
     rows = read_rows(folder / METRICS_FILE)
     found: dict[str, Any] = {"sparsity": read_facts(folder).get("sparsity")}
     for row in rows:
         found |= {key: value for key, value in row.items() if key not in _NO_METRICS}
     found["sparsity"] = found.get("imp/sparsity", found["sparsity"])
     tested = read_evaluations(folder).get("test", {}).get("last.ckpt", {})
+    of_test: dict[str, Any] = {}
     if tested and (not rows or tested.get("step") == rows[-1].get("step")):
-        found |= {key: value for key, value in tested.items() if key not in _NO_METRICS}
-    found |= {key: value for key, value in (finished(folder) or {}).items() if key.startswith("test/")}
-    numbers = {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
-    return dict(sorted(numbers.items(), key=lambda item: (_stage_order(item[0]), item[0])))
+        of_test = {key: value for key, value in tested.items() if key not in _NO_METRICS}
+    of_test |= {key: value for key, value in (finished(folder) or {}).items() if key.startswith("test/")}
+    numbers = {key: float(value) for key, value in (found | of_test).items() if isinstance(value, int | float)}
+    shown = dict(sorted(numbers.items(), key=lambda item: (_stage_order(item[0]), item[0])))
+    return shown, tuple(name for name in shown if name in of_test or name.startswith("test/"))
 
 
 def differing(runs: Sequence[RunRecord]) -> list[str]:
@@ -83,7 +88,7 @@ def metrics_table(runs: Sequence[RunRecord], wanted: Sequence[str] = ()) -> Tabl
     for name in wanted:
         if name not in known:
             raise InputError(f"metrics names {name}, which no run has: expected some of {', '.join(known) or 'none'}")
-    of_test = [name for name in known if name.startswith("test/")]
+    of_test = [name for name in known if any(name in run.of_test for run in runs)]
     shown = wanted or ([name for name in known if name == "sparsity"] + of_test if of_test else known)
     caption = "Metrics" if wanted else "Metrics of the test" if of_test else "Metrics of the last epoch"
     columns = [*texts("run"), *(Column(name, decimals=_decimals(name)) for name in shown)]
@@ -111,7 +116,7 @@ def comparison_text(runs: Sequence[RunRecord], form: str, wanted: Sequence[str] 
 
 def untested(runs: Sequence[RunRecord]) -> list[Path]:
     """Folders of the runs without a number of the test, where others have one."""
-    tested = [any(name.startswith("test/") for name in run.metrics) for run in runs]
+    tested = [bool(run.of_test) for run in runs]
     return [run.place for run, has in zip(runs, tested, strict=True) if not has] if any(tested) else []
 
 

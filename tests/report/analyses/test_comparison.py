@@ -74,6 +74,17 @@ def test_metrics_are_the_tests_and_the_sparsity_or_those_that_are_wanted(runs) -
     assert [column.title for column in dense.columns] == ["run", "val/top1"]  # a loss that was not finite is none
 
 
+def test_the_tests_metrics_are_known_by_what_a_module_calls_them(tmp_path) -> None:
+    """A module of one's own logs `test_loss`, say: the test's all the same, and what was not tested is named."""
+    tested, other = make_run(tmp_path / "a", "a.mask"), make_run(tmp_path / "b", "b.mask")
+    record_evaluation(tested, "test", tested / "last.ckpt", 20, {"test_loss": 0.25})
+    runs = [read_run(str(tested)), read_run(str(other))]
+    table = metrics_table(runs)
+    assert table.caption == "Metrics of the test"
+    assert [column.title for column in table.columns] == ["run", "sparsity", "test_loss"]
+    assert untested(runs) == [other]
+
+
 def test_a_test_of_a_run_that_went_on_since_is_not_its_own(tmp_path) -> None:
     folder = make_run(tmp_path / "run", None)
     record_evaluation(folder, "test", folder / "last.ckpt", 10, {"test/top1": 50.0})

@@ -122,7 +122,7 @@ class _Search:
         self.found: list[Siblings] = []
         self._group_of: dict[fx.Node, Siblings] = {}
         self._same: dict[fx.Node, fx.Node] = {}  # the first step that computes the same
-        # What meets in one step of a DenseNet meets in all that come after it.
+        # Where results are laid end to end again and again, each meets the same ones many times.
         self._mapping = functools.cache(self._mapped)
         self._form = functools.cache(_form)
         counts = Counter(identity_of(tensor) for tensor in tensors.values())

@@ -38,7 +38,6 @@ IMPORTS_BY_NAME = {  # what the caller names; our own names
         "__main__.py",
         "commands/table.py",
         "settings/choices.py",  # `imported`: what a record of a table names
-        "commands/near_misses.py",  # modules of Lightning, from a table of its own
         "study/discovery.py",
         "golden/worker.py",
     ),

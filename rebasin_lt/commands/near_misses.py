@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 import sys
 import typing
@@ -24,14 +23,6 @@ _NO_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)|does not accept opt
 _OF_CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+Option '\w+' is not accepted")
 _ENTRY_OF_A_LIST = "Not a valid subclass of "
 """How the finding begins that is about a whole list, of which one entry is wrong."""
-
-_BASES = {
-    "model": "lightning:LightningModule",
-    "data": "lightning:LightningDataModule",
-    "trainer.callbacks": "lightning:Callback",
-    "trainer.logger": "lightning.pytorch.loggers:Logger",
-}
-"""What the classes are subclasses of that options of Lightning's verbs name."""
 
 _CLOSE = 0.75
 """How alike two options have to be, of 1: there are hundreds, and a far-fetched hint is worse than none."""
@@ -125,8 +116,12 @@ def _class_meant(name: str, where: str) -> str:
 
 def _public_subclasses(where: str) -> list[str]:
     """The names of all classes that may stand there."""
-    module, _, name = _BASES.get(where, "").rpartition(":")
-    kinds = getattr(importlib.import_module(module), name).__subclasses__() if module else []
+    from lightning import Callback, LightningDataModule, LightningModule
+    from lightning.pytorch.loggers import Logger
+
+    bases: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
+    bases |= {"trainer.callbacks": Callback, "trainer.logger": Logger}
+    kinds: list[type] = bases[where].__subclasses__() if where in bases else []
     for kind in kinds:
         kinds += kind.__subclasses__()
     return sorted({kind.__name__ for kind in kinds if not kind.__name__.startswith("_")})

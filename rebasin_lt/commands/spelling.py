@@ -13,7 +13,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -179,20 +179,20 @@ def listed_settings(settings: Mapping[str, Any], of: Mapping[str, object]) -> di
 def with_names_spelled(settings: Any) -> Any:
     """The settings of a command that is no Lightning's, parsed: code of the user's own as `package.module:name`, the
     package's datasets by their names in small letters."""
-    return _renamed(settings, "", _by_name)
+    return _renamed(settings, "")
 
 
-def _renamed(value: Any, name: str, change: Callable[[str, str], str]) -> Any:
+def _renamed(value: Any, name: str) -> Any:
     if hasattr(value, "as_dict"):  # a parser's namespace, whose keys are dotted
         value = value.clone()
         for key, part in list(value.items()):
-            value[key] = _renamed(part, f"{name}.{key}".lstrip("."), change)
+            value[key] = _renamed(part, f"{name}.{key}".lstrip("."))
         return value
     if isinstance(value, Mapping):
-        return {key: _renamed(part, f"{name}.{key}".lstrip("."), change) for key, part in value.items()}
+        return {key: _renamed(part, f"{name}.{key}".lstrip(".")) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_renamed(part, name, change) for part in value)
-    return change(name, value) if isinstance(value, str) else value
+        return type(value)(_renamed(part, name) for part in value)
+    return _by_name(name, value) if isinstance(value, str) else value
 
 
 def lists_in_brackets(arguments: Sequence[str]) -> list[str]:

@@ -62,6 +62,13 @@ def check_lists(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> 
                 raise InputError(f"{name}.{key} holds {each!r}, expected names or numbers")
 
 
+def check_among(name: str, values: Sequence[Any], known: Sequence[Any]) -> None:
+    """Raise InputError for a value that is none of those on the grid's axis."""
+    for value in values:
+        if value not in known:
+            raise InputError(f"{name} holds {value}, expected some of the grid's: {', '.join(map(str, known))}")
+
+
 def grid_points(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Every combination of values, by the axes' names; one that is empty where there are no axes."""
     for values in product(*axes.values()):

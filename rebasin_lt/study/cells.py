@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.settings.choices import check_known, check_names
-from rebasin_lt.study.axes import check_lists
+from rebasin_lt.study.axes import check_among, check_lists
 
 CELL_AXES = ("widths", "sparsities", "rewinds")
 """What `only` may name for a method: the axes of its cells, beside seeds, which are compared in pairs."""
@@ -56,13 +56,7 @@ def check_only(grid: Mapping[str, Sequence[Any]], methods: Sequence[str], only: 
             check_names(f"only.{method}", place, CELL_AXES)
             check_lists(f"only.{method}", place, CELL_AXES)
             for axis, values in place.items():
-                _check_values_of(f"only.{method}.{axis}", values, grid[axis])
-
-
-def _check_values_of(name: str, values: Sequence[Any], known: Sequence[Any]) -> None:
-    for value in values:
-        if value not in known:
-            raise InputError(f"{name} holds {value}, expected some of the grid's: {', '.join(map(str, known))}")
+                check_among(f"only.{method}.{axis}", values, grid[axis])
 
 
 def _places(named: Any) -> Sequence[Any]:

@@ -62,7 +62,8 @@ def _differences(there: Study, here: Study) -> Iterator[str]:
         for value in values:
             if value not in wanted:
                 yield f"{axis} has {value} there and not here; add to it, or choose another folder"
-    if lost := [cell for cell in there.cells if cell not in here.cells]:
+    kept = set(here.cells)
+    if lost := [cell for cell in there.cells if cell not in kept]:
         yield f"only leaves out {lost[0]}, which is trained there; add it, or choose another folder"
     for name, settings in there.matchers.items():
         if dict(settings) != dict(here.matchers[name]):

@@ -18,7 +18,7 @@ from rebasin_lt.pruning.waypoints import waypoints
 from rebasin_lt.settings.choices import check_known, check_names
 from rebasin_lt.settings.field_types import check_fields
 from rebasin_lt.settings.signatures import written_class
-from rebasin_lt.study.axes import at_point, check_axes, check_axis_values, check_lists, grid_points
+from rebasin_lt.study.axes import at_point, check_among, check_axes, check_axis_values, check_lists, grid_points
 from rebasin_lt.study.cells import Only, SparseCell, check_only, sparse_cells
 from rebasin_lt.study.given import check_given
 
@@ -237,11 +237,7 @@ class Study:
         if len(self.seeds) < 2:
             raise InputError(f"diversity compares the networks of several seeds, but seeds is {list(self.seeds)}")
         for name, known in (("sparsities", self.recipe.targets), ("rewinds", self.recipe.rewinds)):
-            for value in self.diversity.get(name, known):
-                if value not in known:
-                    raise InputError(
-                        f"diversity.{name} holds {value}, expected some of the grid's: {', '.join(map(str, known))}"
-                    )
+            check_among(f"diversity.{name}", self.diversity.get(name, known), known)
         if "methods" in self.diversity:
             self._check_compared(self.diversity["methods"])
         else:

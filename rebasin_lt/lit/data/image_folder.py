@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -105,9 +106,12 @@ class ImageFolder(ImageData):
         small = len(images) * 3 * (self.image_size + 2 * padding) ** 2 <= SMALL
         if not (small if self.resident is None else self.resident):
             return images
-        own = type(self).transforms is not ImageFolder.transforms  # they may do anything
-        pixels, labels = images.all() if own else _decoded_once(images, self.image_size)
-        return ResidentImages(pixels, labels, self.normalisation(), padding, self.flip)
+
+        def decoded() -> ResidentImages:
+            return ResidentImages(*images.all(), self.normalisation(), padding, self.flip)
+
+        # the transforms and the normalisation of a subclass may be any
+        return _decoded_once(images, self.image_size, decoded) if type(self) is ImageFolder else decoded()
 
     def _count(self, part: Split) -> int:
         return len(self._files(part))  # without decoding them
@@ -128,19 +132,18 @@ class ImageFolder(ImageData):
 _KEPT = 3
 """Parts of a dataset: train, val and test."""
 
-_decoded: dict[str, tuple[Tensor, Tensor]] = {}
+_decoded: dict[str, ResidentImages] = {}
 
 
-def _decoded_once(images: FolderImages, size: int) -> tuple[Tensor, Tensor]:
-    """`images.all()` at a size in pixels, decoded once in a process: the stages of a study open the same files.
+def _decoded_once(images: FolderImages, size: int, decoded: Callable[[], ResidentImages]) -> ResidentImages:
+    """What `decoded` makes of images of a size, made once in a process: the stages of a study open the same files.
 
-    The same files are those with the same names, sizes and times.
+    The same files are those with the same names, sizes and times. What is kept is what a run holds anyway.
     """
     looks = ((path, label, (look := os.stat(path)).st_size, look.st_mtime_ns) for path, label in images.files)
     key = hashlib.sha256(repr([size, *looks]).encode()).hexdigest()
     if key not in _decoded:
-        found = images.all()
         while len(_decoded) >= _KEPT:
             del _decoded[next(iter(_decoded))]
-        _decoded[key] = found
+        _decoded[key] = decoded()
     return _decoded[key]

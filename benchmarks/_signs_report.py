@@ -39,7 +39,7 @@ MEASURES = {
     "overlap": "overlap with B's one-shot mask, over chance",
     "memory": "init memory of A's mask, over chance",
 }
-_SMALLEST_GAP = 2.0  # points between LTH and naive: below, a pair's gap closure is noise over noise
+SMALLEST_GAP = 2.0  # points between LTH and naive: below, a pair's gap closure is noise over noise
 Accuracies = Mapping[str, Mapping[int, float]]  # in %, by arm and pair
 
 
@@ -49,7 +49,7 @@ def write_report(results: Path, docs: Path = DOCS) -> None:
     page = (docs / "signs.md").read_text(encoding="utf-8")
     tables = [table for setting in settings.values() for table in _tables(setting)]
     folders = {setting["folder"]: setting for setting in reversed(settings.values())}  # a pair of networks counts once
-    points = {setting["title"]: _points(setting) for setting in reversed(folders.values())}
+    points = {setting["title"]: pair_points(setting) for setting in reversed(folders.values())}
     parts = {
         "signs tables": "\n".join(table.to_markdown(markup=True) for table in tables).strip(),
         "signs ensembles": "\n".join(
@@ -160,7 +160,7 @@ def _ensembles(setting: Mapping[str, Any]) -> Iterable[Table]:
         yield Table(columns, rows, title)
 
 
-def _points(setting: Mapping[str, Any]) -> list[dict[str, float]]:
+def pair_points(setting: Mapping[str, Any]) -> list[dict[str, float]]:
     """Of every pair, from the first moment: gain and gap of the permuted mask, and what was known before."""
     rewind = next(iter(setting["prices"]))
     accuracies = _accuracies(setting["records"], rewind)
@@ -183,7 +183,7 @@ def _points(setting: Mapping[str, Any]) -> list[dict[str, float]]:
 def prediction_table(points: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
     """Rank correlations over all pairs of what is known before training with what the permuted mask brings."""
     every = [point for each in points.values() for point in each]
-    wide = [point for point in every if point["gap"] >= _SMALLEST_GAP]
+    wide = [point for point in every if point["gap"] >= SMALLEST_GAP]
     columns = [
         Column("known before training", align="left"),
         Column("gap closure", align="left"),
@@ -197,7 +197,7 @@ def prediction_table(points: Mapping[str, Sequence[Mapping[str, float]]]) -> Tab
     caption = (
         f"Spearman's rank correlation with what the permuted mask brings, with its 95 % interval (bootstrap over "
         f"pairs): {len(every)} pairs of {len(points)} settings; gap closure over the {len(wide)} pairs in which LTH is "
-        f"at least {_SMALLEST_GAP:g} points above naive"
+        f"at least {SMALLEST_GAP:g} points above naive"
     )
     return Table(columns, rows, caption)
 
@@ -224,7 +224,7 @@ def agreement_figure(points: Mapping[str, Sequence[Mapping[str, float]]]) -> Any
         )
         colours = ("lth", "permuted", "naive", "random_permutation", "shuffled", "other_1", "other_2")
         for (title, own), colour, marker in zip(points.items(), colours, "o^sDvPX", strict=False):
-            known = [point for point in own if point["gap"] >= _SMALLEST_GAP]
+            known = [point for point in own if point["gap"] >= SMALLEST_GAP]
             x = [point["agreement"] for point in known]
             y = [point["gain"] / point["gap"] for point in known]
             axes.plot(x, y, marker, color=COLOURS[colour][0], markersize=5, label=title, alpha=0.8)

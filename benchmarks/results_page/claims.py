@@ -120,31 +120,32 @@ def studies_table(studies: Studies) -> Table:
 
 
 def verdicts_table(studies: Studies) -> Table:
-    """Claim by claim: what is measured, the paper's number, ours on digits and on Conv-4, and whether it is above 0.
+    """Claim by claim: what is measured, the paper's number, ours by network, and whether it is above 0.
 
     Every claim is of a difference: that there is none is nothing that an interval around 0 could show.
     """
-    digits, conv4 = studies["digits"], studies["conv4"]
+    digits = studies["digits"]
+    networks = {title: studies[name] for name, title in _NETWORKS.items() if name in studies}
     by_width = widths(studies)
     narrow, wide = min(by_width), max(by_width)
     rows: list[list[Cell]] = []
 
     def row(claim: str, figure: str, paper: float | None, *estimates: Estimate | None) -> None:
         cells = [_said(estimate) for estimate in estimates]
-        rows.append([claim, figure, paper, *cells, *([None] * (2 - len(cells)))])
+        rows.append([claim, figure, paper, *cells, *([None] * (len(networks) - len(cells)))])
 
-    def both(name: str, against: str) -> list[Estimate | None]:
-        return [difference(measured.groups(), name, against) for measured in (digits, conv4)]
+    def each(name: str, against: str) -> list[Estimate | None]:
+        return [difference(measured.groups(), name, against) for measured in networks.values()]
 
     rewinds = [rewind for rewind in digits.setting.rewinds if rewind != "0it"]  # where the paper never trains from
     wider, narrower = (list(by_width[width].values()) for width in (wide, narrow))
     shrinks = growth(narrower, wider, "lth", "permuted")
-    row("1 permuted beats naive", "permuted − naive", _paper_gain(), *both("permuted", "naive"))
+    row("1 permuted beats naive", "permuted − naive", _paper_gain(), *each("permuted", "naive"))
     row(
         "1 more so the sparser",
         "growth from the lowest to the highest sparsity",
         _paper_gain(sparsity=0.97) - _paper_gain(sparsity=0.8),
-        *(_growth(m) for m in (digits, conv4)),
+        *map(_growth, networks.values()),
     )
     row(
         "1 more so the later the rewind point",
@@ -162,23 +163,20 @@ def verdicts_table(studies: Studies) -> Table:
         "3 matching lowers the barrier",
         "loss barrier before − after, raw (nats)",
         None,
-        *map(_fallen, (digits, conv4)),
+        *map(_fallen, networks.values()),
     ])
     row(
         "5 it takes the matched permutation",
         "permuted − random permutation",
         None,
-        *both("permuted", "random_permutation"),
+        *each("permuted", "random_permutation"),
     )
-    row("5 B's own one-shot magnitude is worse", "permuted − B's magnitude", None, *both("permuted", "b_magnitude"))
-    row("5 B's own IMP mask is better", "B's IMP mask − permuted", None, *both("b_imp", "permuted"))
-    row("7 our matcher beats the paper's", "permuted − preset", None, *both("permuted", "permuted_paper"))
+    row("5 B's own one-shot magnitude is worse", "permuted − B's magnitude", None, *each("permuted", "b_magnitude"))
+    row("5 B's own IMP mask is better", "B's IMP mask − permuted", None, *each("b_imp", "permuted"))
+    row("7 our matcher beats the paper's", "permuted − preset", None, *each("permuted", "permuted_paper"))
     columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
     columns.append(Column("the paper, ResNet20 on CIFAR-10", signed=True))
-    columns += [
-        Column(f"{title}, {m.seeds} seeds", align="left")
-        for title, m in (("MLP, digits", digits), ("Conv-4, Fashion-MNIST", conv4))
-    ]
+    columns += [Column(f"{title}, {m.seeds} seed{'s' * (m.seeds > 1)}", align="left") for title, m in networks.items()]
     return Table(
         columns,
         rows,
@@ -380,7 +378,11 @@ def _judged(estimate: Estimate | None) -> list[Cell]:
 
 
 def _said(estimate: Estimate | None) -> Cell:
-    return None if estimate is None else f"{with_interval(estimate)}: {verdict(estimate)}"
+    return None if estimate is None else f"{with_interval(estimate)}: {_judgement(estimate)}"
+
+
+def _judgement(estimate: Estimate) -> str:
+    return "one pair" if estimate.count < 2 else verdict(estimate)
 
 
 def _fallen(measured: Measured) -> Cell:
@@ -390,11 +392,13 @@ def _fallen(measured: Measured) -> Cell:
     value, low, high = (
         Column("", decimals=3, signed=True).text(each) for each in (estimate.value, *estimate.interval())
     )
-    return f"{value} [{low}, {high}]: {verdict(estimate)}"
+    return f"{value}{f' [{low}, {high}]' if estimate.count > 1 else ''}: {_judgement(estimate)}"
 
 
 def _growth(measured: Measured) -> Estimate | None:
-    low, *_, high = measured.sparsities
+    low, high = measured.sparsities[0], measured.sparsities[-1]
+    if low == high:
+        return None
     return growth(measured.groups(sparsity=high), measured.groups(sparsity=low))
 
 
@@ -446,6 +450,13 @@ _IMAGES = {
     "permuted_300_images": "300 images",
     "permuted": "all training images",
 }
+_NETWORKS = {
+    "digits": "MLP, digits",
+    "conv4": "Conv-4, Fashion-MNIST",
+    "resnet20": "ResNet20, CIFAR-10 at 16×16",
+    "vgg11": "VGG11, CIFAR-10",
+}
+"""The studies whose numbers stand beside the claims, where they are measured."""
 _ARCHS = {"resnet20": "ResNet20", "vgg11": "VGG11"}
 _CORRECTIONS = ("none", "repair", "bn_reset")
 _AGAINST = ("naive", "permuted", "b_magnitude")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.strict_yaml import read_yaml
 from rebasin_lt.study.folder import study_of
 from rebasin_lt.study.ledger import images_per_epoch, ledger, probe
-from rebasin_lt.study.outcome import read_outcome
+from rebasin_lt.study.outcome import StudyOutcome, read_outcome
 from rebasin_lt.study.plan import plan
 
 _NO_PART = ("out", "launcher", "slurm")  # of the grid
+_SEED = re.compile(r"(?:^|/)seed=(\d+)/")
+_OF_SEEDS = ("dense", "pruned", "sparse", "matches", "barriers")
 RAN = ("studies/digits.yaml",)
 """Shipped studies whose results the documentation shows; the others are listed with what they would cost."""
 
@@ -35,19 +39,49 @@ def measured_studies(folder: Path) -> list[str]:
 
 
 def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
-    """Write `out/NAME/*` for each study in `runs`; yields the names.
+    """Write `out/NAME/*` for each study in `runs`, of the pairs that are whole; yields the names.
 
-    Raises InputError for a study that is not complete: a page of part of it would change with the next stage.
+    Raises InputError for a study without such a pair: numbers of part of one would change with the next stage.
     """
     for name in results_studies():
         if not (runs / name).is_dir():
             continue
-        outcome = read_outcome(runs / name)
-        missing = [stage["path"] for stage in outcome.stages if not stage["done"]]
-        if missing:
-            raise InputError(f"{runs / name} lacks {len(missing)} stages, the first {missing[0]}: finish it first")
+        outcome = whole_pairs(read_outcome(runs / name))
+        if not outcome.settings["seeds"]:
+            missing = [stage["path"] for stage in outcome.stages if not stage["done"]]
+            raise InputError(f"{runs / name} lacks {len(missing)} stages, the first {missing[0]}: finish a pair first")
         write_numbers(outcome, out / name)
         yield name
+
+
+def whole_pairs(outcome: StudyOutcome) -> StudyOutcome:
+    """What a study says of the seeds of which every stage is done, as if it had no others; all stages if none is whole.
+
+    A stage of no seed, such as an ensemble, belongs to all of them: it is left out with its numbers if it is not done.
+    Which seeds are whole does not depend on what came out: a study takes them in their order.
+    """
+    done: dict[int | None, bool] = {}
+    for stage in outcome.stages:
+        seed = _seed_of(stage)
+        done[seed] = done.get(seed, True) and stage["done"]
+    seeds = [seed for seed in outcome.settings["seeds"] if done.get(seed, True)]
+    if not seeds:
+        return replace(outcome, settings={**outcome.settings, "seeds": []})
+
+    def of_them(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row for row in rows if row["seed"] in seeds]
+
+    return replace(
+        outcome,
+        settings={**outcome.settings, "seeds": seeds},
+        stages=[stage for stage in outcome.stages if stage["done"] and _seed_of(stage) in {None, *seeds}],
+        **{name: of_them(getattr(outcome, name)) for name in _OF_SEEDS},
+    )
+
+
+def _seed_of(stage: Mapping[str, Any]) -> int | None:
+    found = _SEED.search(stage["path"])
+    return None if found is None else int(found[1])
 
 
 def write_not_run(path: Path) -> None:

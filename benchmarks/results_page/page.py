@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from benchmarks._page import between
 from benchmarks.results_page import claims
 from benchmarks.results_page.collect import measured_studies
+from benchmarks.results_page.dots import Panel, dots_figure
 from benchmarks.results_page.measured import Measured
+from benchmarks.results_page.networks import networks_text
+from benchmarks.results_page.predictor import all_points, predictor_figure
 from benchmarks.results_page.values import value
 from rebasin_lt.report.kit.figures import save_figure
 from rebasin_lt.report.kit.tables import Column, Table
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 README_MARKER = "results"
+SIGNS = Path(__file__).parents[1] / "results" / "signs.json"
 
 
 def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
@@ -31,8 +35,11 @@ def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
     studies = {name: Measured.read(docs / "results" / name) for name in measured_studies(docs / "results")}
     tables = claims.tables(studies) | {"not run": not_run_table(docs / "results" / "not_run.csv")}
     texts = {name: table.to_markdown(markup=True) for name, table in tables.items()}
+    points = all_points(studies, SIGNS)
+    texts |= {"networks": networks_text(studies), "pairs": str(sum(map(len, points.values())))}
     written = []
-    for name, figure in figures(studies).items():
+    drawn = figures(studies) | {"predictor": predictor_figure(points), "headline": headline_figure(studies)}
+    for name, figure in drawn.items():
         written.append(docs / "images" / f"results-{name}.svg")
         save_figure(figure, written[-1])
     page, short = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.md", "readme.md"))
@@ -72,6 +79,18 @@ def figures(studies: claims.Studies) -> dict[str, Figure]:
     }
 
 
+def headline_figure(studies: claims.Studies) -> Figure:
+    """Of each network, the sparsest cell that has all methods, from its second rewind moment if there are several:
+    masks and their accuracies, pair by pair."""
+    panels = []
+    for name, (title, methods) in _HEADLINE.items():
+        if name in studies:
+            whole = [place for place, group in studies[name].cells().items() if set(methods) <= set(group)]
+            sparsest = [place for place in whole if place.sparsity == max(place.sparsity for place in whole)]
+            panels.append(Panel(title, studies[name], sparsest[:2][-1], methods))
+    return dots_figure("Masks for a new initialisation, pair by pair", panels)
+
+
 def _accuracies(measured: Measured, methods: Sequence[str]) -> Figure:
     shown = [run for run in measured.outcome.sparse if run["method"] in methods]
     dense = {width: measured.dense(width) for width in measured.runs}
@@ -99,5 +118,13 @@ def not_run_table(path: Path) -> Table:
     )
 
 
+_HEADLINE = {
+    "digits": ("MLP, digits", ("lth", "permuted", "permuted_paper", "b_magnitude", "naive")),
+    "conv4": ("Conv-4×¼, Fashion-MNIST", ("lth", "permuted", "permuted_paper", "b_magnitude", "naive")),
+    "resnet20": (
+        "ResNet20×1, CIFAR-10 at 16×16",
+        ("lth", "lth+mask", "permuted+mask", "early_2ep+mask", "permuted", "b_magnitude", "naive+mask", "naive"),
+    ),
+}
 _TEMPLATES = Path(__file__).parent
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rebasin_lt.symmetry.axes import freeze, unify
-from rebasin_lt.symmetry.layouts import Layout, atoms_of, free
+from rebasin_lt.symmetry.layouts import Layout, atoms_of, free, resolve
 from rebasin_lt.symmetry.meaning import Meaning, Order, labels
 from rebasin_lt.symmetry.tensor_type import TensorType
 
@@ -47,18 +47,34 @@ class Call:
         return self.copies[-1]
 
     def labels_of(self, units: Layout) -> Meaning:
-        """Labels of the units along an axis, by their size: of equal ones, copies of one, the first is chosen, so they
-        stay."""
+        """Labels of the units along an axis, by their size.
+
+        Of equal ones, copies of one, argmax and those like it choose the first, so copies stay; others choose any, and
+        which one depends on where all others are: then all units stay. Elements that no unit is at may be equal, too:
+        the constants around a padded tensor are.
+        """
         acting = set(atoms_of([units]))
         for layout in self.copies:
             if not acting.isdisjoint(atoms_of([layout])):
                 freeze(layout, f"of equal elements {self.name} chooses the first")
+        if self.name in _CHOOSES_ANY and _may_repeat(resolve(units)):
+            freeze(units, f"of equal elements {self.name} chooses any")
         return labels(units)
 
     def fix(self, tensor: TensorType, dims: Sequence[int], reason: str) -> None:
         """Fix some axes of a tensor."""
         for dim in dims:
             freeze(tensor.axis(dim), reason)
+
+
+_CHOOSES_ANY = frozenset({"topk", "kthvalue", "median", "nanmedian", "mode"})
+"""Operators whose documentation does not say which of several equal elements' indices they return."""
+
+
+def _may_repeat(units: Layout) -> bool:
+    """Whether two elements of an axis may always be equal: copies of a unit, or two that belong to none."""
+    copied = any(block.positions.shape[-1] > 1 for block in units.blocks)
+    return copied or units.size - sum(block.positions.size for block in units.blocks) > 1
 
 
 Rule = Callable[[Call], Result]

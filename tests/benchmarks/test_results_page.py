@@ -11,7 +11,7 @@ import pytest
 from benchmarks.results_page import collect as collecting
 from benchmarks.results_page import page
 from benchmarks.results_page.claims import barrier_fall, verdict, width_table
-from benchmarks.results_page.collect import collect_numbers, measured_studies, results_studies
+from benchmarks.results_page.collect import collect_numbers, measured_studies, results_studies, whole_pairs
 from benchmarks.results_page.measured import Measured, gains, growth
 from benchmarks.results_page.values import value
 from rebasin_lt.errors import InputError
@@ -22,7 +22,7 @@ from rebasin_lt.study.outcome import StudyOutcome
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-NAMES = r"ResNet\d+|VGG\d+|claim \d|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
+NAMES = r"ResNet\d+|CIFAR-10|VGG\d+|claim \d|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
 """What holds a digit and is no measurement."""
 CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
 
@@ -86,8 +86,8 @@ def assert_whole(measured: Measured) -> None:
 MEMBERS = {"accuracy": 0.95, "accuracy_std": 0.01, "disagreement": 0.1, "kl": 0.1, "js": 0.02}
 
 
-def outcome(done: bool = True) -> StudyOutcome:
-    """Two seeds, two sparsities: permuting gains 1 point at the lower, 4 and 6 at the higher."""
+def outcome(*done: bool) -> StudyOutcome:
+    """Two seeds, two sparsities: permuting gains 1 point at the lower, 4 and 6 at the higher; which seeds are done."""
     gained = {0.9: (0.01, 0.01), 0.95: (0.04, 0.06)}
     sparse = [
         {"width": 1.0, "seed": seed, "method": method, "sparsity": sparsity, "rewind": "1ep", "top1": 0.8 + more}
@@ -96,7 +96,10 @@ def outcome(done: bool = True) -> StudyOutcome:
         for method, more in (("naive", 0.01 * seed), ("permuted", 0.01 * seed + gain), ("lth", 0.01 * seed + 0.1))
     ]
     dense = [{"width": 1.0, "seed": seed, "role": "a", "top1": 0.95, "top5": None} for seed in (0, 1)]
-    stages = [{"kind": "dense", "path": "width=1/seed=0/dense_a", "epochs": 1, "images": 10, "done": done}]
+    stages = [
+        {"kind": "dense", "path": f"width=1/seed={seed}/dense_a", "epochs": 1, "images": 10, "done": is_done}
+        for seed, is_done in enumerate(done or (True, True))
+    ]
     recipe = {"data": {"name": "digits"}, "network": {"arch": "mlp"}, "rewinds": ["1ep"]}
     ensemble = {"width": 1.0, "sparsity": 0.9, "rewind": "1ep", "setting": "lth", "members": 2, "ensemble": 0.97}
     settings = {"seeds": [0, 1], "recipe": recipe}
@@ -183,16 +186,27 @@ def test_a_sentence_that_names_none_is_refused(words) -> None:
         value({"two": MEASURED}, words)
 
 
-def test_numbers_of_a_study_that_is_not_complete_are_not_taken(tmp_path, monkeypatch) -> None:
+def test_numbers_of_a_study_without_a_whole_pair_are_not_taken(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(collecting, "results_studies", lambda: ["two", "absent"])
     (tmp_path / "runs" / "two").mkdir(parents=True)
     for done in (False, True):
-        monkeypatch.setattr(collecting, "read_outcome", lambda _, done=done: outcome(done))
+        monkeypatch.setattr(collecting, "read_outcome", lambda _, done=done: outcome(done, done))
         if not done:
-            with pytest.raises(InputError, match=r"two lacks 1 stages, the first width=1/seed=0/dense_a: finish it"):
+            with pytest.raises(
+                InputError, match=r"two lacks 2 stages, the first width=1/seed=0/dense_a: finish a pair"
+            ):
                 list(collect_numbers(tmp_path / "runs", tmp_path / "out"))
             assert not (tmp_path / "out").exists()
         else:
             assert list(collect_numbers(tmp_path / "runs", tmp_path / "out")) == ["two"]
     write_numbers(outcome(), tmp_path / "again")
     assert (tmp_path / "again" / "accuracy.csv").read_bytes() == (tmp_path / "out/two/accuracy.csv").read_bytes()
+
+
+def test_only_pairs_that_are_whole_are_taken_and_all_of_those() -> None:
+    whole = whole_pairs(outcome(True, False))
+    assert whole.settings["seeds"] == [0]
+    assert {run["seed"] for run in [*whole.dense, *whole.sparse]} == {0}
+    assert [stage["path"] for stage in whole.stages] == ["width=1/seed=0/dense_a"]
+    assert len(whole.sparse) == len(outcome().sparse) / 2
+    assert whole_pairs(outcome()) == outcome()

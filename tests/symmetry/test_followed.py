@@ -200,6 +200,33 @@ def test_of_equal_units_the_first_is_chosen(copies: Callable[[Tensor], Tensor]) 
     assert trace_symmetry(network, torch.randn(8, 5)).groups == {"a.weight": 6}
 
 
+CHOOSERS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "topk": lambda h: h.topk(2, -1),
+    "kthvalue": lambda h: h.kthvalue(2, -1, keepdim=True),
+    "median": lambda h: h.median(-1, keepdim=True),
+    "mode": lambda h: h.mode(-1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize(
+    "equal",
+    [lambda h: h.repeat(1, 2), lambda h: F.pad(h, (1, 1)), lambda h: torch.cat([h, h.new_zeros(len(h), 2)], 1)],
+    ids=["repeat", "pad", "cat"],
+)
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_of_equal_elements_that_topk_chooses_any_units_stay(equal: Callable[[Tensor], Tensor], name: str) -> None:
+    """Which of several equal elements it returns depends on where the others are: no permutation of units is safe."""
+
+    def run(net: Net, x: Tensor) -> Tensor:
+        hidden = equal(net.a(x))
+        return torch.zeros_like(hidden).scatter(-1, CHOOSERS[name](hidden)[1], 1.0) @ net.table
+
+    network = Net(run, a=nn.Linear(5, 6), table=weight(equal(torch.zeros(1, 6)).shape[1], 3))
+    symmetry = trace_symmetry(network, torch.randn(8, 5))
+    assert symmetry.groups == {}
+    assert any(item.reason == f"of equal elements {name} chooses any" for item in symmetry.frozen)
+
+
 def test_rows_in_the_order_of_labels_are_nobodys_to_permute() -> None:
     """A weight for each row once sorted: the rows' order follows the experts' numbers."""
 

@@ -1,0 +1,78 @@
+"""The paper's own networks on the page: every mask that one pair gives, with its price, and what was known before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.results_page.measured import Measured
+from rebasin_lt.report.kit.statistics import sparsity_text
+from rebasin_lt.report.kit.tables import Cell, Column, Table
+from rebasin_lt.report.study.accuracy import spread_of
+from rebasin_lt.report.study.barriers import study_barriers_table
+from rebasin_lt.report.study.before import study_before_table
+from rebasin_lt.report.study.paired import closure, difference, with_interval
+from rebasin_lt.report.study.runs import Place
+from rebasin_lt.settings.config_files import find_config
+from rebasin_lt.storage.strict_yaml import read_yaml
+
+NETWORKS = ("resnet20", "resnet20_width", "vgg11")
+"""The studies of the paper's networks, in the order of the page."""
+
+_AGAINST = ("naive", "lth", "b_magnitude")
+
+
+def networks_text(studies: Mapping[str, Measured]) -> str:
+    """Every measured study of a network of the paper's, as Markdown: its command, pairs and tables."""
+    parts = [_network_text(studies[name]) for name in NETWORKS if name in studies]
+    return "\n\n".join(parts) if parts else "None of them is measured yet."
+
+
+def _network_text(measured: Measured) -> str:
+    planned, title = planned_seeds(measured), measured.outcome.title
+    pairs = f"{measured.seeds} of {planned} pairs, in the order of the study" if measured.seeds < planned else "whole"
+    tables = [masks_table(measured, width, place) for width, cells in measured.runs.items() for place in cells]
+    lines = [line for line in measured.outcome.barriers if line["split"] == "test"]
+    tables += [study_barriers_table(lines, measured.setting.methods)] if lines else []
+    tables.append(study_before_table(measured.outcome.matches, measured.setting.methods))
+    head = f"### {title}\n\n`{measured.command}`: {pairs}."
+    return "\n\n".join([head, *(table.to_markdown(markup=True).strip() for table in tables)])
+
+
+def planned_seeds(measured: Measured) -> int:
+    """How many seeds the shipped configuration has: a study whose runs take days is shown as far as it has come."""
+    return len(read_yaml(find_config(f"results/{measured.name}.yaml"))["seeds"])
+
+
+def masks_table(measured: Measured, width: float, place: Place) -> Table:
+    """A row per method: accuracy, that minus three others, gap closure, and the epochs that one more network costs."""
+    group = measured.cells(width)[place]
+    methods = measured.setting.methods
+    rows: list[list[Cell]] = [
+        [
+            methods.label(name),
+            spread_of(group[name].values()).scaled(100),
+            *(with_interval(difference([group], name, other)) if name != other else None for other in _AGAINST),
+            closure([group], name) if name not in {"lth", "naive"} else None,
+            *_epochs(measured, place, name),
+        ]
+        for name in methods.in_order(group)
+    ]
+    columns = [Column("mask", align="left"), Column("accuracy (%)", spread="std")]
+    columns += [Column(f"minus {methods.label(other)}") for other in _AGAINST]
+    columns += [Column("gap closure"), Column("dense epochs of B", decimals=0), Column("epochs in all", decimals=0)]
+    caption = (
+        f"Width {width:g}, sparsity {sparsity_text(place.sparsity)} from {place.rewind}, {measured.seeds} pairs: mean "
+        "± sample standard deviation; differences paired, with 95 % interval; gap closure ± standard error; epochs of "
+        "one more network, beyond A and its mask"
+    )
+    return Table(columns, rows, caption)
+
+
+def _epochs(measured: Measured, place: Place, name: str) -> list[Cell]:
+    """The dense epochs of B that a method needs, and all epochs of one more network."""
+    for price in measured.outcome.prices:
+        if (price["method"], price["rewind"]) == (name, place.rewind):
+            kinds: list[Any] = [price["dense"], price["pruning"], price["sparse"]]
+            return [kinds[0], None if None in kinds else sum(kinds)]
+    return [None, None]

@@ -48,8 +48,10 @@ class Decoder(nn.Module):
             q, k = self.rotated(q), self.rotated(k)
         shape = (batch, kv, queries, length, channels)
         k, v = (heads[:, :, None].expand(shape).reshape(batch, kv * queries, length, channels) for heads in (k, v))
-        found = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.o(found.transpose(1, 2).reshape(batch, length, -1))
+        return self.o(self.weighed(q, k, v).transpose(1, 2).reshape(batch, length, -1))
+
+    def weighed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     @staticmethod
     def rotated(x: Tensor) -> Tensor:
@@ -57,6 +59,22 @@ class Decoder(nn.Module):
         angles = torch.cat([angles, angles], -1)
         first, second = x.chunk(2, -1)
         return x * angles.cos() + torch.cat([-second, first], -1) * angles.sin()
+
+
+class Sinks(Decoder):
+    """The same with a learned logit for each query head, beside those of the tokens, to which attention may go."""
+
+    def __init__(self) -> None:
+        super().__init__(rotary=True)
+        self.sinks = nn.Parameter(torch.randn(6))
+
+    def weighed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        batch, heads, length, channels = q.shape
+        logits = q @ k.transpose(2, 3) / channels**0.5 + torch.full((length, length), -1e9).triu(1)
+        sinks = self.sinks.reshape(1, -1, 1, 1).expand(batch, heads, length, 1)
+        logits = torch.cat([logits, sinks], -1)
+        found = (logits - logits.max(-1, keepdim=True).values).softmax(-1)[..., :-1]
+        return found.to(v.dtype) @ v  # a change of dtype is exported with an assertion about what it is given
 
 
 class Experts(nn.Module):
@@ -157,6 +175,7 @@ NESTED: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "encoder": (encoder, floats(5, 16)),
     "decoder": (Decoder, tokens),
     "rotary": (rotary, tokens),
+    "sinks": (Sinks, tokens),
     "experts": (Experts, floats(3)),
     "topk": (TopK, floats(3)),
     "grouped": (grouped, floats(2, 4, 4)),

@@ -88,6 +88,7 @@ def test_permutation_by_expert_that_is_looked_up_comes_back(name: str, experts: 
     nested = [group for group in symmetry.within if "experts" in group]
     routers = [outer for group in nested for outer in symmetry.within[group]]
     assert len(nested) == 1
+    assert len(symmetry.within) == 3  # and query heads, and channels of values, in heads of keys and values
     assert symmetry.groups[routers[0]] == 4
     for found in (
         match_activations(source, reference, [tokens(128)], symmetry),

@@ -24,6 +24,7 @@ EXPECTED = {
     "encoder": {f"layers.0.self_attn.in_proj_weight[{k}]": ("layers.0.self_attn.in_proj_weight",) for k in (1, 2)},
     "decoder": {"q.weight[1]": ("q.weight",), "q.weight[2]": ("q.weight",), "v.weight": ("q.weight",)},
     "rotary": {"q.weight[1]": ("q.weight",), "v.weight": ("q.weight",)},
+    "sinks": {"q.weight[1]": ("q.weight",), "v.weight": ("q.weight",)},
     "experts": {"w1[1]": ("w1",)},
     "topk": {"w1": ("gate.weight",)},
     "grouped": {"0.weight[1]": ("0.weight",), "3.weight": ("0.weight",)},

@@ -217,8 +217,8 @@ def _seen(
             num_batches += 1
             held: dict[tuple[str, int], Tensor] = {}
 
-            def visit(group: str, k: int, units: list[Tensor], held: dict[tuple[str, int], Tensor] = held) -> None:
-                if group in wanted:
+            def visit(group: str, k: int, units: list[Any], held: dict[tuple[str, int], Tensor] = held) -> None:
+                if group in wanted and isinstance(units[0], Tensor):
                     held[group, k] = units[0].flatten(0, -2).clone()
 
             with full_precision(device):

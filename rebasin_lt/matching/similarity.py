@@ -11,6 +11,7 @@ from torch import Tensor
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.objectives import OBJECTIVES
 from rebasin_lt.matching.paper import PaperMoments
+from rebasin_lt.matching.reached import ReachedMoments
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class GroupSimilarity:
 
 
 def group_similarity(
-    num_units: int, statistics: Iterable[CrossMoments | PaperMoments], objective: str
+    num_units: int, statistics: Iterable[CrossMoments | PaperMoments | ReachedMoments], objective: str
 ) -> GroupSimilarity:
     """Sum the similarities of all observations, from activations that are finite, as `stream` sees to.
 

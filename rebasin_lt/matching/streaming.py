@@ -16,12 +16,13 @@ from rebasin_lt.feeding.calls import calls_of
 from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments
+from rebasin_lt.matching.reached import ReachedMoments
 from rebasin_lt.matching.reduction import summed
 from rebasin_lt.precision import full_precision
 from rebasin_lt.process.ranks import failing_together
 from rebasin_lt.symmetry.trace import Symmetry
 
-Moments = CrossMoments | PaperMoments
+Moments = CrossMoments | PaperMoments | ReachedMoments
 Points = Mapping[str, range]  # which observations of each group count
 
 
@@ -50,10 +51,10 @@ def stream(
     """
     _warn_of_unseen([group for group, places in points.items() if not places])
     moments: dict[tuple[str, int], Moments] = {
-        (group, k): kind(symmetry.num_units(group)) for group in points for k in points[group]
+        (group, k): _moments_of(symmetry, group, k, kind) for group in points for k in points[group]
     }
 
-    def visit(group: str, k: int, units: list[Tensor]) -> None:
+    def visit(group: str, k: int, units: list[Any]) -> None:
         if (group, k) in moments:
             moments[group, k].update(*units)
 
@@ -77,6 +78,16 @@ def stream(
     _check_finite(moments, symmetry)
     _warn_if_few(num_samples, symmetry.groups)
     return moments, num_samples
+
+
+def _moments_of(
+    symmetry: Symmetry, group: str, k: int, kind: type[CrossMoments] | type[PaperMoments]
+) -> CrossMoments | PaperMoments | ReachedMoments:
+    """Where an observation's samples are added up: those of units that only some samples reach by themselves."""
+    num_units = symmetry.num_units(group)
+    if symmetry.observations[group][k].route is None:
+        return kind(num_units)
+    return ReachedMoments(num_units, num_units // symmetry.groups[group])
 
 
 def _with_channels_last(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from rebasin_lt.symmetry.call import Call, Rule, types_in
 from rebasin_lt.symmetry.export import Program, written
 from rebasin_lt.symmetry.layouts import Layout, atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.meaning import Order, settle
-from rebasin_lt.symmetry.nodes import identity_of, number_of, overlapping, plain_name, shapes_of
+from rebasin_lt.symmetry.nodes import LOOKING_UP, identity_of, number_of, overlapping, plain_name, shapes_of
 from rebasin_lt.symmetry.rules import MOVING, RULES, apply_rule, is_alike, rule_of
 from rebasin_lt.symmetry.sibling_types import SiblingTypes, beside
 from rebasin_lt.symmetry.siblings import Siblings
@@ -224,10 +224,23 @@ class Inference:
         factors = {id(tensor) for tensor, _ in call.reads}
         sources = [(self._argument_of[id(tensor)], dim) for tensor, dim in call.reads]
         of_data = [(source, dim) for source, dim in sources if source in self._data]
-        if not sources or (len(of_data) == len(sources) and len(factors) > 1):
-            return  # a product of two activations is read by no weight
+        if len(of_data) == len(sources) and len(factors) > 1:  # of two activations, or one is of weights looked up
+            of_data = [(source, dim) for source, dim in of_data if not self._is_looked_up(source)]
+            if len(of_data) in (0, len(sources)):
+                return  # a product of two activations is read by no weight
+        if not sources:
+            return
         self.products.append(node)
         self.reads += of_data
+
+    def _is_looked_up(self, node: fx.Node) -> bool:
+        """Whether these are weights, those of the unit that a label names, perhaps seen otherwise."""
+        while rule_of(node.target, self._rules) in MOVING and len(node.all_input_nodes) == 1:
+            (node,) = node.all_input_nodes
+        if plain_name(node) not in LOOKING_UP or node.all_input_nodes[0] in self._data:
+            return False
+        given = [self.nodes[label] for label in node.all_input_nodes[1:]]
+        return any(isinstance(kind, TensorType) and kind.labels is not None for kind in given)
 
     def _is_mask(self, tensor: TensorType) -> bool:
         value = self._argument_of[id(tensor)].meta.get("val")

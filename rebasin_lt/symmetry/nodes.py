@@ -12,6 +12,9 @@ from torch import Tensor, fx
 from rebasin_lt.errors import SymmetryError
 from rebasin_lt.symmetry.call import flat
 
+LOOKING_UP = ("index", "_unsafe_index", "index_select", "embedding")
+"""Operators that return positions of their first tensor, those that the numbers in another one name."""
+
 
 def identity_of(tensor: Tensor) -> Hashable:
     """Equal for tensors that are one and the same in memory: tied weights, also those tied through `.data`."""

@@ -13,6 +13,8 @@ from torch import Tensor, fx
 from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.layouts import Atom, Block, atoms_of, resolve
 from rebasin_lt.symmetry.nodes import plain_name
+from rebasin_lt.symmetry.routes import Route, route_of
+from rebasin_lt.symmetry.row_units import RowUnits, find_row_units
 from rebasin_lt.symmetry.sibling_types import stacked
 from rebasin_lt.symmetry.siblings import Family
 from rebasin_lt.symmetry.tensor_type import Part, TensorType
@@ -24,11 +26,12 @@ _PASSED = frozenset({
     *("feature_dropout", "slice", "select", "split", "split_with_sizes", "chunk", "unbind", "cat", "roll", "pad"),
     *("constant_pad_nd", "expand", "mean", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
-    *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "getitem"),
+    *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "getitem", "repeat_interleave", "index", "index_select"),
 })
 
 
-Visit = Callable[[str, int, list[Tensor]], None]
+Visit = Callable[[str, int, list[Any]], None]
+"""Gets group, number of the observation, and under each state a tensor of samples, or what `Reached` says."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Observation:
     step: int = 0  # its place in the order of execution
     module: str = ""  # in which the operator is
     nodes: tuple[str, ...] = ()  # of siblings that change places, the operator of each; their results are stacked
+    route: Route | None = None  # where each row lies in one outer unit alone, what says in which; then `positions` has
+    # those of the units inside of one
 
     def units(self, value: Tensor) -> Tensor:
         """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
@@ -72,7 +77,12 @@ def visit_observed(
             points.setdefault(observation.nodes or (observation.node,), []).append((group, k, observation))
     family_of = {node: nodes for nodes in points for node in nodes}
     seen: dict[str, list[Tensor]] = {}  # of siblings, until all have been executed
+    routes = [point.route for found in observations.values() for point in found if point.route is not None]
+    needed = {node for route in routes for node in route.nodes}
+    said: dict[str, list[Tensor]] = {}  # labels of rows
     for node, values in executed:
+        if node in needed:
+            said[node] = [value.clone() for value in values]
         nodes = family_of.get(node, ())
         if len(nodes) > 1:
             seen[node] = [value.clone() for value in values]
@@ -80,7 +90,11 @@ def visit_observed(
                 continue
             values = [torch.stack(rows) for rows in zip(*(seen.pop(name) for name in nodes), strict=True)]
         for group, k, observation in points.pop(nodes, ()):
-            visit(group, k, [observation.units(value) for value in values])
+            units: list[Any] = [observation.units(value) for value in values]
+            if observation.route is not None:
+                known = [said[name] for name in observation.route.nodes]
+                units = [observation.route.reached(*own) for own in zip(units, *known, strict=True)]
+            visit(group, k, units)
         if not points:
             return
 
@@ -102,6 +116,7 @@ def find_observations(
     {'0.weight': ['relu']}
     """
     step = {node: index for index, node in enumerate(inference.program.graph.nodes)}
+    rows = find_row_units(inference)
     found: dict[str, set[fx.Node]] = {group: set() for group in groups.values()}
     for source, dim in inference.reads:
         for atom in atoms_of([inference.nodes[source].axis(dim)]):
@@ -124,7 +139,7 @@ def find_observations(
             observation
             for family in sorted(map(inference.siblings.family_of, nodes), key=last)
             for observation in _observe(
-                inference, family, step, [by_name[name] for name in (*within.get(group, ()), group)]
+                inference, family, step, [by_name[name] for name in (*within.get(group, ()), group)], rows
             )
         )
         for group, nodes in found.items()
@@ -179,11 +194,16 @@ def _module_of(node: fx.Node) -> str:
 
 
 def _observe(
-    inference: Inference, family: Family, steps: Mapping[fx.Node, int], path: Sequence[Atom]
+    inference: Inference,
+    family: Family,
+    steps: Mapping[fx.Node, int],
+    path: Sequence[Atom],
+    rows: Mapping[fx.Node, RowUnits],
 ) -> list[Observation]:
     """One observation for each block of an axis in which the last atom of a path is; the others are around it.
 
-    Siblings are observed together, along an axis of their units.
+    Siblings are observed together, along an axis of their units. Of rows that each lie in one of the outer units, their
+    labels say in which. Rows in the order of labels without such a route are in another order in another network.
     """
     observations: list[Observation] = []
     kind, units_axis = inference.nodes[family[0]], inference.siblings.units_of(family[0])
@@ -191,9 +211,14 @@ def _observe(
     if units_axis is not None:
         kind, nodes = stacked(kind, units_axis), tuple(node.name for node in family)
     node = max(family, key=steps.__getitem__)
+    route, kept = None, 0
     if not all(any(True for _ in _having(kind, atom)) for atom in path):
-        return []  # rows that each lie in one of the outer units: only their labels say in which
-    for dim in range(len(kind.shape)):
+        row = rows.get(family[0])
+        route, kept = None if row is None else route_of(inference, row.order, row.units, path[:-1]), 1
+        path = path[-1:]
+    if route is None and (kept or _in_an_order(inference, kind)):
+        return []
+    for dim in range(kept, len(kind.shape)):
         if path[-1] not in _acting(kind, dim):
             continue
         for block in resolve(kind.axis(dim)).blocks:
@@ -203,12 +228,18 @@ def _observe(
                     part, own = next(_having(kind, atom))  # it is around the last one, so all of that part is in it
                     parts[part] = own
                 others = (part for part in kind.parts if part not in parts and resolve(part.layout).blocks)
-                reduced = tuple(sorted(other for part in others for other in part.dims))
+                reduced = tuple(sorted(other for part in others for other in part.dims if other >= kept))
                 dims = tuple(other for part in parts for other in part.dims)
                 units = _units([(part.layout.size, own) for part, own in parts.items()], path)
-                found = Observation(node.name, dims, units, reduced, steps[node], _module_of(node), nodes)
+                found = Observation(node.name, dims, units, reduced, steps[node], _module_of(node), nodes, route)
                 observations.append(found)
     return observations
+
+
+def _in_an_order(inference: Inference, kind: TensorType) -> bool:
+    """Whether something lies along a dimension in the order of labels."""
+    rows = set(atoms_of(order.rows for order in inference.orders))
+    return not rows.isdisjoint(atoms_of(part.layout for part in kind.parts))
 
 
 def _having(kind: TensorType, atom: Atom) -> Iterator[tuple[Part, Block]]:

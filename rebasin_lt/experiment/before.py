@@ -58,6 +58,7 @@ BEFORE_TRAINING: dict[str, Measure] = {
 KEYS = tuple(key for name, m in BEFORE_TRAINING.items() for key in (name, m.chance) if isinstance(key, str))
 """Those keys, each with that of what chance gives."""
 
+_UNKNOWN = "init memory (how much of A's mask its initial weights alone would give) is not known"
 _REMEMBERS = 0.15  # init memory above chance from which the mask is taken for that of its initialisation
 _CHANCE, _LITTLE = 0.55, 0.65  # agreement of signs up to which it is no better than chance, and little better
 
@@ -90,9 +91,9 @@ def beginning_of(ckpt: str | None, init: str | None, masks: Iterable[Mask]) -> B
         except (InputError, BrokenFileError) as error:
             if init is not None:
                 raise
-            missing.append(f"init memory is not known: {str(error).removeprefix('--init-a ')}; name it by --init-a")
+            missing.append(f"{_UNKNOWN}: {str(error).removeprefix('--init-a ')}; name it by --init-a")
     else:
-        missing.append(f"init memory is not known: no {rewind_name('0it')} beside {ckpt}; name it by --init-a")
+        missing.append(f"{_UNKNOWN}: no {rewind_name('0it')} beside {ckpt}; name it by --init-a")
     share = None
     try:
         share = None if ckpt is None else share_left(expanded(ckpt))

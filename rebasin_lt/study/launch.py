@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rebasin_lt.errors import RebasinError
-from rebasin_lt.process.progress_line import StatusTable
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.settings.choices import chosen
 from rebasin_lt.study import launchers
@@ -17,8 +16,8 @@ from rebasin_lt.study.grid import Study
 from rebasin_lt.study.launchers.launcher import Launcher, LauncherKind
 from rebasin_lt.study.launchers.worker import log_file
 from rebasin_lt.study.plan import plan
+from rebasin_lt.study.progress import StudyProgress
 from rebasin_lt.study.state import State
-from rebasin_lt.study.status import status_lines
 
 _LOG_LINES = 5
 
@@ -39,31 +38,34 @@ def launcher_kind(name: str) -> LauncherKind:
 def complete_study(study: Study, folder: Path, launcher: Launcher) -> State:
     """Check a study and its folder, claim it, and do what is missing; returns how it stands then.
 
-    Raises InputError, before anything is written, for what cannot be; and as `run_study`.
+    Says how it goes. Raises InputError, before anything is written, for what cannot be, and StagesFailed, naming the
+    first, after everything else is done.
     """
     check_study_folder(folder, study)
     state = State.of(plan(study), folder)
-    if len(state.done) < len(state.plan):
-        from rebasin_lt.study.checks import check_study  # seconds, which a complete study need not wait
+    is_complete = len(state.done) == len(state.plan)
+    with StudyProgress(study.title, folder, state) as progress:
+        if not is_complete:
+            progress.checks()
+            from rebasin_lt.study.checks import check_study  # seconds, which a complete study need not wait
 
-        kind = launcher_kind(launcher.launcher)
-        kind.check()
-        check_study(study, kind.here, state.done, folder)
-    with claim_study(folder, study):
-        run_study(study, folder, state, launcher)
+            kind = launcher_kind(launcher.launcher)
+            kind.check()
+            check_study(study, kind.here, state.done, folder)
+        with claim_study(folder, study):
+            if not is_complete:
+                run_study(folder, state, launcher, progress)
+    if len(state.done) < len(state.plan):
+        raise StagesFailed(_failure(folder, state))
     return state
 
 
-def run_study(study: Study, folder: Path, state: State, launcher: Launcher) -> None:
-    """Do what is left; the folder is claimed. Raises StagesFailed, naming the first, after everything else is done."""
-    if len(state.done) == len(state.plan):
-        return
+def run_study(folder: Path, state: State, launcher: Launcher, progress: StudyProgress) -> None:
+    """Do what is left, and tell how it goes; the folder is claimed."""
     kind = launcher_kind(launcher.launcher)
     count = kind.count(launcher)
-    with StatusTable() as table:
-        kind.run(folder, state, launcher, lambda now: table(status_lines(study.title, now, count)))
-    if len(state.done) < len(state.plan):
-        raise StagesFailed(_failure(folder, state))
+    progress.runs(count, kind.name)
+    kind.run(folder, state, launcher, lambda _: progress.show(count))
 
 
 def _failure(folder: Path, state: State) -> str:

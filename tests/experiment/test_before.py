@@ -66,6 +66,7 @@ def test_permute_says_it_of_every_mask(options, runs, tmp_path) -> None:
     printed = show_permuted(result, str(tmp_path))
     assert f"m.mask.safetensors: {found['reading']}" in printed
     assert "signs of A's weights agree by chance in .5" in printed
+    assert "init memory (IoU): Overlap of A's mask with the one-shot mask of A's initial weights" in printed
     assert "not known" not in printed
 
 
@@ -105,7 +106,7 @@ def test_what_is_not_known_is_left_out_and_named(options, runs, tmp_path) -> Non
     }
     assert len(before["missing"]) == 2
     printed = show_permuted(result, str(tmp_path))
-    assert "init memory is not known: no rewind/0it.ckpt beside" in printed
+    assert "initial weights alone would give) is not known: no rewind/0it.ckpt beside" in printed
     assert "the share of the initial weights that is left is not known: no config.yaml" in printed
 
     named = replace(alone, init_a=str(runs / "a" / "rewind" / "0it.ckpt"))
@@ -168,7 +169,7 @@ def test_initial_weights_beside_a_that_are_damaged_are_not_known(options, runs, 
     result = match_and_permute(replace(options, ckpt_a=str(tmp_path / "a.ckpt")), tmp_path / "out")
     found = result["before_training"]
     assert "sign_agreement" in found["masks"]["m.mask.safetensors"]
-    assert f"init memory is not known: {'checkpoint ' * (damage == 'not finite')}{beside}" in found["missing"][0]
+    assert f"would give) is not known: {'checkpoint ' * (damage == 'not finite')}{beside}" in found["missing"][0]
     assert "\n" not in found["missing"][0]
     assert found["missing"][0] in show_permuted(result, str(tmp_path))
     with pytest.raises(BrokenFileError, match=r"0it.ckpt"):

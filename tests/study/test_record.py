@@ -83,7 +83,7 @@ def test_a_study_is_as_complete_where_it_went(finished, report, tmp_path, monkey
     assert read_outcome(tmp_path / "there") == read_outcome(finished)
     if travel is cloned:  # equal outcomes give equal bytes; drawing takes seconds
         assert report_bytes(tmp_path / "there", tmp_path / "report") == report
-    monkeypatch.setattr(launch, "StatusTable", lambda: pytest.fail("a stage was begun"))
+    monkeypatch.setattr(launch, "run_study", lambda *_: pytest.fail("a stage was begun"))
     config = write_config(tmp_path / "tiny.yaml")
     assert main(["study", "--config", str(config), "--out", str(tmp_path / "there")]) == 0
     assert capsys.readouterr().out.startswith(f"{len(ALL)} of {len(ALL)} stages are complete; ")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LINES = {"before": "A to B", "after": "π(A) to B"}
 _COLOUR = {"before": "naive", "after": "permuted"}
+EXCESS = "Largest excess over the chord (the straight line between the values at both ends)"
+"""What a barrier is, as captions say it."""
+
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "chord": (0, (1, 2))}
 _TEXTS = {"test": "test images", "train": "training images", "chord": "chord"}
 _PANEL, _HEAD = (4.1, 2.6), 0.5  # inches

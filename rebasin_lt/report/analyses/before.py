@@ -32,4 +32,6 @@ def before_text(masks: Mapping[str, Mapping[str, Any]], missing: Iterable[str]) 
     """The table, a sentence for each mask, and a line for all that is not known; nothing where nothing is known."""
     table = before_table(masks)
     lines = [f"{name}: {found['reading']}" for name, found in masks.items() if found.get("reading")]
+    shown = [measure for name, measure in BEFORE_TRAINING.items() if any(name in found for found in masks.values())]
+    lines += [f"{measure.label}: {measure.meaning}" for measure in shown]
     return (table.to_text() if table.rows else "") + "".join(f"{line}\n" for line in [*lines, *missing])

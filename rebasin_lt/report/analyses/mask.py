@@ -66,7 +66,8 @@ def overlap_table(result: Mapping[str, Any]) -> Table:
         [label, pair["overlap"], pair["expected_overlap"], _ratio(pair)] for label, pair in result["overlap"].items()
     ]
     columns = [*texts("other mask"), *numbers("overlap (IoU)", "if independent", decimals=4), *numbers("ratio")]
-    return Table(columns, rows, "Overlap of the kept weights, against its expectation for independent masks")
+    caption = "Overlap of the kept weights; if independent: what chance gives masks with as many weights in each tensor"
+    return Table(columns, rows, caption)
 
 
 def overlap_layers_table(result: Mapping[str, Any]) -> Table:

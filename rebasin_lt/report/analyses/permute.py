@@ -9,6 +9,7 @@ import numpy as np
 
 from rebasin_lt.connectivity.corrections import correction_label
 from rebasin_lt.judging.losses import BY_CROSS_ENTROPY, Judged, judged_of_result, quantities
+from rebasin_lt.report.analyses.barrier import EXCESS
 from rebasin_lt.report.analyses.before import before_text
 from rebasin_lt.report.kit.figures import barrier_figure, save_figures
 from rebasin_lt.report.kit.statistics import times
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 """What a mask overlaps, of its own: B's one-shot mask, by the names of results and of tables."""
+
+OVERLAP = "Overlap (IoU) with B's own one-shot magnitude mask; of independent masks: what chance gives masks as large"
+"""What the overlaps are, as captions say it."""
 
 
 def show_permuted(result: Mapping[str, Any], out: str) -> str:
@@ -47,7 +51,7 @@ def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
     """One row per mask: sparsity, and overlap with B's own one-shot magnitude mask of as many weights."""
     rows: list[list[Cell]] = [[name, *map(found.get, ("sparsity", *OVERLAPS))] for name, found in masks.items()]
     columns = [*texts("mask"), *numbers("sparsity", *OVERLAPS.values(), decimals=4)]
-    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask")
+    return Table(columns, rows, OVERLAP)
 
 
 def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]], judged: Judged = BY_CROSS_ENTROPY) -> Table:
@@ -61,7 +65,7 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]], judge
             found = [curve["loss_barrier"], times(100, curve["error_barrier"])]
             rows.append([correction_label(correction), f"{name} alignment", *found][: len(columns)])
     by = "" if judged == BY_CROSS_ENTROPY else f", by {judged.label}"
-    return Table(columns, rows, f"Largest excess over the chord, test images{by}")
+    return Table(columns, rows, f"{EXCESS}, test images{by}")
 
 
 def barrier_figures(result: Mapping[str, Any]) -> dict[str, Figure]:

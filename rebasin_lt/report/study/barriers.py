@@ -11,7 +11,7 @@ from rebasin_lt.connectivity.corrections import CORRECTIONS, correction_label
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.methods import Method
 from rebasin_lt.judging.losses import BY_CROSS_ENTROPY, Judged
-from rebasin_lt.report.analyses.barrier import points_of_curves
+from rebasin_lt.report.analyses.barrier import EXCESS, points_of_curves
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.panels import Panel, panel_figure
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std
@@ -54,7 +54,7 @@ def study_barriers_table(
         *(numbers("error barrier before (%)", "error barrier after (%)", spread="std") if judged.error else []),
         *numbers("seeds"),
     ]
-    caption = "Largest excess over the chord from A to B, before and after alignment, mean ± sample standard deviation"
+    caption = f"{EXCESS} from A to B, before and after alignment, mean ± sample standard deviation"
     return Table(columns, rows, caption if judged == BY_CROSS_ENTROPY else f"{caption}, by {judged.label}")
 
 

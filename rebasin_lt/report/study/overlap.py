@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rebasin_lt.experiment.before import KEYS
-from rebasin_lt.report.analyses.permute import OVERLAPS
+from rebasin_lt.report.analyses.permute import OVERLAP, OVERLAPS
 from rebasin_lt.report.kit.methods import Methods, spelled
 from rebasin_lt.report.kit.statistics import sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
@@ -22,7 +22,7 @@ def study_overlap_table(matches: Iterable[Mapping[str, Any]], methods: Methods |
     ]
     columns = [*texts("width", "matcher"), *numbers("sparsity")]
     columns += [*numbers(*OVERLAPS.values(), decimals=4, spread="std"), *numbers("seeds")]
-    return Table(columns, rows, "Overlap (IoU) with B's own one-shot magnitude mask, mean ± sample standard deviation")
+    return Table(columns, rows, f"{OVERLAP}; mean ± sample standard deviation")
 
 
 def overlap_runs_table(matches: Iterable[Mapping[str, Any]]) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rebasin_lt.experiment.before import BEFORE_TRAINING
 from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
+from rebasin_lt.report.analyses.barrier import EXCESS
 from rebasin_lt.report.kit.markdown import write_markdown
 from rebasin_lt.report.kit.methods import Methods
 from rebasin_lt.report.kit.page import Folded, PagePart, Picture, Section, write_page
@@ -218,7 +219,7 @@ def _barriers(outcome: StudyOutcome, setting: Setting) -> list[PagePart]:
 
 def _barriers_at(axes: str, records: Sequence[Mapping[str, Any]], setting: Setting) -> list[PagePart]:
     captions = {
-        "barriers": "Largest excess over the chord between A and B, by width (the paper's Figure 3).",
+        "barriers": f"{EXCESS} between A and B, by width (the paper's Figure 3).",
         "curves-loss": "Mean loss along the straight line from A to B.",
         "curves-error": f"The same for the share of {setting.judged.error}.",
     }

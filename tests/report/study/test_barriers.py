@@ -94,3 +94,13 @@ def test_several_matchers_are_told_apart() -> None:
     more = [line(1, 0, "test", "after", "none", "by_weights")]
     legend = study_barrier_figures([*RECORDS, *more])["curves-loss"].legends[0].get_texts()
     assert {"after permuted, raw", "after by weights, raw", "before, raw"} <= {text.get_text() for text in legend}
+
+
+def test_captions_say_what_the_chord_and_independent_masks_are():
+    from rebasin_lt.report.analyses.permute import barrier_table, masks_table
+    from rebasin_lt.report.study.overlap import study_overlap_table
+
+    for table in (study_barriers_table([]), barrier_table({})):
+        assert "(the straight line between the values at both ends)" in table.caption
+    for table in (study_overlap_table([]), masks_table({})):
+        assert "of independent masks: what chance gives" in table.caption

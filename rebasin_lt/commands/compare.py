@@ -23,5 +23,8 @@ def print_comparison(options: CompareOptions) -> None:
         write_text(options.out, text)
         say(options.out)
     if options.format == "text":
+        for run in runs:
+            if run.collapse:
+                say(f"† {run.label}: {run.collapse}")
         for folder in untested(runs):
             say(f"{folder} was not tested: rebasin-lt test --config {folder}/config.yaml")

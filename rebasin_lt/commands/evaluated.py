@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -9,9 +10,11 @@ from lightning import Trainer
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.judging.chance import collapse_text
+from rebasin_lt.lit.run_facts import classes_of
 from rebasin_lt.process.terminal_text import say
 from rebasin_lt.storage.files import write_text
-from rebasin_lt.storage.run_records import record_evaluation
+from rebasin_lt.storage.run_records import read_facts, record_evaluation
 
 
 def tell_metrics(trainer: Trainer, verb: str, checkpoint: Path, step: int, quiet: bool) -> None:
@@ -20,6 +23,10 @@ def tell_metrics(trainer: Trainer, verb: str, checkpoint: Path, step: int, quiet
     for name, value in found.items():
         if not quiet:
             say(f"{name}\t{value:.4f}")
+    folder, module = trainer.default_root_dir, trainer.lightning_module
+    is_sparse = read_facts(Path(folder)).get("sparsity") is not None
+    if lost := collapse_text(found, classes_of(trainer, module), folder, is_sparse):
+        say(f"{folder}: {lost}", file=sys.stderr)
     record_evaluation(Path(trainer.default_root_dir), verb, checkpoint, step, found)
 
 

@@ -38,6 +38,7 @@ class RunFacts:
     processes: int
     global_batch: int | None
     learning_rate: float | None
+    num_classes: int | None = None
 
     @property
     def rate_per_256(self) -> float | None:
@@ -91,7 +92,15 @@ def facts_of(trainer: Trainer, module: LightningModule) -> RunFacts:
         processes=trainer.world_size,
         global_batch=None if size is None else size * trainer.world_size * trainer.accumulate_grad_batches,
         learning_rate=_rate(trainer),
+        num_classes=classes_of(trainer, module),
     )
+
+
+def classes_of(trainer: Trainer, module: LightningModule) -> int | None:
+    """The classes that the module's hyperparameters name, else its data module; None where neither does."""
+    data = getattr(trainer, "datamodule", None)
+    found = module.hparams.get("num_classes", getattr(data, "num_classes", None))
+    return found if isinstance(found, int) else None
 
 
 def _batch_and_samples(loader: Any) -> tuple[int | None, int | None]:

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from rebasin_lt import Classifier, Digits, InitFrom, IterativeMagnitudePruning
 from rebasin_lt.cli import main
+from rebasin_lt.commands.evaluated import tell_metrics
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.callbacks.progress import FitProgress, left_files, metrics_text, next_commands
-from rebasin_lt.lit.run_facts import RunFacts, batch_warnings, facts_of
+from rebasin_lt.lit.run_facts import RunFacts, batch_warnings, facts_of, write_facts
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.storage.run_records import (
     EVALUATIONS_FILE,
@@ -59,6 +60,7 @@ def test_a_fit_says_what_it_trains_how_each_epoch_went_and_what_is_next(tmp_path
         **{"network": "mlp", "parameters": 13130, "sparsity": None, "data": "Digits", "samples": 1000, "epochs": 2},
         **{"steps_per_epoch": 20, "device": "cpu", "processes": 1, "global_batch": 50, "learning_rate": 0.1},
         "learning_rate_per_256": 0.512,
+        "num_classes": 10,
     }
     assert "quiet" not in Path("runs/a/config.yaml").read_text()
 
@@ -214,3 +216,28 @@ def test_evaluations_are_kept_of_a_runs_own_checkpoints_alone(tmp_path) -> None:
     (folder / EVALUATIONS_FILE).write_text("[]")
     with pytest.raises(BrokenFileError, match="evaluations.json holds no evaluations by verb and checkpoint"):
         read_evaluations(folder)
+
+
+@pytest.mark.parametrize(("verb", "sparsity"), [("fit", None), ("fit", 0.9), ("test", None), ("test", 0.9)])
+def test_a_network_that_learned_nothing_is_said_to_have(tmp_path, capsys, verb, sparsity) -> None:
+    """By the accuracy that `fit` or `test` has measured; what to do depends on the mask."""
+    write_facts(tmp_path, replace(FACTS, sparsity=sparsity))
+    guards = [] if sparsity is None else [SimpleNamespace(mask=SimpleNamespace(sparsity=sparsity))]
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 2, "val/top1": 10.0, "train/top1": 50.0}\n')
+    trainer = SimpleNamespace(
+        **{"is_global_zero": True, "fast_dev_run": False, "limit_train_batches": 1.0, "current_epoch": 2},
+        **{"datamodule": Digits(), "callbacks": guards, "default_root_dir": str(tmp_path)},
+        **{"lightning_module": Classifier("mlp"), "callback_metrics": {"test/top1": torch.tensor(10.0)}},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rebasin_lt.lit.callbacks.progress.MaskGuard", SimpleNamespace)
+        patch.setattr("rebasin_lt.lit.callbacks.progress.is_short_try", lambda trainer: False)
+        if verb == "fit":
+            FitProgress(tmp_path).on_fit_end(trainer, trainer.lightning_module)
+        else:
+            tell_metrics(trainer, "test", tmp_path / "last.ckpt", 2, quiet=False)
+    said = capsys.readouterr()
+    last = (said.out if verb == "fit" else said.err).splitlines()[-1]
+    metric = "val/top1" if verb == "fit" else "test/top1"
+    assert last.startswith(f"{tmp_path}: {metric} 10 is what a constant answer gives (10 classes): the network ")
+    assert ("collapsed: `rebasin-lt mask" in last) == (sparsity is not None)

@@ -13,13 +13,14 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from rebasin_lt.judging.chance import collapse_text
 from rebasin_lt.lit.callbacks.init_from import InitFrom
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.data.other import leaves_to_lightning
 from rebasin_lt.lit.recorded import class_name
-from rebasin_lt.lit.run_facts import batch_warnings, counted, facts_of, write_facts
+from rebasin_lt.lit.run_facts import batch_warnings, classes_of, counted, facts_of, write_facts
 from rebasin_lt.lit.training_length import epochs_done, is_short_try
 from rebasin_lt.process.progress_line import ProgressLine, time_left
 from rebasin_lt.process.terminal_text import say
@@ -96,6 +97,8 @@ class FitProgress(Checkpoint):
         self._say(f"left here: {', '.join(left_files(self.folder))}")
         for command in next_commands(trainer, pl_module, self.folder):
             self._say(f"next: {command}")
+        if lost := collapse_text(metrics, classes_of(trainer, pl_module), str(self.folder), bool(_sparsity(trainer))):
+            self._say(lost)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._line.clear()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.judging.chance import collapse_text, collapsed_metric
 from rebasin_lt.report.kit.tables import Cell, Column, Table, texts
 from rebasin_lt.settings.flat import flat_settings
 from rebasin_lt.storage.run_folder import CONFIG, finished, read_config
@@ -33,6 +34,17 @@ class RunRecord:
     metrics: Mapping[str, float]
     of_test: tuple[str, ...] = ()
     """Names of those that were measured by `test`, whatever a module calls them."""
+    num_classes: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The label, with † where the accuracy is that of a constant answer."""
+        return f"{self.label} †" if collapsed_metric(self.metrics, self.num_classes) else self.label
+
+    @property
+    def collapse(self) -> str | None:
+        """What to do about a network that is no better than a constant answer; None where it is better."""
+        return collapse_text(self.metrics, self.num_classes, str(self.place), "sparsity" in self.metrics)
 
 
 def read_run(name: str) -> RunRecord:
@@ -47,7 +59,14 @@ def read_run(name: str) -> RunRecord:
     settings = flat_settings(read_config(folder / CONFIG))
     kept = {key: value for key, value in settings.items() if not key.startswith(_PLACES)}
     metrics, of_test = _metrics(folder)
-    return RunRecord(label if equals else str(folder), folder, kept, metrics, of_test)
+    return RunRecord(label if equals else str(folder), folder, kept, metrics, of_test, _classes(folder, settings))
+
+
+def _classes(folder: Path, settings: Mapping[str, Any]) -> int | None:
+    """As the run said when it began or, in one of earlier releases, as its settings name them."""
+    named = [value for key, value in settings.items() if key.rpartition(".")[2] == "num_classes"]
+    found = read_facts(folder).get("num_classes", named[0] if named else None)
+    return found if isinstance(found, int) else None
 
 
 def _metrics(folder: Path) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -92,7 +111,9 @@ def metrics_table(runs: Sequence[RunRecord], wanted: Sequence[str] = ()) -> Tabl
     shown = wanted or ([name for name in known if name == "sparsity"] + of_test if of_test else known)
     caption = "Metrics" if wanted else "Metrics of the test" if of_test else "Metrics of the last epoch"
     columns = [*texts("run"), *(Column(name, decimals=_decimals(name)) for name in shown)]
-    rows: list[list[Cell]] = [[run.label, *(run.metrics.get(name) for name in shown)] for run in runs]
+    if any(run.title != run.label for run in runs):
+        caption += "; † no better than a constant answer"
+    rows: list[list[Cell]] = [[run.title, *(run.metrics.get(name) for name in shown)] for run in runs]
     return Table(columns, rows, caption)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rebasin_lt.judging.chance import is_at_chance
 from rebasin_lt.report.study.setting import Setting
 
 _NAMED = 5
-_CHANCE = 1.25
-"""Times the accuracy of a constant answer up to which a run counts as collapsed."""
 
 
 def trained_text(settings: Mapping[str, Any]) -> str:
@@ -29,16 +28,10 @@ def trained_text(settings: Mapping[str, Any]) -> str:
     return "; ".join(parts) + "."
 
 
-def collapsed(run: Mapping[str, Any], num_classes: int) -> bool:
-    """True for a run whose accuracy is what a constant answer gives, within a quarter of it: it learned nothing."""
-    top1 = run.get("top1")
-    return top1 is not None and top1 <= _CHANCE / num_classes
-
-
 def collapsed_text(runs: Iterable[Mapping[str, Any]], setting: Setting) -> str:
     """How many sparse networks collapsed to chance, and which; empty where none did. They are in all means."""
     runs = list(runs)
-    lost = [run for run in runs if collapsed(run, setting.num_classes)]
+    lost = [run for run in runs if is_at_chance(run.get("top1"), setting.num_classes)]
     if not lost:
         return ""
     names = [

@@ -7,9 +7,9 @@ from itertools import chain
 from typing import Any
 
 from rebasin_lt.experiment.metrics import COMPARED, METRICS, Metric
+from rebasin_lt.judging.chance import is_at_chance
 from rebasin_lt.report.kit.statistics import Estimate, mean, sample_std, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table, numbers, texts
-from rebasin_lt.report.study.about import collapsed
 from rebasin_lt.report.study.published import Published
 from rebasin_lt.report.study.runs import Group, Place, axes_of, rows_table
 from rebasin_lt.report.study.setting import Setting
@@ -130,7 +130,7 @@ def _ours(seeds: Mapping[int, float] | None, usual: int, metric: Metric, num_cla
     if not seeds:
         return None
     estimate = spread_of(seeds.values()).scaled(metric.factor)
-    lost = num_classes is not None and any(collapsed({"top1": value}, num_classes) for value in seeds.values())
+    lost = num_classes is not None and any(is_at_chance(value, num_classes) for value in seeds.values())
     if estimate.count == usual and not lost:
         return estimate
     count = "" if estimate.count == usual else f" (n = {estimate.count})"

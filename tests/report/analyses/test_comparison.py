@@ -126,3 +126,19 @@ def test_the_command_prints_or_writes_and_says_what_was_not_tested(runs, capsys)
     assert "expected at least two folders" in capsys.readouterr().err
     assert main(["compare", "lth", "naive", "--format", "latx"]) == 2
     assert "--format is 'latx', which is not known (did you mean latex?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said_by", ["run.json", "settings"])
+def test_a_run_that_learned_nothing_is_marked_and_what_to_do_is_said(tmp_path, monkeypatch, capsys, said_by) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("lth"), "a.mask", 93.25)
+    make_run(Path("naive"), "b.mask", 10.0, **({"num_classes": 10} if said_by == "settings" else {}))
+    if said_by == "run.json":
+        Path("naive/run.json").write_text(json.dumps({"sparsity": 0.95, "num_classes": 10}))
+    assert main(["compare", "lth", "naive"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Metrics of the test; † no better than a constant answer" in lines
+    assert any(line.startswith("naive †") for line in lines)
+    assert lines[-1].startswith("† naive: test/top1 10 is what a constant answer gives (10 classes): ")
+    assert main(["compare", "lth", "naive", "--format", "csv"]) == 0
+    assert "†" not in capsys.readouterr().out

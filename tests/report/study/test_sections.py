@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.study.about import collapsed
+from rebasin_lt.judging.chance import is_at_chance
 from rebasin_lt.report.study.sections import LONG, summary, write_study_report
 from rebasin_lt.study.outcome import StudyOutcome
 
@@ -186,9 +186,9 @@ def test_runs_at_chance_are_marked_and_named(small: StudyOutcome, tmp_path: Path
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"† 1 of {len(small.sparse)} sparse networks collapsed to chance (10 %): LTH at 0.97 · 0it, seed 0." in text
     assert len(re.findall(r"\d †</td>", text)) == 1
-    assert collapsed({"top1": 0.125}, 10)
-    assert not collapsed({"top1": 0.126}, 10)
-    assert not collapsed({"top1": None}, 10)
+    assert is_at_chance(0.125, 10)
+    assert not is_at_chance(0.126, 10)
+    assert not is_at_chance(None, 10)
 
 
 def test_tables_for_latex_and_figures_as_pdf_are_written_where_they_are_asked_for(

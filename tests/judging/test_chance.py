@@ -1,0 +1,34 @@
+"""Networks that are no better than a constant answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from rebasin_lt.judging.chance import collapse_text, collapsed_metric
+
+
+@pytest.mark.parametrize(
+    ("metrics", "classes", "found"),
+    [
+        ({"val/top1": 10.0}, 10, "val/top1"),
+        ({"val/top1": 12.6}, 10, None),
+        ({"val/top1": 90.0, "test/top1": 10.0, "train/top1": 99.0}, 10, "test/top1"),
+        ({"test/top1": 90.0, "val/top1": 10.0}, 10, None),  # the test decides
+        ({"val/top1": 10.0}, None, None),
+        ({"val/accuracy": 0.1}, 10, None),  # in whose unit?
+        ({}, 10, None),
+    ],
+)
+def test_the_accuracy_at_chance_is_named(metrics, classes, found) -> None:
+    assert collapsed_metric(metrics, classes) == found
+
+
+def test_what_to_do_depends_on_the_mask() -> None:
+    dense = collapse_text({"val/top1": 10.0}, 10, "runs/a", is_sparse=False)
+    assert dense == (
+        "val/top1 10 is what a constant answer gives (10 classes): the network learned nothing: train longer, or with "
+        "another learning rate"
+    )
+    sparse = collapse_text({"val/top1": 10.0}, 10, "runs/a", is_sparse=True)
+    assert "collapsed: `rebasin-lt mask --mask FILE --ckpt runs/a/last.ckpt --out DIR` counts units" in sparse
+    assert collapse_text({"val/top1": 50.0}, 10, "runs/a", is_sparse=True) is None

@@ -84,7 +84,7 @@ class Decoder(_Judged):
         learning_rate: of Adam
     """
 
-    def __init__(self, vocabulary: int = 500, units: int = 32, learning_rate: float = 0.003) -> None:
+    def __init__(self, vocabulary: int = 500, units: int = 32, learning_rate: float = 0.01) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.net = LlamaForCausalLM(
@@ -138,7 +138,7 @@ class SentenceData(LightningDataModule):
 class NextWordData(SentenceData):
     """The same sentences, labelled with the next word of each; the vocabulary is smaller."""
 
-    def __init__(self, vocabulary: int = 500, batch_size: int = 50) -> None:
+    def __init__(self, vocabulary: int = 500, batch_size: int = 100) -> None:
         super().__init__(vocabulary, batch_size)
 
     def batch(self, pairs: list[tuple[list[int], int]]) -> Batch:

@@ -47,9 +47,9 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
     """The mixtures of a network, in the order of its parameters.
 
     Experts that change places are groups around nested ones: whole tensors, or units in which some matrix lies without
-    the units inside, a router. Listed ones are numbered modules of the same names and shapes of tensors, whose units
-    are in the same groups outside of them and in one group each inside, and none of which uses what another computes,
-    as layers in a row do.
+    the units inside, one row for each, a router. Listed ones are numbered modules of the same names and shapes of
+    tensors, whose units are in the same groups outside of them and in one group each inside, and none of which uses
+    what another computes, as layers in a row do.
 
         >>> class Mixed(nn.Module):
         ...     def __init__(self):
@@ -99,12 +99,14 @@ def _acts(symmetry: Symmetry, name: str, groups: Sequence[str]) -> bool:
 
 
 def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
-    """Whether a tensor has a row for each expert that reads other units."""
+    """Whether a tensor has one row for each expert that reads other units; several are the queries and keys of a head,
+    in an order that a rotation by place fixes."""
     axes = symmetry.places[name]
     return (
         name not in symmetry.stacks
         and len(axes) > 1
-        and any(axis.groups == (outer,) for axis in axes[:1])
+        and axes[0].groups == (outer,)
+        and axes[0].size == symmetry.groups[outer]
         and any(axis.groups for axis in axes[1:])
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from nested import Experts, Listed, built
+from nested import Decoder, Experts, Listed, built, symmetry_of
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
@@ -84,6 +84,17 @@ def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> 
     assert (
         find_mixtures(trace_symmetry(nn.TransformerEncoderLayer(8, 2, 4, batch_first=True), torch.randn(2, 3, 8))) == ()
     )
+
+
+@pytest.mark.parametrize("name", ["vit", "encoder", "decoder", "rotary", "grouped"])
+def test_heads_are_no_experts(name: str) -> None:
+    symmetry = symmetry_of(name)
+    assert symmetry.within  # units in heads or groups, as hidden units in experts
+    assert find_mixtures(symmetry) == ()
+
+
+def test_heads_with_rotary_positions_are_no_experts_with_queries_of_their_own_either() -> None:
+    assert find_mixtures(trace_symmetry(Decoder(rotary=True, queries=1), torch.randint(11, (2, 5)))) == ()
 
 
 @kinds

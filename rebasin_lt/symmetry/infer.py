@@ -13,7 +13,7 @@ from rebasin_lt.symmetry.call import Call, Rule, types_in
 from rebasin_lt.symmetry.export import Program, written
 from rebasin_lt.symmetry.layouts import Layout, atoms_of, fixed, free, resolve
 from rebasin_lt.symmetry.meaning import Order, settle
-from rebasin_lt.symmetry.nodes import LOOKING_UP, identity_of, number_of, overlapping, plain_name, shapes_of
+from rebasin_lt.symmetry.nodes import LOOKING_UP, identity_of, number_of, overlapping, plain_name, shapes_of, steps_used
 from rebasin_lt.symmetry.rules import MOVING, RULES, apply_rule, is_alike, rule_of
 from rebasin_lt.symmetry.sibling_types import SiblingTypes, beside
 from rebasin_lt.symmetry.siblings import Siblings
@@ -56,8 +56,10 @@ class Inference:
         self._moved: dict[fx.Node, list[str]] = {}  # buffers that were copied or viewed, but not used so far
         self.siblings = SiblingTypes(siblings)
         self._harmless: dict[str, str] = {}  # not followed, but no unit of a parameter was touched so far
+        used = steps_used(program.graph)
         for node in program.graph.nodes:
-            self._visit(node, tensors)
+            if node in used:  # what nobody reads asks nothing of its axes
+                self._visit(node, tensors)
         for name in overlapping(tensors):
             if name in self.state:
                 self.state[name].freeze("shares memory with another parameter")

@@ -44,7 +44,7 @@ def find_nesting(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, 
     for kind in (kind for found in kinds.values() for kind in found):
         _narrow(shared, kind, order)
     for node in inference.nodes:
-        if any(shared.values()) and node.op == "call_function" and node.meta.get("val") is not None:  # no assertion
+        if any(shared.values()) and node.op == "call_function":
             _narrow_by_operator(shared, inference, node, kinds)
             if meets_others(node, rows):
                 given = [kind for source in node.all_input_nodes for kind in kinds[source]]

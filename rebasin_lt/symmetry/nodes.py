@@ -41,6 +41,18 @@ def plain_name(node: fx.Node) -> str:
     return str(schema.name.removeprefix("aten::"))
 
 
+def steps_used(graph: fx.Graph) -> set[fx.Node]:
+    """The steps whose values are returned, or reach what is; of all others at most sizes or dtypes are looked at."""
+    used: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        schema = getattr(node.target, "_schema", None)
+        if node.op in ("placeholder", "output") or (schema is not None and schema.is_mutable):
+            used.add(node)
+        if node in used and not plain_name(node).startswith("sym_"):
+            used.update(node.all_input_nodes)
+    return used
+
+
 def shapes_of(node: fx.Node) -> list[tuple[int, ...]]:
     """The shapes of what a node returns, at the size of the example batch."""
     shapes = [tuple(map(hinted_size, tensor.shape)) for tensor in returned_tensors(node.meta.get("val"))]

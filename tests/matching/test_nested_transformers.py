@@ -55,6 +55,15 @@ def whisper() -> nn.Module:
     return Of(transformers.WhisperForConditionalGeneration(config), "input_features", "decoder_input_ids")
 
 
+def bart() -> nn.Module:
+    config = transformers.BartConfig(
+        vocab_size=23, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=12, decoder_ffn_dim=12, max_position_embeddings=8, use_cache=False,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    return Of(transformers.BartForConditionalGeneration(config), "input_ids", "decoder_input_ids")
+
+
 def mixture(kind: str, experts: str, **settings: Any) -> Callable[[], nn.Module]:
     """A decoder with 4 experts, as one of transformers' implementations computes them."""
 
@@ -103,6 +112,10 @@ def tokens(batch: int) -> tuple[Tensor, ...]:
     return (torch.randint(3, 23, (batch, 7)),)
 
 
+def pairs(batch: int) -> tuple[Tensor, ...]:
+    return (*tokens(batch), *tokens(batch))
+
+
 def sounds(batch: int) -> tuple[Tensor, ...]:
     return (torch.randn(batch, 6, 16), torch.randint(3, 23, (batch, 7)))
 
@@ -123,7 +136,9 @@ def planted(
     return source, reference, symmetry
 
 
-@pytest.mark.parametrize(("build", "inputs", "heads"), [(bert, tokens, 1), (llama, tokens, 1), (whisper, sounds, 3)])
+@pytest.mark.parametrize(
+    ("build", "inputs", "heads"), [(bert, tokens, 1), (llama, tokens, 1), (bart, pairs, 3), (whisper, sounds, 3)]
+)
 def test_permutation_by_head_comes_back(
     build: Callable[[], nn.Module], inputs: Callable[[int], tuple[Tensor, ...]], heads: int
 ) -> None:
@@ -138,3 +153,11 @@ def test_permutation_by_head_comes_back(
         moved = symmetry.permute(source, found.permutation)
         wrong = [name for name, tensor in reference.state_dict().items() if not torch.equal(moved[name], tensor)]
         assert wrong == []
+
+
+def test_every_unit_of_a_stream_moves_where_one_is_looked_at_for_its_size() -> None:
+    """The lookup of positions is given the last unit of the stream, of which it asks the length alone."""
+    torch.manual_seed(0)
+    symmetry = trace_symmetry(bart(), pairs(2))
+    assert symmetry.groups["network.model.shared.weight"] == 16
+    assert {entry.reason for entry in symmetry.frozen} == {"rows are looked up by index"}

@@ -71,3 +71,39 @@ def test_of_two_typings_the_one_that_moves_more_is_kept() -> None:
         **{name: nn.Linear(*sizes) for name, sizes in {"a": (5, 6), "c": (6, 4), "d": (3, 3)}.items()},
     )
     assert typed_without({"addmm"}, wider, x).groups == {"a.weight": 6}  # the second would lose all
+
+
+def size_alone(net: nets.Net, h: Tensor) -> None:
+    assert h[..., -1].shape[1] == 4
+
+
+def dtype_alone(net: nets.Net, h: Tensor) -> None:
+    h[..., :2].to(h.dtype)
+
+
+def unread(net: nets.Net, h: Tensor) -> None:
+    torch.linalg.matrix_exp(h @ h.transpose(1, 2) @ net.unread)
+
+
+@pytest.mark.parametrize("look", [size_alone, dtype_alone, unread])
+def test_what_nobody_reads_asks_nothing_of_its_axes(look: Callable[[nets.Net, Tensor], None]) -> None:
+    """Of one unit only the size is asked for, or the dtype; an operator without a rule returns what is not returned."""
+
+    def run(net: nets.Net, x: Tensor) -> Tensor:
+        h = net.a(x).relu()
+        look(net, h)
+        return net.c(h)
+
+    network = nets.Net(run, a=nn.Linear(5, 6), c=nn.Linear(6, 3), unread=nets.weight(4, 4))
+    symmetry = trace_symmetry(network, torch.randn(2, 4, 5))
+    assert (symmetry.groups, symmetry.unknown) == ({"a.weight": 6}, {})
+
+
+def test_what_is_written_counts_though_the_step_that_wrote_is_read_by_nobody() -> None:
+    def run(net: nets.Net, x: Tensor) -> Tensor:
+        h = net.a(x).relu()
+        h[:, 0].mul_(2)
+        return net.c(h)
+
+    symmetry = trace_symmetry(nets.Net(run, a=nn.Linear(5, 6), c=nn.Linear(6, 3)), torch.randn(2, 5))
+    assert symmetry.groups == {"a.weight": 5}

@@ -228,7 +228,8 @@ def agreement_figure(points: Mapping[str, Sequence[Mapping[str, float]]]) -> Any
             x = [point["agreement"] for point in known]
             y = [point["gain"] / point["gap"] for point in known]
             axes.plot(x, y, marker, color=COLOURS[colour][0], markersize=5, label=title, alpha=0.8)
-        axes.legend(fontsize=7, frameon=False, loc="best", labelcolor=COLOURS["ink"][0])
+        place: Any = {"loc": "lower left", "bbox_to_anchor": (0.13, 0.1)}  # where no point lies; "best" covers one
+        axes.legend(fontsize=8, frameon=False, labelcolor=COLOURS["ink"][0], **place)
     return figure
 
 

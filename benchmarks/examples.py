@@ -138,7 +138,7 @@ def draw(results: Mapping[str, Sequence[Record]], folder: Path) -> None:
                 axes.plot(lines[key]["alphas"], lines[key]["loss"], color=COLOURS[colour][0], label=label)
             axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
             axes.set_xticks([0, 0.5, 1])
-        figure.axes[0].legend(frameon=False, fontsize=8)
+        figure.axes[0].legend(frameon=False, fontsize=9)
         figure.tight_layout()
         save_figures({"examples": figure}, folder)
 

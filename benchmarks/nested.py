@@ -227,7 +227,7 @@ def table(results: Mapping[str, Sequence[Record]]) -> Table:
 def draw(results: Mapping[str, Sequence[Record]], folder: Path) -> None:
     """A panel for each subject: the mean over pairs of the loss along the line, by arm."""
     drawn = {"none": "naive", "one, activations": "lth", "nested, activations": "permuted"}
-    with styled_figure(8.0, 2.6) as figure:
+    with styled_figure(8.0, 2.9) as figure:
         for place, (name, records) in enumerate(results.items(), start=1):
             axes = figure.add_subplot(1, len(results), place)
             plain_axes(axes)
@@ -238,8 +238,8 @@ def draw(results: Mapping[str, Sequence[Record]], folder: Path) -> None:
                 axes.plot(alphas, means, color=COLOURS[colour][0], label=ARMS[arm])
             axes.set_title(SUBJECTS[name].title, loc="left", fontsize=10)
             axes.set_xticks([0, 0.5, 1])
-        figure.axes[0].legend(frameon=False, fontsize=7)
-        figure.tight_layout()
+        figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=len(drawn), frameon=False, fontsize=10)
+        figure.tight_layout(rect=(0, 0, 1, 0.9))
         save_figures({"nested": figure}, folder)
 
 

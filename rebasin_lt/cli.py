@@ -135,7 +135,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _plain(message: str) -> str:
     """A parser's finding in words that people use."""
     message = re.sub(r'^Parser key "[^"]+": ?', "", message)
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("Expected a tuple", "Expected a list")
+    return re.sub(r"(Expected a list\. Got value: )([^\[\]{}]+)$", r"\1\2; write it as [\2]", message)
 
 
 def _run_own(arguments: list[str]) -> None:

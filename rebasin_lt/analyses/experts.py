@@ -73,7 +73,7 @@ def _open(options: ExpertsOptions) -> _Given:
     judge = judge_of(options.loss, "--loss")
     if _measures(options):
         (network,) = subjects.on_device()
-        check_judged(network, subjects.test(), "test images", judge)
+        check_judged(network, subjects.test(), "--loss on the test set", judge)
     return _Given(subjects, masks, judge)
 
 

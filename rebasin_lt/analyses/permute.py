@@ -111,7 +111,7 @@ def _open(options: PermuteOptions, matcher: Matcher) -> _Given:
     _, network_b = subjects.on_device()
     judge = judge_of(options.loss, "--loss")
     if images is not None and options.num_alphas:
-        check_judged(network_b, images.test, "test images", judge)
+        check_judged(network_b, images.test, "--loss on the test set", judge)
     return _Given(matcher, subjects, masks, images, _beginning(options, masks), judge)
 
 

@@ -16,7 +16,7 @@ from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.experiment.example import example_of
 from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.feeding.forward_call import ForwardCall
-from rebasin_lt.lit.checkpoint import LoadedNetwork, load_network
+from rebasin_lt.lit.checkpoint import MEASURED_BY, LoadedNetwork, load_network
 from rebasin_lt.lit.data.base import Split
 from rebasin_lt.lit.data.loader import ImageLoader
 from rebasin_lt.lit.data.other import Batches, OtherData, handed_to
@@ -195,7 +195,7 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         raise BrokenFileError(f"{argument} was trained on {known!r:.100}, which names no dataset with plain settings")
     if known.get(UNSAID) and data is not None and isinstance(data_source(data), FunctionType):
         return build_data(data, **where)  # the user says how it is made
-    _check_named(known, argument, data)
+    _check_named(known, argument, data, "" if "arch" in network.metadata else MEASURED_BY)
     # a file says what to read; it may not have anything fetched or written
     settings = {key: value for key, value in known.items() if key not in {"name", "download"}}
     try:
@@ -208,13 +208,16 @@ def open_data(network: LoadedNetwork, argument: str, data: str | None = None, ro
         ) from error
 
 
-def _check_named(known: Mapping[str, Any], argument: str, data: str | None) -> None:
-    """Raise InputError unless the data that a checkpoint names is that of the user, and can be made again."""
+def _check_named(known: Mapping[str, Any], argument: str, data: str | None, beside: str) -> None:
+    """Raise InputError unless the data that a checkpoint names is that of the user, and can be made again.
+
+    `beside` is what the command may have to be told besides.
+    """
     name = known["name"]
     if data is None and is_user_code(name):
         raise InputError(
             f"{argument} was trained on {name}, code that it may not choose: name it too "
-            f"(--data {name.replace('__main__', 'YOUR_SCRIPT')})"
+            f"(--data {name.replace('__main__', 'YOUR_SCRIPT')}{beside})"
         )
     if data is not None and not _same(data, name):
         raise InputError(

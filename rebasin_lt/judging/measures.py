@@ -59,7 +59,7 @@ class LossMeasure(NamedTuple):
 
 
 def _images(answer: Tensor, target: Tensor) -> Rows:
-    _check_logits(answer, answer.dim() == 2, 1, "(images, classes)")
+    _check_logits(answer, answer.dim() == 2, 1, "(examples, classes)")
     return answer, _indices(target, answer.shape[:1], "the index of each image's class")
 
 

@@ -31,6 +31,9 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.storage.files import hash_tensors
 
+MEASURED_BY = ", and --loss mse or another where it does not classify"
+"""What a command needs to be told of some modules of the user's own, beside their names."""
+
 
 class LoadedNetwork(NamedTuple):
     """A network in evaluation mode, what its file says of it (empty for a foreign file), and its mask if it has one.
@@ -158,6 +161,12 @@ def _unnamed(metadata: Mapping[str, Any]) -> str:
     if name is None:
         return "does not say which network it holds: give its architecture (--model NAME)"
     name = str(name).replace("__main__", "YOUR_SCRIPT")
+    data = str((metadata.get("data") or {}).get("name")).replace("__main__", "YOUR_SCRIPT")
+    if is_user_code(data):
+        return (
+            f"holds a network of {name}, trained on {data}, code that it may not choose: name it too (--model {name} "
+            f"--data {data}{MEASURED_BY})"
+        )
     return f"holds a network of {name}, code that it may not choose: name it too (--model {name})"
 
 

@@ -12,6 +12,7 @@ from rebasin_lt.lit.checkpoint import MASK, METADATA, read_checkpoint
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.storage.run_folder import CONFIG, read_config
 
+_ELSEWHERE = ("InitFrom", "IterativeMagnitudePruning", "MaskGuard", "DynamicSparseTraining")
 _OURS = ("Classifier", "MaskedClassifier")
 _SETTINGS = ("learning_rate", "weight_decay", "momentum", "optimizer", "lr_schedule", "warmup_epochs", "milestones")
 
@@ -26,18 +27,24 @@ def share_left(checkpoint: Path | str) -> float:
     exp(-sum over steps of rate · decay / (1 - momentum)): what gradients add is not in it. AdamW's decay passes through
     no momentum, so there it is exp(-sum of rate · decay). Rate, decay and schedule are those in the checkpoint, the
     number of epochs that its schedule spans that in `config.yaml` beside it. Raises NotRecorded where they do not say
-    it: for modules of others, for trainings that began from another network, under a mask or with pruning, and for
-    those that did not come to their end, or whose `config.yaml` is damaged; and as `read_checkpoint`.
+    it: for trainings that began from another network, under a mask or with pruning, and for those that did not come to
+    their end, or whose `config.yaml` is damaged; and as `read_checkpoint`.
+
+    Of a module of the user's own it is that of its optimiser, as `last.ckpt` has it, where that decays nothing, or at a
+    rate that no schedule changes.
     """
-    content = read_checkpoint(checkpoint)
+    content, config = read_checkpoint(checkpoint), _config(Path(checkpoint).parent / CONFIG)
     about, settings = content.get(METADATA, {}), content.get("hyper_parameters", {})
-    if about.get("module") not in _OURS or not settings.keys() >= {*_SETTINGS}:
-        raise NotRecorded("A's checkpoint does not say how it was trained")
-    if settings.get("init_from") is not None or MASK in content:
+    if settings.get("init_from") is not None or MASK in content or _begins_elsewhere(config):
         raise NotRecorded("A's training began from another network, or under a mask")
-    epochs = _planned_epochs(Path(checkpoint).parent / CONFIG)
+    epochs = _planned_epochs(config)
     if not epochs or _whole_epochs(content) != epochs:
         raise NotRecorded(f"no {CONFIG} beside A's checkpoint says that it is the end of a training, and how long one")
+    if about.get("module") not in _OURS or not settings.keys() >= {*_SETTINGS}:
+        try:
+            return _left_by_optimiser(content)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise NotRecorded(f"A's module is none of ours, and its optimiser cannot be read: {error}") from error
     factor = learning_rate_factor(
         settings["lr_schedule"],
         epochs,
@@ -54,22 +61,58 @@ def _whole_epochs(content: Mapping[str, Any]) -> int | None:
     """Epochs behind a checkpoint: of one to resume from by its loops, whose epoch still runs, else as it says."""
     loops = content.get("loops", {}).get("fit_loop")
     if loops is None:
-        return cast("int | None", content[METADATA].get("epoch"))
+        return cast("int | None", content.get(METADATA, {}).get("epoch"))
     whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
     return int(loops["epoch_progress"]["current"]["processed"]) if whole else None
 
 
-def _planned_epochs(config: Path) -> int | None:
-    """The epochs that a stage or a `fit` was to train for; None where its folder does not say it.
+def _left_by_optimiser(content: Mapping[str, Any]) -> float:
+    """By what the optimiser of a checkpoint to resume from says of itself. Raises NotRecorded where that is too little.
 
-    Raises NotRecorded for a file that is damaged.
+    The decay of Adam without a W is part of a gradient that it scales: no formula says what it leaves.
     """
-    if not config.is_file():
-        return None
+    groups = [group for state in content.get("optimizer_states", ()) for group in state["param_groups"]]
+    if not groups:
+        raise NotRecorded("A's checkpoint has no optimiser, and its module is none of ours: give a last.ckpt of fit")
+    decays = [group.get("weight_decay") for group in groups]
+    if all(decay == 0 for decay in decays):
+        return 1.0
+    if content.get("lr_schedulers"):
+        raise NotRecorded("A's module is none of ours, and no file has the rates of its schedule")
+    rates = {(float(group["lr"]), float(group["weight_decay"]), _gathered(group)) for group in groups}
+    rate, decay, gathered = rates.pop()
+    if rates or gathered is None:
+        raise NotRecorded("A's module is none of ours, and its optimiser decays as Adam, or in more ways than one")
+    return math.exp(-content["global_step"] * rate * decay * gathered)
+
+
+def _gathered(group: Mapping[str, Any]) -> float | None:
+    """What a step of decay comes to in the end: 1 / (1 - momentum) in SGD, 1 in AdamW; None in another optimiser."""
+    if group.get("decoupled_weight_decay") is True:
+        return 1.0
+    return 1 / (1 - group["momentum"]) if group.get("dampening") == 0 and "momentum" in group else None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The settings of a run's folder; none where it has no such file. Raises NotRecorded for one that is damaged."""
+    if not path.is_file():
+        return {}
     try:
-        settings = read_config(config)
+        return read_config(path)
     except BrokenFileError as error:
         raise NotRecorded(str(error)) from error
+
+
+def _begins_elsewhere(config: Mapping[str, Any]) -> bool:
+    """True where a `fit` has the callback `InitFrom`, or prunes."""
+    trainer = config.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    named = [each.get("class_path") for each in callbacks or () if isinstance(each, dict)]
+    return any(str(name).rpartition(".")[2] in _ELSEWHERE for name in named)
+
+
+def _planned_epochs(settings: Mapping[str, Any]) -> int | None:
+    """The epochs that a stage or a `fit` was to train for; None where its folder does not say it."""
     trainer: Any = settings.get("trainer")
     planned = settings.get("epochs", trainer.get("max_epochs") if isinstance(trainer, dict) else None)
     return planned if isinstance(planned, int) and planned > 0 else None

@@ -76,7 +76,7 @@ def test_a_permutation_is_judged_by_ones_own_loss(given, tmp_path, capsys) -> No
             expected = plain["barrier"][correction][name]
             assert [2 * loss for loss in curve["loss"]] == pytest.approx(expected["loss"], rel=1e-12)
             assert curve["error"] is None
-    assert "Largest excess over the chord, test images, by half" in printed
+    assert "values at both ends), on the test set, by half" in printed
     assert "error barrier" not in printed
     assert (tmp_path / "out1" / "barrier-loss.svg").exists()
     assert not (tmp_path / "out1" / "barrier-error.svg").exists()

@@ -105,3 +105,14 @@ def test_the_text_of_a_figure_stays_legible_on_a_narrow_screen(path) -> None:
     sizes = [float(size) for size in re.findall(r"font-size[:=] ?\"?([\d.]+)", text)]
     scale = shown / float(view[1]) if view else 1
     assert not sizes or min(sizes) * scale >= 10
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "images").glob("*.svg")), ids=lambda path: path.stem)
+def test_the_text_of_a_figure_is_legible_beside_the_contents(path) -> None:
+    """At 1280 pixels a page's text is 690 wide between its two lists of contents, and no figure is wider."""
+    text = path.read_text(encoding="utf-8")
+    width, unit = re.search(r'<svg[^>]* width="([\d.]+)(pt)?"', text).groups()
+    view = re.search(r'viewBox="0 0 ([\d.]+)', text)
+    shown = min(690, float(width) * (4 / 3 if unit else 1))
+    sizes = [float(size) for size in re.findall(r"font-size[:=] ?\"?([\d.]+)", text)]
+    assert not sizes or min(sizes) * shown / float(view[1] if view else width) >= 10

@@ -203,6 +203,16 @@ def test_every_dataset_is_found_by_its_class_and_in_small_letters() -> None:
         assert with_names_spelled({"data": kind.__name__}) == {"data": name}
 
 
+def test_a_text_where_a_fits_file_wants_a_list_is_answered_with_the_list(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"max_epochs": 1, "callbacks": [{"class_path": "RewindCheckpoint", "init_args": {"at": "0it, 2ep"}}]}
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump({"model": "Classifier", "data": "Digits", "trainer": settings}))
+    assert main(["fit", "--config", "fit.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("trainer.callbacks.at: Expected a list. Got value: 0it, 2ep; write it as [0it, 2ep]\n")
+    assert said.count("\n") == 1
+
+
 def test_a_command_that_there_is_none_of_is_answered_with_the_one_that_was_meant(capsys) -> None:
     assert main(["train", "--config", "dense.yaml"]) == 2
     assert capsys.readouterr().err == "rebasin-lt: error: 'train' is no command: did you mean fit?\n"

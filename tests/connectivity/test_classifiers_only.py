@@ -35,7 +35,7 @@ def labels() -> Tensor:
     return torch.arange(N) % CLASSES  # every class is among them
 
 
-OF_CLASSES = "expected logits of shape (images, classes)"
+OF_CLASSES = "expected logits of shape (examples, classes)"
 OF_INDICES = "expected integers, the index of each image's class, of shape (8,)"
 CASES: dict[str, tuple[Net, Tensor, str]] = {
     "a regressor": (Net(), torch.randn(N), OF_INDICES),

@@ -81,7 +81,10 @@ def test_what_is_no_primitive_or_only_to_be_read_once_is_not_said() -> None:
 def test_a_module_is_made_again_with_what_the_checkpoint_says(tmp_path: Path) -> None:
     path = trained(tmp_path, own.Regressor(hidden=5), own.TabularData())
     assert load_network(path, "own:Regressor").network.body.out_features == 5
-    with pytest.raises(InputError, match=r"holds a network of own:Regressor, code that it may not choose: name it too"):
+    whole = (
+        r"it may not choose: name it too \(--model own:Regressor --data own:TabularData, and --loss mse or another wh"
+    )
+    with pytest.raises(InputError, match=whole):
         load_network(path)
 
 

@@ -79,6 +79,16 @@ def test_it_is_that_of_a_fit_too(run, tmp_path) -> None:
     assert share_left(tmp_path / "fit" / "last.ckpt") == share_left(run / "final.ckpt")
 
 
+SGD = {"lr": 0.02, "weight_decay": 0.05, "momentum": 0.9, "dampening": 0}
+ADAM = {"lr": 0.02, "weight_decay": 0.05, "betas": (0.9, 0.999), "decoupled_weight_decay": False}
+
+
+def own(groups: list[dict], **more: object) -> dict:
+    """What the checkpoint of a module of the user's own has of its optimiser."""
+    optimiser = {"state": {}, "param_groups": [{**group, "params": [0]} for group in groups]}
+    return {"hyper_parameters": {}, "optimizer_states": [optimiser], "lr_schedulers": [], **more}
+
+
 def changed(run, folder, change) -> object:
     shutil.copytree(run, folder / "run")
     path = folder / "run" / "final.ckpt"
@@ -91,9 +101,13 @@ def changed(run, folder, change) -> object:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["rebasin_lt"].update(module="Noisy"), "does not say how it was trained"),
-        (lambda content: content.pop("hyper_parameters"), "does not say how it was trained"),
-        (lambda content: content["hyper_parameters"].pop("milestones"), "does not say how it was trained"),
+        (lambda content: content["rebasin_lt"].update(module="Noisy"), "has no optimiser, .*: give a last.ckpt of fit"),
+        (lambda content: content.pop("hyper_parameters"), "has no optimiser"),
+        (lambda content: content["hyper_parameters"].pop("milestones"), "has no optimiser"),
+        (lambda content: content.update(own([SGD | {"lr": 0.1}, SGD])), "decays as Adam, or in more ways than one"),
+        (lambda content: content.update(own([ADAM])), "decays as Adam, or in more ways than one"),
+        (lambda content: content.update(own([SGD], lr_schedulers=[{}])), "no file has the rates of its schedule"),
+        (lambda content: content.update(own([SGD | {"momentum": 1}])), "its optimiser cannot be read"),
         (lambda content: content["hyper_parameters"].update(init_from="a.ckpt"), "began from another network"),
         (lambda content: content["rebasin_lt"].update(epoch=3), "no config.yaml beside A's checkpoint says"),
     ],
@@ -101,6 +115,29 @@ def changed(run, folder, change) -> object:
 def test_what_is_not_recorded_is_not_guessed(run, tmp_path, change, message) -> None:
     with pytest.raises(NotRecorded, match=message):
         share_left(changed(run, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("groups", "more", "share"),
+    [
+        ([SGD], {}, math.exp(-80 * 0.02 * 0.05 / 0.1)),
+        ([SGD, SGD], {}, math.exp(-80 * 0.02 * 0.05 / 0.1)),
+        ([ADAM | {"decoupled_weight_decay": True}], {}, math.exp(-80 * 0.02 * 0.05)),
+        ([ADAM | {"weight_decay": 0}], {"lr_schedulers": [{}]}, 1),  # at whatever rates
+    ],
+)
+def test_of_a_module_of_ones_own_its_optimiser_says_it(run, tmp_path, groups, more, share) -> None:
+    path = changed(run, tmp_path, lambda content: content.update(own(groups, global_step=80, **more)))
+    assert share_left(path) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("kind", ["InitFrom", "rebasin_lt.MaskGuard"])
+def test_a_fit_that_began_elsewhere_is_not_guessed(run, tmp_path, kind) -> None:
+    path = changed(run, tmp_path, lambda content: content.update(own([SGD], global_step=80)))
+    config = {"trainer": {"max_epochs": 4, "callbacks": [{"class_path": kind}]}}
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(NotRecorded, match="began from another network, or under a mask"):
+        share_left(path)
 
 
 @pytest.mark.parametrize("config", [None, {"trainer": {"max_epochs": -1}}, {"trainer": None}])

@@ -26,7 +26,7 @@ EXCESS = "Largest excess over the chord (the straight line between the values at
 """What a barrier is, as captions say it."""
 
 _DASHES: dict[str, Any] = {"test": "-", "train": (0, (4, 2)), "chord": (0, (1, 2))}
-_TEXTS = {"test": "test images", "train": "training images", "chord": "chord"}
+_TEXTS = {"test": "test set", "train": "training set", "chord": "chord"}
 _PANEL, _HEAD = (4.1, 2.6), 0.5  # inches
 
 
@@ -45,7 +45,7 @@ def barriers_table(result: Mapping[str, Any]) -> Table:
     judged = judged_of_result(result)
     unit = f" ({judged.unit})" if judged.unit else ""
     columns = [
-        *texts("statistics", "line", "images"),
+        *texts("statistics", "line", "set"),
         *numbers(f"loss barrier{unit}", f"loss over mean{unit}", decimals=4),
     ]
     if judged.error is not None:

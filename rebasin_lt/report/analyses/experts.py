@@ -30,7 +30,7 @@ def mixtures_table(result: Mapping[str, Any]) -> Table:
 
 
 def expert_losses_table(result: Mapping[str, Any]) -> Table:
-    """One row per network: loss on the test images, and error if there is one."""
+    """One row per network: loss on the test set, and error if there is one."""
     judged = judged_of_result(result)
     unit = f" ({judged.unit})" if judged.unit else ""
     columns = [*texts("network"), *numbers(f"loss{unit}", decimals=4)]
@@ -38,4 +38,4 @@ def expert_losses_table(result: Mapping[str, Any]) -> Table:
     rows = [
         [name, found["loss"], times(100, found["error"])][: len(columns)] for name, found in result["losses"].items()
     ]
-    return Table(columns, rows, f"On the test images, by {judged.label}")
+    return Table(columns, rows, f"On the test set, by {judged.label}")

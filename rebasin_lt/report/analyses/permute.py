@@ -43,8 +43,8 @@ def groups_table(result: Mapping[str, Any]) -> Table:
     """One row per permutation group: units, and the objective that matching reached."""
     rows: list[list[Cell]] = [[group, size, result["objective"].get(group)] for group, size in result["sizes"].items()]
     columns = [*texts("group"), *numbers("units"), *numbers(result["measure"], decimals=4)]
-    images = f" of {result['num_samples']:,} images" if result["num_samples"] else ""
-    return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{images}")
+    examples = f" of {result['num_samples']:,} examples" if result["num_samples"] else ""
+    return Table(columns, rows, f"Matched by {result['method'].replace('_', ' ')}{examples}")
 
 
 def masks_table(masks: Mapping[str, Mapping[str, float]]) -> Table:
@@ -65,7 +65,7 @@ def barrier_table(barriers: Mapping[str, Mapping[str, Mapping[str, Any]]], judge
             found = [curve["loss_barrier"], times(100, curve["error_barrier"])]
             rows.append([correction_label(correction), f"{name} alignment", *found][: len(columns)])
     by = "" if judged == BY_CROSS_ENTROPY else f", by {judged.label}"
-    return Table(columns, rows, f"{EXCESS}, test images{by}")
+    return Table(columns, rows, f"{EXCESS}, on the test set{by}")
 
 
 def barrier_figures(result: Mapping[str, Any]) -> dict[str, Figure]:

@@ -16,7 +16,8 @@ RESULT = {
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "caption"), [(0, "Matched by coordinate descent"), (1234, "Matched by activations of 1,234 images")]
+    ("num_samples", "caption"),
+    [(0, "Matched by coordinate descent"), (1234, "Matched by activations of 1,234 examples")],
 )
 def test_groups_have_their_units_and_objective(num_samples, caption) -> None:
     method = "activations" if num_samples else "coordinate_descent"

@@ -33,8 +33,10 @@ def repair(
     Without batch norm the correction is folded into weights and biases, layer by layer in the order of execution, each
     on the outputs that the layers repaired before it give: exact, for one pass over `batches` per layer, and one for
     the ends. (The paper's single pass with inserted batch norm is exact only where all data are one batch.) At 0 and 1
-    nothing changes beyond rounding. A layer without bias gets its standard deviation only, a channel that has become
-    constant its mean only; a layer that is called several times is repaired approximately, transposed convolutions not.
+    nothing changes beyond rounding. A layer without bias cannot shift its mean, so it gets the root mean square that
+    the ends predict (ours; the standard deviation alone would scale the mean with it); a channel that has become
+    constant gets its mean only; a layer that is called several times is repaired approximately, transposed
+    convolutions not.
 
     In a network with batch norm that keeps running statistics, REPAIR is `reset_batchnorm`: one pass, at the ends too.
 
@@ -57,7 +59,7 @@ class RepairedLine:
     """The repaired points between two states of a network without batch norm, at many alphas in shared passes.
 
     The ends are measured once, when it is made, in one pass. `means=False` is RESCALE: standard deviations are those of
-    `repair`, each mean stays what the layer has on its repaired inputs (a layer without bias cannot hold it).
+    `repair`, each mean stays what the layer has on its repaired inputs; layers without bias are as `repair` has them.
     """
 
     def __init__(
@@ -72,11 +74,18 @@ class RepairedLine:
         workers = [clone(self.network, interpolate(*self.endpoints, alpha)) for alpha in alphas]
         for name, (first, second) in self.ends.items():
             for worker, alpha, now in zip(workers, alphas, output_moments(workers, self.batches, [name]), strict=True):
-                std = torch.lerp(first.std, second.std, alpha)
-                scale = torch.where(now[name].live, std / now[name].std, 1.0)
+                layer = worker.get_submodule(name)
+                size = torch.lerp(_size(layer, first), _size(layer, second), alpha)
+                scale = torch.where(now[name].live, size / _size(layer, now[name]), 1.0)
                 mean = torch.lerp(first.mean, second.mean, alpha) if self.means else now[name].mean
-                rescale_(worker.get_submodule(name), scale, mean - scale * now[name].mean)
+                rescale_(layer, scale, mean - scale * now[name].mean)
         return [state_of(worker) for worker in workers]
+
+
+def _size(layer: nn.Module, moments: UnitMoments) -> Tensor:
+    """What a factor on each channel of a layer's output can set: its standard deviation, or its root mean square where
+    there is no bias to set the mean."""
+    return moments.std if getattr(layer, "bias", None) is not None else torch.hypot(moments.std, moments.mean)
 
 
 @torch.no_grad()

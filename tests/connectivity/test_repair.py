@@ -122,13 +122,29 @@ def test_repair_leaves_network_and_ends_as_they_were() -> None:
     assert not any(module._forward_hooks for net in watched for module in net.modules())
 
 
-def test_repair_of_a_layer_without_bias_restores_its_standard_deviation() -> None:
-    first, second = ends(lambda: nn.Sequential(nn.Linear(6, 4, bias=False)))
-    batches = [torch.randn(50, 6, dtype=torch.float64)]
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+def test_repair_of_a_layer_without_bias_restores_its_root_mean_square(shift: float) -> None:
+    """Its mean cannot be set: a factor that restored the standard deviation would carry the mean away with it."""
+    first, second = ends(lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 3)))
+    batches = [torch.randn(50, 6, dtype=torch.float64) + shift]
     repaired = clone(first, repair(first, (first, second), 0.5, batches))
-    moments, *at_ends = (found["0"] for found in output_moments([repaired, first, second], batches))
-    goal = (at_ends[0].std + at_ends[1].std) / 2
-    assert torch.allclose(moments.std, goal)
+    now, *at_ends = output_moments([repaired, first, second], batches)
+    sizes = [torch.hypot(found["0"].std, found["0"].mean) for found in at_ends]
+    assert torch.allclose(torch.hypot(now["0"].std, now["0"].mean), (sizes[0] + sizes[1]) / 2)
+    assert torch.allclose(now["1"].std, (at_ends[0]["1"].std + at_ends[1]["1"].std) / 2)  # the next one has a bias
+
+
+def test_repair_does_not_blow_up_what_networks_without_biases_share() -> None:
+    """Two heads with the same large mean and noise of their own: half way, the noise is smaller and the mean is not."""
+    torch.manual_seed(0)
+    first, second = (nn.Linear(8, 3, bias=False).double() for _ in range(2))
+    for net in (first, second):
+        nn.init.normal_(net.weight, std=0.1)
+        net.weight.data[:, 0] = -5.0
+    inputs = torch.randn(200, 8, dtype=torch.float64)
+    inputs[:, 0] = 1.0
+    repaired = clone(first, repair(first, (first, second), 0.5, [inputs]))
+    assert torch.allclose(repaired(inputs).mean(0), torch.full((3,), -5.0, dtype=torch.float64), atol=0.1)
 
 
 def test_repair_of_a_channel_that_became_constant_stays_finite() -> None:

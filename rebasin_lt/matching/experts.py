@@ -28,6 +28,7 @@ from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import ALIGNED_BY
 from rebasin_lt.symmetry.mixtures import Mixture, find_mixtures, over_experts
 from rebasin_lt.symmetry.permutation import Permutation
+from rebasin_lt.symmetry.routes import Reached
 from rebasin_lt.symmetry.trace import Symmetry
 
 
@@ -218,8 +219,9 @@ def _seen(
             held: dict[tuple[str, int], Tensor] = {}
 
             def visit(group: str, k: int, units: list[Any], held: dict[tuple[str, int], Tensor] = held) -> None:
-                if group in wanted and isinstance(units[0], Tensor):
-                    held[group, k] = units[0].flatten(0, -2).clone()
+                every = units[0].every if isinstance(units[0], Reached) else units[0]  # of all tokens, chosen or not
+                if group in wanted and every is not None:
+                    held[group, k] = every.flatten(0, -2).clone()
 
             with full_precision(device):
                 symmetry.observe([state], call.to(device), visit)

@@ -15,6 +15,7 @@ from rebasin_lt.symmetry.layouts import Atom, Block, atoms_of, resolve
 from rebasin_lt.symmetry.nodes import plain_name
 from rebasin_lt.symmetry.routes import Route, route_of
 from rebasin_lt.symmetry.row_units import RowUnits, find_row_units
+from rebasin_lt.symmetry.shares import Shares, shares_of
 from rebasin_lt.symmetry.sibling_types import stacked
 from rebasin_lt.symmetry.siblings import Family
 from rebasin_lt.symmetry.tensor_type import Part, TensorType
@@ -50,8 +51,27 @@ class Observation:
     step: int = 0  # its place in the order of execution
     module: str = ""  # in which the operator is
     nodes: tuple[str, ...] = ()  # of siblings that change places, the operator of each; their results are stacked
-    route: Route | None = None  # where each row lies in one outer unit alone, what says in which; then `positions` has
-    # those of the units inside of one
+    route: Route | Shares | None = (
+        None  # what says which samples reach which outer unit, where only some do; where each
+    )
+    # row lies in one alone, `positions` has those of the units inside of one
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The operators whose results say what units do."""
+        return (*(self.nodes or (self.node,)), *(self.route.nodes if self.route is not None else ()))
+
+    def shown(self, values: Mapping[str, list[Tensor]]) -> list[Any]:
+        """What units do under each of several states, of the results of all that it `needs`."""
+        if self.nodes:
+            found = [torch.stack(rows) for rows in zip(*(values[name] for name in self.nodes), strict=True)]
+        else:
+            found = values[self.node]
+        units = [self.units(value) for value in found]
+        if self.route is None:
+            return units
+        said = zip(*(values[name] for name in self.route.nodes), strict=True)
+        return [self.route.reached(own, also) for own, also in zip(units, said, strict=True)]
 
     def units(self, value: Tensor) -> Tensor:
         """The samples of each unit; shape (..., units), in the value's dtype, and where possible a view of it."""
@@ -74,27 +94,23 @@ def visit_observed(
     points: dict[tuple[str, ...], list[tuple[str, int, Observation]]] = {}
     for group, found in observations.items():
         for k, observation in enumerate(found):
-            points.setdefault(observation.nodes or (observation.node,), []).append((group, k, observation))
-    family_of = {node: nodes for nodes in points for node in nodes}
-    seen: dict[str, list[Tensor]] = {}  # of siblings, until all have been executed
-    routes = [point.route for found in observations.values() for point in found if point.route is not None]
-    needed = {node for route in routes for node in route.nodes}
-    said: dict[str, list[Tensor]] = {}  # labels of rows
+            points.setdefault(observation.needs, []).append((group, k, observation))
+    waiting: dict[str, list[tuple[str, ...]]] = {}
+    for needs in points:
+        for node in needs:
+            waiting.setdefault(node, []).append(needs)
+    seen: dict[str, list[Tensor]] = {}  # of steps that are looked at together, until all have been executed
     for node, values in executed:
-        if node in needed:
-            said[node] = [value.clone() for value in values]
-        nodes = family_of.get(node, ())
-        if len(nodes) > 1:
+        seen[node] = values
+        for needs in [needs for needs in waiting.get(node, ()) if seen.keys() >= set(needs)]:
+            for group, k, observation in points.pop(needs):
+                visit(group, k, observation.shown(seen))
+            for name in needs:
+                waiting[name].remove(needs)
+        if waiting.get(node):
             seen[node] = [value.clone() for value in values]
-            if not all(name in seen for name in nodes):
-                continue
-            values = [torch.stack(rows) for rows in zip(*(seen.pop(name) for name in nodes), strict=True)]
-        for group, k, observation in points.pop(nodes, ()):
-            units: list[Any] = [observation.units(value) for value in values]
-            if observation.route is not None:
-                known = [said[name] for name in observation.route.nodes]
-                units = [observation.route.reached(*own) for own in zip(units, *known, strict=True)]
-            visit(group, k, units)
+        for name in [name for name in seen if not waiting.get(name)]:
+            del seen[name]
         if not points:
             return
 
@@ -211,7 +227,8 @@ def _observe(
     if units_axis is not None:
         kind, nodes = stacked(kind, units_axis), tuple(node.name for node in family)
     node = max(family, key=steps.__getitem__)
-    route, kept = None, 0
+    route: Route | None = None
+    kept = 0
     if not all(any(True for _ in _having(kind, atom)) for atom in path):
         row = rows.get(family[0])
         route, kept = None if row is None else route_of(inference, row.order, row.units, path[:-1]), 1
@@ -231,7 +248,8 @@ def _observe(
                 reduced = tuple(sorted(other for part in others for other in part.dims if other >= kept))
                 dims = tuple(other for part in parts for other in part.dims)
                 units = _units([(part.layout.size, own) for part, own in parts.items()], path)
-                found = Observation(node.name, dims, units, reduced, steps[node], _module_of(node), nodes, route)
+                reach = route or shares_of(inference, family, path, {*dims, *reduced})
+                found = Observation(node.name, dims, units, reduced, steps[node], _module_of(node), nodes, reach)
                 observations.append(found)
     return observations
 

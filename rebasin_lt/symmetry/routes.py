@@ -35,6 +35,7 @@ class Reached(NamedTuple):
     rows: Tensor  # (rows, units inside of one outer unit)
     samples: Tensor  # (rows,), int64: which sample a row is of; no two rows are of one sample and one outer unit
     outer: Tensor  # (rows,), int64: the outer unit that a row lies in
+    every: Tensor | None = None  # (..., all units), where units were computed for all samples, reached or not
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class Route:
         """The steps whose results are needed."""
         return (self.labels, self.moved) if self.moved else (self.labels,)
 
-    def reached(self, units: Tensor, labels: Tensor, moved: Tensor | None = None) -> Reached:
+    def reached(self, units: Tensor, values: Sequence[Tensor]) -> Reached:
         """What units did, of shape (rows, ..., units), with the labels and former places of the rows."""
-        places = torch.arange(len(labels), device=labels.device) if moved is None else moved
+        labels, *moved = values
+        places = moved[0] if moved else torch.arange(len(labels), device=labels.device)
         outer = self.outer.to(labels.device)[labels]
         rows = units.reshape(len(units), -1, units.shape[-1])
         sites = rows.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import nested
 import numpy as np
 import pytest
 import torch
@@ -58,6 +59,19 @@ def test_dead_units_are_those_of_the_tokens_that_reach_an_expert() -> None:
     assert not live[2].any()
     assert live[1, 3:].tolist() == [False, True]
     assert found.permutation == symmetry.identity()  # what activations leave open the weights settle
+
+
+@pytest.mark.parametrize("name", ["topk", "listed, topk"])
+def test_experts_that_answer_where_nobody_listens_are_dead(name: str) -> None:
+    network, symmetry = copy.deepcopy(nested.built(name)), nested.symmetry_of(name)
+    with torch.no_grad():
+        network.gate.weight[2], network.gate.bias[2] = 0.0, -1e3  # chosen by none
+    (hidden,) = symmetry.within
+    found = match_activations(network, network, nested.batches(name), symmetry)
+    live = found.live[hidden].view(4, 5)
+    assert live.any(1).tolist() == [True, True, False, True]
+    assert found.objective[hidden] == pytest.approx(1)
+    assert found.permutation == symmetry.identity()
 
 
 def drawn(seed: int) -> Reached:

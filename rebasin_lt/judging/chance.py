@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 _CHANCE = 1.25
 """Times the accuracy of a constant answer up to which a network counts as collapsed."""
-_ACCURACIES = ("test/top1", "val/top1", "train/top1")
+_ACCURACY = re.compile(r"(test|val|valid|train)\w*?[/_.-](top1|acc|accuracy)")
+_PARTS = ("test", "val", "valid", "train")
 
 
 def is_at_chance(accuracy: float | None, num_classes: int) -> bool:
@@ -21,12 +23,16 @@ def is_at_chance(accuracy: float | None, num_classes: int) -> bool:
 def collapsed_metric(metrics: Mapping[str, float], num_classes: object) -> str | None:
     """The name of the accuracy that is at chance: of the test, else of the validation, else of the training.
 
-    It is looked for under our names, in percent; None without one, or where the number of classes is not known.
+    Those are `top1` in percent, and `acc` or `accuracy` as a share or, above 1, in percent: `test/top1`, `val_acc`.
+    None without one, or where the number of classes is not known.
     """
-    name = next((name for name in _ACCURACIES if metrics.get(name) is not None), None)
+    found = {each[1]: name for name in metrics if (each := _ACCURACY.fullmatch(name))}
+    name = next((found[part] for part in _PARTS if part in found), None)
     if name is None or not isinstance(num_classes, int) or num_classes < 1:
         return None
-    return name if is_at_chance(metrics[name] / 100, num_classes) else None
+    value = metrics[name]
+    share = value / 100 if value > 1 or name.endswith("top1") else value
+    return name if is_at_chance(share, num_classes) else None
 
 
 def collapse_text(metrics: Mapping[str, float], num_classes: object, folder: str, is_sparse: bool) -> str | None:

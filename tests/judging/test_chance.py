@@ -15,7 +15,9 @@ from rebasin_lt.judging.chance import collapse_text, collapsed_metric
         ({"val/top1": 90.0, "test/top1": 10.0, "train/top1": 99.0}, 10, "test/top1"),
         ({"test/top1": 90.0, "val/top1": 10.0}, 10, None),  # the test decides
         ({"val/top1": 10.0}, None, None),
-        ({"val/accuracy": 0.1}, 10, None),  # in whose unit?
+        ({"val_acc": 0.1, "train_acc": 0.9}, 10, "val_acc"),
+        ({"test/accuracy": 10.0}, 10, "test/accuracy"),
+        ({"val_acc": 0.9, "val_acc5": 0.1, "my_acc": 0.1}, 10, None),
         ({}, 10, None),
     ],
 )

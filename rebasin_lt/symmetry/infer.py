@@ -19,6 +19,9 @@ from rebasin_lt.symmetry.sibling_types import SiblingTypes, beside
 from rebasin_lt.symmetry.siblings import Siblings
 from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
+AN_INPUT = "an input of the network"
+"""Why what a network is given stays."""
+
 
 class Inference:
     """The types of everything in a program.
@@ -184,7 +187,7 @@ class Inference:
         else:
             self._data.add(node)
             shapes = shapes_of(node)
-            self.nodes[node] = TensorType.fixed(shapes[0], "an input of the network") if shapes else number_of(node)
+            self.nodes[node] = TensorType.fixed(shapes[0], AN_INPUT) if shapes else number_of(node)
 
     def _operator(self, node: fx.Node) -> None:
         rule = rule_of(node.target, self._rules)

@@ -9,7 +9,7 @@ architecture tells them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, fx
 
 from rebasin_lt.symmetry.axis_type import AxisType
+from rebasin_lt.symmetry.infer import AN_INPUT
+from rebasin_lt.symmetry.nodes import plain_name
+from rebasin_lt.symmetry.row_units import ROW_LOOKUPS
 from rebasin_lt.symmetry.stacks import stacked_state, unstacked_state
 from rebasin_lt.symmetry.trace import Symmetry
 
@@ -47,9 +50,9 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
     """The mixtures of a network, in the order of its parameters.
 
     Experts that change places are groups around nested ones: whole tensors, or units in which some matrix lies without
-    the units inside, one row for each, a router. Listed ones are numbered modules of the same names and shapes of
-    tensors, whose units are in the same groups outside of them and in one group each inside, and none of which uses
-    what another computes, as layers in a row do.
+    the units inside, and along its other axis with what it reads, a router; heads that are mixed are none. Listed ones
+    are numbered modules of the same names and shapes of tensors, whose units are in the same groups outside of them and
+    in one group each inside, and none of which uses what another computes, as layers in a row do.
 
         >>> class Mixed(nn.Module):
         ...     def __init__(self):
@@ -65,23 +68,47 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
         >>> mixture.name, mixture.num_experts, mixture.outer, mixture.hidden
         ('experts', 2, 'experts.0.0.weight', (('experts.0.0.weight[1]',), ('experts.0.0.weight[1]',)))
     """
-    return (*_exchanged(symmetry), *_listed(symmetry))
+    return (*_exchanged(symmetry), *(mixture for mixture in _listed(symmetry) if _is_whole(mixture, symmetry)))
 
 
 def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
     for outer in symmetry.groups:
-        inside = tuple(group for group, around in symmetry.within.items() if around == (outer,))
+        inside = tuple(group for group, around in symmetry.within.items() if around[0] == outer)
         if not inside or outer in symmetry.within:
             continue
         deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
         around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}
         routers = [name for name in around if _is_router(symmetry, name, outer)]
-        routers = [name for name in routers if name.rpartition(".")[0] not in homes] or routers
-        own = [name for name in around if name.rpartition(".")[0] in homes and name not in routers]
-        if routers or not symmetry.stacks.keys().isdisjoint(deep):
+        own = [name for name in around if name.rpartition(".")[0] in homes]
+        if not {name.rpartition(".")[0] for name in routers} - homes:  # in one module: told apart by what they meet
+            own = _meeting_experts(symmetry, own, deep)
+        if not set(routers) <= set(own) or not symmetry.stacks.keys().isdisjoint(deep):
             size = symmetry.groups[outer]
             yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer)
+
+
+def _meeting_experts(symmetry: Symmetry, names: Sequence[str], deep: Collection[str]) -> list[str]:
+    """Those tensors that first meet what is computed from some others: biases of experts do, a router does not."""
+    alone: dict[fx.Node, str] = {}  # step that only gives parts of one tensor -> that tensor
+    computed: set[fx.Node] = set()
+    met: dict[str, bool] = {}
+    for node in symmetry.graph.nodes:
+        name = symmetry.inputs.get(node.name)
+        if name is not None:
+            computed |= {node} if name in deep else set()
+            alone |= {node: name} if name in names else {}
+            continue
+        given = node.all_input_nodes
+        inside = not computed.isdisjoint(given)
+        computed |= {node} if inside else set()
+        if given and given[0] in alone and (len(given) == 1 or plain_name(node) in ROW_LOOKUPS):
+            alone[node] = alone[given[0]]
+            continue
+        for source in given:
+            if source in alone:
+                met.setdefault(alone[source], inside)
+    return [name for name in names if met.get(name, True)]
 
 
 def _common(modules: Iterable[str]) -> str:
@@ -99,16 +126,16 @@ def _acts(symmetry: Symmetry, name: str, groups: Sequence[str]) -> bool:
 
 
 def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
-    """Whether a tensor has one row for each expert that reads other units; several are the queries and keys of a head,
-    in an order that a rotation by place fixes."""
+    """Whether a tensor has the experts along one axis, and what it reads along another: inputs, or no heads' units.
+
+    One row for each: several are the queries and keys of a head, in an order that a rotation by place fixes.
+    """
     axes = symmetry.places[name]
-    return (
-        name not in symmetry.stacks
-        and len(axes) > 1
-        and axes[0].groups == (outer,)
-        and axes[0].size == symmetry.groups[outer]
-        and any(axis.groups for axis in axes[1:])
-    )
+    around = {group for outers in symmetry.within.values() for group in outers}
+    given = {(found.name, found.axis) for found in symmetry.frozen if found.reason == AN_INPUT}
+    reads = [k for k, axis in enumerate(axes) if set(axis.groups) - around or (name, k) in given]
+    rows = any(axis.groups == (outer,) and axis.size == symmetry.groups[outer] for axis in axes)
+    return name not in symmetry.stacks and bool(reads) and rows
 
 
 def _listed(symmetry: Symmetry) -> Iterator[Mixture]:
@@ -121,6 +148,15 @@ def _listed(symmetry: Symmetry) -> Iterator[Mixture]:
         mixture = _mixture_of(prefix, [members[number] for number in sorted(members)], symmetry)
         if mixture is not None:
             yield mixture
+
+
+def _is_whole(mixture: Mixture, symmetry: Symmetry) -> bool:
+    """Whether nothing in listed experts changes places, and all that is nested in, or around, their units is inside."""
+    stacked = {name for names in symmetry.stacks.values() for name in names}
+    every = {group for groups in mixture.hidden for group in groups}
+    families = [{inner, *outers} for inner, outers in symmetry.within.items()]
+    apart = all(family <= every or family.isdisjoint(every) for family in families)
+    return apart and all(stacked.isdisjoint(names) for names in mixture.tensors)
 
 
 def _mixture_of(prefix: str, members: Sequence[list[str]], symmetry: Symmetry) -> Mixture | None:

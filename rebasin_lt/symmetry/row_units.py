@@ -21,7 +21,7 @@ from rebasin_lt.symmetry.nodes import plain_name
 from rebasin_lt.symmetry.tensor_type import TensorType
 
 GROUPED_PRODUCTS = ("_grouped_mm", "transformers::grouped_mm_fallback")
-_LOOKUPS = ("index", "_unsafe_index", "embedding")
+ROW_LOOKUPS = ("index", "_unsafe_index", "embedding")
 _CUTS = ("slice", "select", "split", "split_with_sizes", "chunk", "unbind")
 _VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze")
 _SAME = ("contiguous", "clone", "alias", "detach", "_to_copy", "to", "type_as", "dropout", "getitem", "bmm")
@@ -55,7 +55,7 @@ def meets_others(node: fx.Node, found: Mapping[fx.Node, RowUnits]) -> bool:
 
 def _looked_up(inference: Inference, node: fx.Node) -> RowUnits | None:
     """Rows that were chosen by one dimension of labels, of a tensor all of whose units have labels."""
-    if plain_name(node) not in _LOOKUPS:
+    if plain_name(node) not in ROW_LOOKUPS:
         return None
     arguments = list(node.args[1]) if isinstance(node.args[1], list | tuple) else [node.args[1]]
     kinds = [inference.nodes.get(value) for value in (node.args[0], arguments[0]) if isinstance(value, fx.Node)]

@@ -102,6 +102,11 @@ class Symmetry:
         """The operators of the network, as it was traced."""
         return self._programs.first.graph
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The parameter or buffer that an input of `graph` stands for, by its name there; others are not in it."""
+        return self._programs.first.state
+
     def __repr__(self) -> str:
         units = sum(self.groups.values())
         return f"Symmetry({len(self.groups)} groups, {units} units, coverage {self.coverage:.3f})"

@@ -63,6 +63,57 @@ def with_equal_experts(kind: type[nn.Module]) -> tuple[nn.Module, Symmetry, Perm
     return network, symmetry, orders
 
 
+class OneModule(Experts):
+    """All tensors are parameters of one module, as a router's are that is written `x @ self.choose`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.gate
+        self.choose, self.prefer = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(4))
+        self.b2 = nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        shares = (x @ self.choose + self.prefer).softmax(-1)
+        hidden = (torch.einsum("ehi,bi->ebh", self.w1, x) + self.b1).relu()
+        return self.leave(torch.einsum("be,beo->bo", shares, torch.einsum("eoh,ebh->beo", self.w2, hidden) + self.b2))
+
+
+class Talking(nn.Module):
+    """Attention whose heads' logits are mixed: a matrix has heads without their channels, but there is no mixture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(3, 24), nn.Linear(8, 2)
+        self.mix = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.enter(x).view(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)
+        shares = self.mix((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
+        return self.leave((shares @ v).transpose(1, 2).flatten(2))
+
+
+class OfMixtures(nn.Module):
+    """Mixtures in a mixture, the inner ones listed: those of the outer level keep their places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.gate, self.leave = nn.Linear(3, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+        self.gates = nn.ModuleList(nn.Linear(6, 3) for _ in range(2))
+        self.parts = nn.ModuleList(
+            nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(3))
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        shares, answers = self.gate(x).softmax(-1), []
+        for gate, part in zip(self.gates, self.parts, strict=True):
+            own = gate(x).softmax(-1)
+            answers.append(sum(own[:, j, None] * expert(x) for j, expert in enumerate(part)))
+        return self.leave(shares[:, :1] * answers[0] + shares[:, 1:] * answers[1])
+
+
 kinds = pytest.mark.parametrize("kind", [Experts, Listed, Weighed])
 
 
@@ -95,6 +146,34 @@ def test_heads_are_no_experts(name: str) -> None:
 
 def test_heads_with_rotary_positions_are_no_experts_with_queries_of_their_own_either() -> None:
     assert find_mixtures(trace_symmetry(Decoder(rotary=True, queries=1), torch.randint(11, (2, 5)))) == ()
+
+
+def test_a_router_in_the_experts_own_module_stays_and_their_biases_are_merged() -> None:
+    network = OneModule()
+    symmetry = trace_symmetry(network, torch.randn(4, 3))
+    (mixture,) = find_mixtures(symmetry)
+    assert set(mixture.tensors[0]) == {"w1", "b1", "w2", "b2"}
+    state = network.state_dict()
+    merged = merged_experts(state, symmetry)
+    assert {name for name in state if not torch.equal(merged[name], state[name])} == {"w1", "b1", "w2", "b2"}
+
+
+def test_heads_that_are_mixed_are_no_experts() -> None:
+    symmetry = trace_symmetry(Talking(), torch.randn(2, 5, 3))
+    assert symmetry.within
+    assert find_mixtures(symmetry) == ()
+
+
+def test_mixtures_in_a_mixture_are_aligned_each_by_itself() -> None:
+    network = OfMixtures().double()
+    x = torch.randn(8, 3, dtype=torch.float64)
+    symmetry = trace_symmetry(network, x)
+    assert [mixture.name for mixture in find_mixtures(symmetry)] == ["parts.0", "parts.1"]
+    found = align_experts(network, symmetry)
+    aligned = copy.deepcopy(network)
+    aligned.load_state_dict(symmetry.permute(network, found.permutation))
+    torch.testing.assert_close(aligned(x), network(x), atol=1e-10, rtol=1e-10)
+    assert all(before < after for before, after in found.similarity.values())
 
 
 @kinds

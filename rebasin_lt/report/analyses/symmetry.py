@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from rebasin_lt.report.kit.tables import Table, numbers, texts
 from rebasin_lt.symmetry.groups import Frozen
+from rebasin_lt.symmetry.infer import AN_INPUT
 from rebasin_lt.symmetry.trace import Symmetry
 
 Units = int | str
 _LAYERS_SHOWN = 10  # layers of which hidden units that stay fixed are told
 _GIVEN = (
-    *("an input of the network", "an output of the network", "kernel positions", "not used in evaluation mode"),
+    *(AN_INPUT, "an output of the network", "kernel positions", "not used in evaluation mode"),
     "rows are looked up by index",
 )
 _SHOWN = 3  # names given as examples of what is frozen for one reason

@@ -131,6 +131,8 @@ def merged_experts(tensors: Mapping[str, Tensor], symmetry: Symmetry) -> dict[st
 def with_mask_of(mask: Mask, symmetry: Symmetry, expert: int = 0) -> Mask:
     """The mask with that of one expert for all experts of its layer; signs go with it.
 
+    Raises InputError for a mask of some of a layer's experts alone.
+
     >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> mask = rb.Mask.ones_of(network)
     >>> rb.with_mask_of(mask, rb.trace_symmetry(network, torch.zeros(1, 2))).sparsity  # no experts
@@ -138,6 +140,14 @@ def with_mask_of(mask: Mask, symmetry: Symmetry, expert: int = 0) -> Mask:
     """
     shared: dict[str, Tensor] = dict(mask.content)
     for mixture in find_mixtures(symmetry):
+        alike = mixture.tensors[0] if mixture.outer is not None else zip(*mixture.tensors, strict=True)
+        for names in (symmetry.stacks.get(each, (each,)) if isinstance(each, str) else each for each in alike):
+            left = [name for name in names if name not in shared]
+            if 0 < len(left) < len(names):
+                raise InputError(
+                    f"mask has {next(name for name in names if name in shared)} but not {left[0]}: one mask for all "
+                    f"experts of {mixture_label(mixture)} needs masks of all"
+                )
         shared = over_experts(shared, mixture, symmetry, lambda each: each[expert].expand_as(each))
     return Mask(shared)
 

@@ -54,6 +54,13 @@ class Permutation(Mapping[str, Tensor]):
                     f"permutation of {group} has shape {tuple(self[group].shape)}, expected one row for each of the "
                     f"{' × '.join(map(str, sizes))} units of {', '.join(self.within[group])}"
                 )
+            outers = self.within[group]
+            wrong = [outer for k, outer in enumerate(outers) if self.within.get(outer, outers[:k]) != outers[:k]]
+            if wrong or len(set(outers)) < len(outers):
+                raise InputError(
+                    f"permutation of {group} is within {', '.join(outers)}, expected other groups, each after those "
+                    "that it is within itself"
+                )
 
     def __getitem__(self, group: str) -> Tensor:
         return self._indices[group]
@@ -194,13 +201,19 @@ def fitting(permutation: Mapping[str, Tensor], groups: Mapping[str, int], within
                 f"permutation of {group} has shape {tuple(index.shape)}, expected {groups[group]} units in "
                 f"each of {' × '.join(map(str, around)) or 'no'} others"
             )
+        named = tuple(getattr(permutation, "within", {}).get(group, within.get(group, ())))
+        if named != tuple(within.get(group, ())):
+            raise InputError(
+                f"permutation of {group} is within {', '.join(named)}, in this network it is within "
+                f"{', '.join(within.get(group, ())) or 'none'}"
+            )
     return permutation if isinstance(permutation, Permutation) else Permutation(permutation, within)
 
 
 def _checked(group: str, index: Tensor, num_outers: int) -> Tensor:
     index = torch.as_tensor(index).detach().cpu()
     wrong = index.is_floating_point() or index.is_complex() or index.dtype == torch.bool
-    if index.ndim not in {1, 1 + num_outers} or wrong:
+    if index.ndim not in {1, 1 + num_outers} or 0 in index.shape[:-1] or wrong:
         raise InputError(f"permutation of {group} is {index.dtype} of shape {tuple(index.shape)}, expected indices")
     index = index.long()
     if not torch.equal(index.sort(-1).values, torch.arange(len_of(index)).expand(index.shape)):
@@ -212,7 +225,7 @@ def _read_within(text: str) -> Within:
     """The groups around each nested group, from a file that is not trusted."""
     try:
         within = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("its nested groups are no JSON") from error
     if not isinstance(within, dict):
         raise InputError("its nested groups are no object")

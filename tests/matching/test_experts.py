@@ -227,6 +227,10 @@ def test_masks_follow_and_one_may_be_shared(kind: type[nn.Module]) -> None:
         assert torch.equal(
             shared[name], symmetry.permute(state, align_experts(network, symmetry).permutation)[name] > 0
         )
+    if kind is not Experts:
+        one = Mask({names[0]: mask[names[0]]})
+        with pytest.raises(InputError, match=r"mask has experts\.0\.0\.weight but not experts\.1\.0\.weight: one mask"):
+            with_mask_of(one, symmetry)
     assert with_mask_of(mask, symmetry).content.keys() == mask.content.keys()
     assert any(not torch.equal(with_mask_of(mask, symmetry)[name], mask[name]) for name in names)
 

@@ -234,10 +234,15 @@ def test_file_brings_nested_rows_back(tmp_path: Path) -> None:
         ('{"b": [1]}', "its nested groups are no lists of names"),
         ("{}", r"permutation of b is torch.int64 of shape \(2, 3\), expected indices"),
         ('{"b": ["c"]}', r"permutation of b has shape \(2, 3\), expected one row for each of the 3 units of c"),
+        ("[" * 100_000, "its nested groups are no JSON"),
+        ('{"b": ["d"], "d": ["b"]}', "permutation of b is within d, expected other groups, each after those"),
+        ('{"b": ["a"], "d": ["d"]}', "permutation of d is within d, expected other groups"),
     ],
 )
 def test_damaged_nesting_in_a_file_is_told(tmp_path: Path, within: str, message: str) -> None:
     indices = {"a": torch.arange(2), "c": torch.arange(3), "b": torch.tensor([[0, 1, 2], [1, 0, 2]])}
+    if '"d"' in within:
+        indices |= {"d": torch.tensor([[0, 1], [1, 0]]), "b": torch.tensor([[0, 1], [1, 0]])}
     about = {"format": "rebasin_lt.permutation", "format_version": "2", "within": within}
     save_file(indices, tmp_path / "wrong.perm.safetensors", metadata=about)
     with pytest.raises(BrokenFileError, match=message):
@@ -250,6 +255,11 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         symmetry.permute({}, {"w1[1]": torch.arange(5).expand(3, -1)})
     with pytest.raises(InputError, match=r"w1 has shape \(2, 4\), expected 4 units in each of no others"):
         symmetry.permute({}, {"w1": torch.arange(4).expand(2, -1)})
+    other = Permutation({"w1[1]": torch.stack([torch.arange(5).roll(k) for k in range(4)])}, {"w1[1]": ["leave"]})
+    with pytest.raises(InputError, match=r"w1\[1\] is within leave, in this network it is within w1"):
+        symmetry.permute({}, other)
+    with pytest.raises(InputError, match=r"permutation of c is torch.int64 of shape \(0, 2\), expected indices"):
+        Permutation({"c": torch.zeros(0, 2, dtype=torch.int64)}, {"c": ["a"]})
     rows = torch.tensor([[0, 1], [1, 0]])
     ours, theirs = (Permutation({"a": rows[0], "b": rows[0], "c": rows}, {"c": [outer]}) for outer in "ab")
     with pytest.raises(InputError, match="do not fit each other: c is within a in one and within b in the other"):

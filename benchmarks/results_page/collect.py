@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks._figures import machine
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.study.numbers import write_numbers
+from rebasin_lt.report.study.numbers import STUDY, write_numbers
 from rebasin_lt.settings.config_files import find_config, shipped
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.strict_yaml import read_yaml
@@ -36,6 +37,20 @@ def results_studies() -> list[str]:
 def measured_studies(folder: Path) -> list[str]:
     """Those of them whose numbers lie in `folder`."""
     return [name for name in results_studies() if (folder / name).is_dir()]
+
+
+def whole_studies(folder: Path) -> list[str]:
+    """Those of them of which every pair is in `folder`; the others go on."""
+    return [name for name in measured_studies(folder) if _seeds(folder / name) == set(_shipped(name)["seeds"])]
+
+
+def _seeds(folder: Path) -> set[int]:
+    return set(json.loads((folder / STUDY).read_text(encoding="utf-8"))["settings"]["seeds"])
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = read_yaml(find_config(f"results/{name}.yaml"))
+    return settings
 
 
 def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
@@ -85,12 +100,12 @@ def _seed_of(stage: Mapping[str, Any]) -> int | None:
 
 
 def write_not_run(path: Path) -> None:
-    """A CSV row per shipped study without numbers beside `path`: command, stages, epochs, images, hours on a core of
+    """A CSV row per shipped study that lacks pairs beside `path`: command, stages, epochs, images, hours on a core of
     this CPU."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["command", "stages", "epochs", "images", "core_hours", "machine"])
-    ran = {*RAN, *(f"results/{name}.yaml" for name in measured_studies(path.parent))}
+    ran = {*RAN, *(f"results/{name}.yaml" for name in whole_studies(path.parent))}
     for name in shipped():
         if name.startswith(("studies/", "results/")) and name not in ran:
             writer.writerow([f"rebasin-lt study --config {name}", *_cost(name), machine("cpu")["cpu"].split(",")[0]])

@@ -62,7 +62,7 @@ def masks_table(measured: Measured, width: float, place: Place) -> Table:
     columns += [Column(f"minus {methods.label(other)}") for other in _AGAINST]
     columns += [Column("gap closure"), Column("dense epochs of B", decimals=0), Column("epochs in all", decimals=0)]
     caption = (
-        f"Width {width:g}, sparsity {sparsity_text(place.sparsity)} from {place.rewind}, {measured.seeds} pairs: mean "
+        f"Width {width:g}, sparsity {sparsity_text(place.sparsity)} from {place.rewind}, pairs: {measured.seeds}; mean "
         "± sample standard deviation; differences paired, with 95 % interval; gap closure ± standard error; epochs of "
         "one more network, beyond A and its mask"
     )

@@ -50,9 +50,10 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
     """The mixtures of a network, in the order of its parameters.
 
     Experts that change places are groups around nested ones: whole tensors, or units in which some matrix lies without
-    the units inside, and along its other axis with what it reads, a router; heads that are mixed are none. Listed ones
-    are numbered modules of the same names and shapes of tensors, whose units are in the same groups outside of them and
-    in one group each inside, and none of which uses what another computes, as layers in a row do.
+    the units inside, and along its other axis with what it reads, a router; heads that are mixed are none, nor branches
+    whose answers lie end to end. Listed ones are numbered modules of the same names and shapes of tensors, whose units
+    are in the same groups outside of them and in one group each inside, and none of which uses what another computes,
+    as layers in a row do.
 
         >>> class Mixed(nn.Module):
         ...     def __init__(self):
@@ -77,6 +78,8 @@ def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
         if not inside or outer in symmetry.within:
             continue
         deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
+        if _read_side_by_side(symmetry, deep, outer):
+            continue
         around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}
         routers = [name for name in around if _is_router(symmetry, name, outer)]
@@ -86,6 +89,15 @@ def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
         if not set(routers) <= set(own) or not symmetry.stacks.keys().isdisjoint(deep):
             size = symmetry.groups[outer]
             yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer)
+
+
+def _read_side_by_side(symmetry: Symmetry, deep: Collection[str], outer: str) -> bool:
+    """Whether modules change places with the columns of a weight that reads what all of them answer, end to end: they
+    are branches, each with a part of its own in the result."""
+    whole = [name for name in deep if name not in symmetry.stacks]
+    return len(whole) < len(deep) and any(
+        outer in axis.groups and len(axis.groups) > 1 for name in whole for axis in symmetry.places[name]
+    )
 
 
 def _meeting_experts(symmetry: Symmetry, names: Sequence[str], deep: Collection[str]) -> list[str]:

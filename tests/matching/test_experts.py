@@ -164,6 +164,25 @@ def test_heads_that_are_mixed_are_no_experts() -> None:
     assert find_mixtures(symmetry) == ()
 
 
+class Branches(nn.Module):
+    """Modules of one form whose answers lie end to end, and a layer that reads them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4)) for _ in range(3))
+        self.leave = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(torch.cat([branch(x) for branch in self.branches], -1).relu())
+
+
+def test_branches_whose_answers_lie_end_to_end_are_no_experts() -> None:
+    """They change places as experts do; their mean, three times over, is another network however they are aligned."""
+    symmetry = trace_symmetry(Branches(), torch.randn(4, 3))
+    assert symmetry.stacks
+    assert find_mixtures(symmetry) == ()
+
+
 def test_mixtures_in_a_mixture_are_aligned_each_by_itself() -> None:
     network = OfMixtures().double()
     x = torch.randn(8, 3, dtype=torch.float64)

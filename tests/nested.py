@@ -123,6 +123,14 @@ class Listed(nn.Module):
         return sum(shares[..., k, None] * expert(x) for k, expert in enumerate(self.experts))
 
 
+class Weighed(Listed):
+    """Experts that cannot change places: what each says counts for more than what those before it say."""
+
+    def mixed(self, x: Tensor) -> Tensor:
+        shares = self.gate(x).softmax(-1)
+        return sum((k + 2) * shares[..., k, None] * expert(x) for k, expert in enumerate(self.experts))
+
+
 class ListedTopK(Listed):
     """The same behind a gate that chooses two experts for each example, each of which looks whether it is one."""
 

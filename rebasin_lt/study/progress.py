@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Self
@@ -14,14 +15,16 @@ from rebasin_lt.study.state import State
 from rebasin_lt.study.status import seconds_left, status_lines
 
 _LINES = 25  # at equal steps of the stages that there are to do
+_PATIENCE = 10.0  # seconds that checks may take before a line says so: most refusals stay one line by themselves
 _SILENCE = 600.0  # seconds after which the next stage is told of, whichever it is
 
 
 class StudyProgress:
     """Tells on standard error how a study stands, from before its settings are checked; use it in a `with` block.
 
-    On a terminal it is a table. Elsewhere, as in a log file: a line at the beginning, one when the first stages begin,
-    and one after each stage or, of many stages, twenty-five at equal steps, and one after ten minutes without any.
+    On a terminal it is a table. Elsewhere, as in a log file: a line where checks take long, one when the first stages
+    begin, and one after each stage or, of many stages, twenty-five at equal steps, and one after ten minutes without
+    any.
 
     Args:
         title: the study's
@@ -32,6 +35,11 @@ class StudyProgress:
     def __init__(self, title: str, folder: Path, state: State) -> None:
         self.title, self.folder, self.state = title, folder, state
         self._table = StatusTable()
+        there = f", {len(state.done)} of them complete" if state.done else ""
+        self._what = f"{title}: {len(state.plan)} stages{there}"
+        self._checking = f"{self._what}; settings and data are checked first"
+        self._late = threading.Timer(_PATIENCE, self._say, [self._checking])
+        self._late.daemon = True
         self._began = self._told = time.monotonic()
         self._before = self._known = frozenset(state.done)
         self._step = max(1, math.ceil((len(state.plan) - len(state.done)) / _LINES))
@@ -40,19 +48,19 @@ class StudyProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._late.cancel()
         self._table.clear()
 
     def checks(self) -> None:
-        """Say what there is to do, and that settings and data are looked at, which takes as long as reading them."""
-        total = len(self.state.plan)
-        there = f", {len(self._before)} of them complete" if self._before else ""
-        line = f"{self.title}: {total} stages{there}; settings and data are checked first"
-        self._table([line])
-        self._say(line)
+        """Say that settings and data are looked at, which takes as long as reading them: in a file if it takes long."""
+        self._table([self._checking])
+        self._late.start()
 
     def runs(self, count: int, launcher: str) -> None:
-        """Say that stages begin, `count` at a time, and where what they print lies."""
-        self._say(f"{count} at a time (--launcher {launcher}); what stages print is in {self.folder / 'logs'}")
+        """Say what there is to do, that stages begin, `count` at a time, and where what they print lies."""
+        self._late.cancel()
+        logs = f"what stages print is in {self.folder / 'logs'}"
+        self._say(f"{self._what}, {count} at a time (--launcher {launcher}); {logs}")
 
     def show(self, count: int) -> None:
         """How the study stands now, `count` stages at a time; called as often as anything may have changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -80,19 +81,21 @@ def test_what_was_complete_before_is_said_at_the_beginning_alone(capsys, clock):
         progress.show(1)
         progress.runs(2, "local")
     assert capsys.readouterr().err.splitlines() == [
-        "out: digits: 2 stages, 1 of them complete; settings and data are checked first",
-        "out: 2 at a time (--launcher local); what stages print is in out/logs",
+        "out: digits: 2 stages, 1 of them complete, 2 at a time (--launcher local); what stages print is in out/logs"
     ]
 
 
-def test_a_study_tells_that_it_checks_before_it_does(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("patience", [0.01, 100.0])
+def test_checks_that_take_long_are_told_of_and_others_leave_a_refusal_alone(capsys, monkeypatch, tmp_path, patience):
     def check(*_: object) -> None:
-        assert "settings and data are checked first" in capsys.readouterr().err
+        time.sleep(0.3)
         raise InputError("there is no such data")
 
+    monkeypatch.setattr("rebasin_lt.study.progress._PATIENCE", patience)
     monkeypatch.setattr("rebasin_lt.study.checks.check_study", check)
     with pytest.raises(InputError, match="no such data"):
         launch.complete_study(Study(title="digits", recipe=Recipe(), seeds=(0,)), tmp_path / "out", Launcher())
+    assert ("settings and data are checked first" in capsys.readouterr().err) == (patience < 1)
     assert not (tmp_path / "out").exists()
 
 
@@ -106,9 +109,9 @@ def test_any_launcher_is_told_of(capsys, monkeypatch, tmp_path):
     study = Study(title="digits", recipe=Recipe(), seeds=(0,))
     state = launch.complete_study(study, tmp_path / "out", Launcher("mine"))
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert "7 at a time (--launcher mine)" in lines[1]
-    assert f"{len(state.plan)}/{len(state.plan)} stages" in lines[2]
+    assert len(lines) == 2
+    assert "7 at a time (--launcher mine)" in lines[0]
+    assert f"{len(state.plan)}/{len(state.plan)} stages" in lines[1]
 
 
 def test_a_terminal_has_a_table_and_no_lines(clock, monkeypatch):

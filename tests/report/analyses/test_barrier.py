@@ -69,14 +69,14 @@ def test_figure_draws_every_curve_with_a_chord_for_the_test_images() -> None:
     assert lines[0].get_linestyle() != lines[1].get_linestyle()
     (key,) = figure.legends
     assert [text.get_text() for text in key.get_texts()] == [
-        "A to B", "π(A) to B", "test images", "training images", "chord"
+        "A to B", "π(A) to B", "test set", "training set", "chord"
     ]  # fmt: skip
 
 
 def test_figure_of_training_images_alone_has_their_chord() -> None:
     figure = barriers_figure({"sparsity": {}, "curves": [curve("none", "before", "train", 1.0)]})
     assert len(figure.axes[0].lines) == 2
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A to B", "training images", "chord"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A to B", "training set", "chord"]
 
 
 def test_figure_uses_colours_that_adapt_to_the_dark() -> None:

@@ -1,0 +1,97 @@
+"""The mixtures of experts that are found in networks, and what only looks like one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nested import Decoder, Experts, Listed, Weighed, symmetry_of
+from torch import Tensor, nn
+
+from rebasin_lt.symmetry.mixtures import find_mixtures
+from rebasin_lt.symmetry.trace import trace_symmetry
+
+
+class Row(nn.Module):
+    """Blocks of one form that follow one another: no mixture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(3, 6)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(3))
+        self.leave = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.leave(x)
+
+
+class Talking(nn.Module):
+    """Attention whose heads' logits are mixed: a matrix has heads without their channels, but there is no mixture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(3, 24), nn.Linear(8, 2)
+        self.mix = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.enter(x).view(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)
+        shares = self.mix((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
+        return self.leave((shares @ v).transpose(1, 2).flatten(2))
+
+
+class Branches(nn.Module):
+    """Modules of one form whose answers lie end to end, and a layer that reads them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4)) for _ in range(3))
+        self.leave = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(torch.cat([branch(x) for branch in self.branches], -1).relu())
+
+
+def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> None:
+    x = torch.randn(4, 3)
+    (stacked,) = find_mixtures(trace_symmetry(Experts(), x))
+    assert (stacked.name, stacked.num_experts, stacked.outer, stacked.hidden[0]) == ("", 4, "w1", ("w1[1]",))
+    assert set(stacked.tensors[0]) == {"w1", "w2", "b1"}  # not the router
+    (listed,) = find_mixtures(trace_symmetry(Listed(), x))
+    assert (listed.name, listed.num_experts, listed.outer) == ("experts", 4, "gate.weight")
+    assert set(listed.hidden) == {("experts.0.0.weight",)}
+    names = ("0.weight", "0.bias", "2.weight", "2.bias")
+    assert set(listed.tensors[3]) == {f"experts.{{0,1,2,3}}.{name}" for name in names}
+    (weighed,) = find_mixtures(trace_symmetry(Weighed(), x))
+    assert (weighed.name, weighed.num_experts, weighed.outer) == ("experts", 4, None)
+    assert weighed.hidden[2] == ("experts.2.0.weight",)
+    assert weighed.tensors[3] == tuple(f"experts.3.{name}" for name in names)
+    assert find_mixtures(trace_symmetry(Row(), x)) == ()
+    assert (
+        find_mixtures(trace_symmetry(nn.TransformerEncoderLayer(8, 2, 4, batch_first=True), torch.randn(2, 3, 8))) == ()
+    )
+
+
+@pytest.mark.parametrize("name", ["vit", "encoder", "decoder", "rotary", "grouped"])
+def test_heads_are_no_experts(name: str) -> None:
+    symmetry = symmetry_of(name)
+    assert symmetry.within  # units in heads or groups, as hidden units in experts
+    assert find_mixtures(symmetry) == ()
+
+
+def test_heads_with_rotary_positions_are_no_experts_with_queries_of_their_own_either() -> None:
+    assert find_mixtures(trace_symmetry(Decoder(rotary=True, queries=1), torch.randint(11, (2, 5)))) == ()
+
+
+def test_heads_that_are_mixed_are_no_experts() -> None:
+    symmetry = trace_symmetry(Talking(), torch.randn(2, 5, 3))
+    assert symmetry.within
+    assert find_mixtures(symmetry) == ()
+
+
+def test_branches_whose_answers_lie_end_to_end_are_no_experts() -> None:
+    """They change places as experts do; their mean, three times over, is another network however they are aligned."""
+    symmetry = trace_symmetry(Branches(), torch.randn(4, 3))
+    assert symmetry.stacks
+    assert find_mixtures(symmetry) == ()

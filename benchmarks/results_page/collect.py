@@ -41,14 +41,15 @@ def measured_studies(folder: Path) -> list[str]:
 
 def whole_studies(folder: Path) -> list[str]:
     """Those of them of which every pair is in `folder`; the others go on."""
-    return [name for name in measured_studies(folder) if _seeds(folder / name) == set(_shipped(name)["seeds"])]
+    return [name for name in measured_studies(folder) if _seeds(folder / name) == set(shipped_study(name)["seeds"])]
 
 
 def _seeds(folder: Path) -> set[int]:
     return set(json.loads((folder / STUDY).read_text(encoding="utf-8"))["settings"]["seeds"])
 
 
-def _shipped(name: str) -> dict[str, Any]:
+def shipped_study(name: str) -> dict[str, Any]:
+    """The settings in `configs/results`, by the study's name."""
     settings: dict[str, Any] = read_yaml(find_config(f"results/{name}.yaml"))
     return settings
 
@@ -65,8 +66,16 @@ def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
         if not outcome.settings["seeds"]:
             missing = [stage["path"] for stage in outcome.stages if not stage["done"]]
             raise InputError(f"{runs / name} lacks {len(missing)} stages, the first {missing[0]}: finish a pair first")
-        write_numbers(outcome, out / name)
+        write_numbers(_as_shipped(outcome, name), out / name)
         yield name
+
+
+def _as_shipped(outcome: StudyOutcome, name: str) -> StudyOutcome:
+    """Its data's root as the shipped study names it: where images lie on a machine is nobody else's concern."""
+    recipe = outcome.settings["recipe"]
+    root = shipped_study(name)["recipe"]["data"].get("root")
+    data = {key: root if key == "root" else value for key, value in recipe["data"].items()}
+    return replace(outcome, settings={**outcome.settings, "recipe": {**recipe, "data": data}})
 
 
 def whole_pairs(outcome: StudyOutcome) -> StudyOutcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.results_page.collect import shipped_study
 from benchmarks.results_page.measured import Measured
 from rebasin_lt.report.kit.statistics import sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -13,8 +14,6 @@ from rebasin_lt.report.study.barriers import study_barriers_table
 from rebasin_lt.report.study.before import study_before_table
 from rebasin_lt.report.study.paired import closure, difference, with_interval
 from rebasin_lt.report.study.runs import Place
-from rebasin_lt.settings.config_files import find_config
-from rebasin_lt.storage.strict_yaml import read_yaml
 
 NETWORKS = ("resnet20", "resnet20_width", "vgg11")
 """The studies of the paper's networks, in the order of the page."""
@@ -41,7 +40,7 @@ def _network_text(measured: Measured) -> str:
 
 def planned_seeds(measured: Measured) -> int:
     """How many seeds the shipped configuration has: a study whose runs take days is shown as far as it has come."""
-    return len(read_yaml(find_config(f"results/{measured.name}.yaml"))["seeds"])
+    return len(shipped_study(measured.name)["seeds"])
 
 
 def masks_table(measured: Measured, width: float, place: Place) -> Table:

@@ -20,9 +20,7 @@ class Objective(NamedTuple):
     """All there is to know of an objective."""
 
     similarity: Callable[[Any], Tensor]  # of `CrossMoments`: (reference units, source units), fp64; where both are live
-    power: Callable[
-        [UnitMoments | ReachedUnits], Tensor
-    ]  # the mean over units of a unit's similarity with itself, (), fp64
+    power: Callable[[UnitMoments | ReachedUnits], Tensor]  # the mean over units of similarity with itself, (), fp64
     measure: str  # the mean over matched pairs, in words
     meaning: str
 

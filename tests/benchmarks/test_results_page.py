@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -194,6 +195,7 @@ def test_a_sentence_that_names_none_is_refused(words) -> None:
 
 def test_numbers_of_a_study_without_a_whole_pair_are_not_taken(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(collecting, "results_studies", lambda: ["two", "absent"])
+    monkeypatch.setattr(collecting, "shipped_study", lambda _: {"recipe": {"data": {"root": "data/two"}}})
     (tmp_path / "runs" / "two").mkdir(parents=True)
     for done in (False, True):
         monkeypatch.setattr(collecting, "read_outcome", lambda _, done=done: outcome(done, done))
@@ -216,3 +218,21 @@ def test_only_pairs_that_are_whole_are_taken_and_all_of_those() -> None:
     assert [stage["path"] for stage in whole.stages] == ["width=1/seed=0/dense_a"]
     assert len(whole.sparse) == len(outcome().sparse) / 2
     assert whole_pairs(outcome()) == outcome()
+
+
+def test_numbers_do_not_say_where_images_lay_on_a_machine(tmp_path, monkeypatch) -> None:
+    found = outcome()
+    found.settings["recipe"]["data"]["root"] = "/home/someone/images"
+    monkeypatch.setattr(collecting, "results_studies", lambda: ["two"])
+    monkeypatch.setattr(collecting, "shipped_study", lambda _: {"recipe": {"data": {"root": "data/two"}}})
+    monkeypatch.setattr(collecting, "read_outcome", lambda _: found)
+    (tmp_path / "runs" / "two").mkdir(parents=True)
+    list(collect_numbers(tmp_path / "runs", tmp_path / "out"))
+    assert json.loads((tmp_path / "out/two/study.json").read_text())["settings"]["recipe"]["data"]["root"] == "data/two"
+
+
+@pytest.mark.parametrize("folder", ["docs/results", "benchmarks/results"])
+def test_no_committed_result_names_a_path_of_a_machine(folder) -> None:
+    for path in sorted((ROOT / folder).rglob("*.json")):
+        # where a Debian package puts its files is the same everywhere
+        assert not re.findall(r'"/(?!usr/share/)[^"]*/[^"]*"', path.read_text(encoding="utf-8")), path

@@ -2,8 +2,9 @@
 
     python -m benchmarks.results_page [--collect runs/results] [--ledger]
 
-`--collect` first takes the numbers of finished studies from their folders; `--ledger` asks what the studies that were
-not run would cost on this machine.
+`--collect` first takes the numbers of whole pairs from the folders of studies, and keeps those of other pairs that were
+taken before: `rebasin-lt study --config results/NAME.yaml --seeds '[3]'` is one pair of one. `--ledger` asks what the
+studies that were not run would cost on this machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.results_page.page import write_page
 def main(arguments: Sequence[str] | None = None) -> None:
     """Take new numbers if asked to, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results_page", description=__doc__.splitlines()[0])
-    parser.add_argument("--collect", type=Path, metavar="RUNS", help="folder of finished studies, to take numbers from")
+    parser.add_argument("--collect", type=Path, metavar="RUNS", help="folder of studies, to take whole pairs from")
     parser.add_argument("--ledger", action="store_true", help="ask what the studies that were not run would cost here")
     given = parser.parse_args(arguments)
     if given.collect:

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks._figures import machine
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.study.numbers import STUDY, write_numbers
+from rebasin_lt.report.study.numbers import STUDY, read_numbers, write_numbers
 from rebasin_lt.settings.config_files import find_config, shipped
 from rebasin_lt.storage.files import write_text
 from rebasin_lt.storage.strict_yaml import read_yaml
@@ -24,6 +24,7 @@ from rebasin_lt.study.plan import plan
 
 _NO_PART = ("out", "launcher", "slurm")  # of the grid
 _SEED = re.compile(r"(?:^|/)seed=(\d+)/")
+_WIDTH = re.compile(r"(?:^|/)width=([\d.]+)/")
 _OF_SEEDS = ("dense", "pruned", "sparse", "matches", "barriers")
 RAN = ("studies/digits.yaml",)
 """Shipped studies whose results the documentation shows; the others are listed with what they would cost."""
@@ -57,7 +58,9 @@ def shipped_study(name: str) -> dict[str, Any]:
 def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
     """Write `out/NAME/*` for each study in `runs`, of the pairs that are whole; yields the names.
 
-    Raises InputError for a study without such a pair: numbers of part of one would change with the next stage.
+    Pairs whose numbers lie in `out` already, and that `runs` lacks, stay: a study may be run pair by pair, each on
+    another machine. Raises InputError for a study without a whole pair, since numbers of part of one would change with
+    the next stage, and for pairs in `out` that were made by other settings.
     """
     for name in results_studies():
         if not (runs / name).is_dir():
@@ -66,7 +69,10 @@ def collect_numbers(runs: Path, out: Path) -> Iterator[str]:
         if not outcome.settings["seeds"]:
             missing = [stage["path"] for stage in outcome.stages if not stage["done"]]
             raise InputError(f"{runs / name} lacks {len(missing)} stages, the first {missing[0]}: finish a pair first")
-        write_numbers(_as_shipped(outcome, name), out / name)
+        outcome = _as_shipped(outcome, name)
+        if (out / name / STUDY).is_file():
+            outcome = joined(read_numbers(out / name), outcome)
+        write_numbers(outcome, out / name)
         yield name
 
 
@@ -101,6 +107,42 @@ def whole_pairs(outcome: StudyOutcome) -> StudyOutcome:
         stages=[stage for stage in outcome.stages if stage["done"] and _seed_of(stage) in {None, *seeds}],
         **{name: of_them(getattr(outcome, name)) for name in _OF_SEEDS},
     )
+
+
+def joined(earlier: StudyOutcome, later: StudyOutcome) -> StudyOutcome:
+    """Every pair of both outcomes of one study, in the order of seeds; `later` counts where both have one.
+
+    What belongs to no pair, such as an ensemble or a price, is that of `later`. Raises InputError, naming the setting,
+    where `earlier` has pairs of its own that were made by other settings.
+    """
+    measured = set(later.settings["seeds"])
+    kept = [seed for seed in earlier.settings["seeds"] if seed not in measured]
+    if not kept:
+        return later
+    for name in {**earlier.settings, **later.settings}:
+        there, here = (json.dumps(part.settings.get(name), sort_keys=True) for part in (earlier, later))
+        if name != "seeds" and there != here:
+            raise InputError(
+                f"{name} of {later.title!r} is {here} in this run, and {there} where pairs {kept} were taken before: "
+                "run those pairs too, or collect into another folder"
+            )
+
+    def of_both(name: str) -> list[dict[str, Any]]:
+        rows = [row for row in getattr(earlier, name) if _place(row)[2] in kept] + getattr(later, name)
+        return sorted(rows, key=_place)
+
+    return replace(
+        later,
+        settings={**later.settings, "seeds": sorted([*kept, *measured])},
+        **{name: of_both(name) for name in ("stages", *_OF_SEEDS)},
+    )
+
+
+def _place(row: Mapping[str, Any]) -> tuple[float, bool, int]:
+    """Where a row of a run or a stage stands among all: by width, then by seed, then what belongs to no pair."""
+    found = _WIDTH.search(row.get("path", ""))
+    width, seed = (row["width"], row["seed"]) if found is None else (found[1], _seed_of(row))
+    return float(width), seed is None, -1 if seed is None else seed
 
 
 def _seed_of(stage: Mapping[str, Any]) -> int | None:

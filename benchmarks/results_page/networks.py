@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from benchmarks.results_page.collect import shipped_study
@@ -15,8 +16,11 @@ from rebasin_lt.report.study.before import study_before_table
 from rebasin_lt.report.study.paired import closure, difference, with_interval
 from rebasin_lt.report.study.runs import Place
 
-NETWORKS = ("resnet20", "resnet20_width", "vgg11")
+NETWORKS = ("resnet20", "resnet20_half", "resnet20_double", "vgg11")
 """The studies of the paper's networks, in the order of the page."""
+
+BY_WIDTH = ("resnet20_half", "resnet20", "resnet20_double")
+"""Those of one network at several widths."""
 
 _AGAINST = ("naive", "lth", "b_magnitude")
 
@@ -24,6 +28,9 @@ _AGAINST = ("naive", "lth", "b_magnitude")
 def networks_text(studies: Mapping[str, Measured]) -> str:
     """Every measured study of a network of the paper's, as Markdown: its command, pairs and tables."""
     parts = [_network_text(studies[name]) for name in NETWORKS if name in studies]
+    wide = [studies[name] for name in BY_WIDTH if name in studies]
+    if len(wide) > 1:
+        parts.append("### ResNet20 by width\n\n" + by_width_table(wide).to_markdown(markup=True).strip())
     return "\n\n".join(parts) if parts else "None of them is measured yet."
 
 
@@ -66,6 +73,51 @@ def masks_table(measured: Measured, width: float, place: Place) -> Table:
         "one more network, beyond A and its mask"
     )
     return Table(columns, rows, caption)
+
+
+def by_width_table(studies: Sequence[Measured]) -> Table:
+    """A row per width and cell that all of them have: what separates the masks, the barrier, and signs that agree."""
+    places = set.intersection(*(set(measured.cells()) for measured in studies))
+    rows: list[list[Cell]] = []
+    for measured in studies:
+        (width,) = measured.runs
+        for place in [place for place in measured.cells() if place in places]:
+            group = [measured.cells()[place]]
+            pairs = [("lth", "permuted"), ("lth+mask", "permuted+mask"), ("permuted", "naive")]
+            rows.append([
+                f"{width:g}",
+                f"{sparsity_text(place.sparsity)} · {place.rewind}",
+                *(with_interval(difference(group, *names)) for names in pairs),
+                closure(group, "permuted"),
+                *(_barrier(measured, *line) for line in product(("none", "bn_reset"), ("before", "after"))),
+                _agreement(measured, place),
+                measured.seeds,
+            ])
+    columns = [Column("width", align="left"), Column("sparsity · rewind", align="left"), Column("LTH − permuted")]
+    columns += [Column("the same with signs"), Column("permuted − naive"), Column("gap closure")]
+    columns += [
+        Column(f"{statistics} barrier {when} (nats)", spread="std", decimals=2)
+        for statistics, when in product(("raw", "BN reset"), ("before", "after"))
+    ]
+    columns += [Column("signs that agree", spread="std", decimals=2), Column("pairs", decimals=0)]
+    caption = (
+        "Differences in points, paired by seed, with 95 % interval; gap closure ± standard error; barriers of test "
+        "loss, and signs, mean ± sample standard deviation"
+    )
+    return Table(columns, rows, caption)
+
+
+def _barrier(measured: Measured, correction: str, when: str) -> Cell:
+    wanted = ("permuted", "test", correction, when)
+    lines = measured.outcome.barriers
+    names = ("matcher", "split", "correction", "when")
+    return spread_of([line["loss_barrier"] for line in lines if tuple(line[name] for name in names) == wanted])
+
+
+def _agreement(measured: Measured, place: Place) -> Cell:
+    matches = [match for match in measured.outcome.matches if match["matcher"] == "permuted"]
+    masks = [mask for match in matches for mask in match["masks"] if mask["target"] == place.sparsity]
+    return spread_of([mask["sign_agreement"] for mask in masks])
 
 
 def _epochs(measured: Measured, place: Place, name: str) -> list[Cell]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.results_page.networks import NETWORKS
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
 STUDIES = sorted(path.parent.name for path in (DOCS / "results").glob("*/accuracy.csv"))
@@ -57,7 +59,7 @@ def expected_rows() -> list[tuple[str, list[str]]]:
     for (width, sparsity, _), cell in cells_of("digits_width").items():
         numbers = [with_interval(paired(cell, *names)) for names in (("lth", "permuted"), ("permuted", "naive"))]
         rows.append((f"{width:g} | {sparsity:.2f}", numbers))
-    for study in set(STUDIES) & {"resnet20", "vgg11", "resnet20_width"}:
+    for study in set(STUDIES) & set(NETWORKS):
         for cell in cells_of(study).values():
             rows += [
                 (label, [spread(list(cell[name].values())), with_interval(paired(cell, name, "lth"))])

@@ -12,7 +12,7 @@ from rebasin_lt.storage.files import write_text
 
 
 def write_latex(folder: Path, sections: Sequence[Section]) -> list[Path]:
-    """Every table as `SECTION-N.tex`, for the package booktabs; returns the paths."""
+    """Every table as `SECTION-N.tex`, for booktabs, and graphicx where one is too wide; returns the paths."""
     written = []
     for section in sections:
         tables = [part.table if isinstance(part, Folded) else part for part in section.parts]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.report.kit.escape import csv_text, latex_text, markdown_paragraph, markdown_text
+from rebasin_lt.report.kit.escape import csv_text, markdown_paragraph, markdown_text
+from rebasin_lt.report.kit.latex import latex_table
 from rebasin_lt.report.kit.statistics import Estimate
 
 Cell = str | int | float | Estimate | None
@@ -113,21 +114,11 @@ class Table:
         return file.getvalue()
 
     def to_latex(self) -> str:
-        """A `tabular` with rules of the package booktabs, in a `table` with the caption where there is one."""
-        kinds = "".join("r" if column.align == "right" else "l" for column in self.columns)
-        head, *rows = ([*map(latex_text, row)] for row in [[column.title for column in self.columns], *self._texts()])
-        body = ["{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows]  # else of the last \\
-        lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *body]
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        if self.caption:
-            lines = [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{latex_text(self.caption)}}}",
-                *lines,
-                r"\end{table}",
-            ]
-        return "\n".join(lines) + "\n"
+        """A `tabular` with rules of the package booktabs, in a `table` with the caption; no wider than the page."""
+        rows = self._texts()
+        cells = [[row[index] for row in rows] for index in range(len(self.columns))]
+        heads = [_wrapped(column.title, own) for column, own in zip(self.columns, cells, strict=True)]
+        return latex_table(heads, rows, [column.align == "right" for column in self.columns], self.caption)
 
     def to_html(self) -> str:
         """A semantic table: caption, scoped headings, the first cell of a row as its heading; all text escaped."""

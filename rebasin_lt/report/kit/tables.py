@@ -18,6 +18,8 @@ from rebasin_lt.report.kit.statistics import Estimate
 
 Cell = str | int | float | Estimate | None
 MISSING = "–"
+_LINE = 48
+"""Letters from which a page breaks the texts of a column into lines."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,16 @@ class Table:
 
     def to_html(self) -> str:
         """A semantic table: caption, scoped headings, the first cell of a row as its heading; all text escaped."""
-        head = "".join(_tag("th", column.title, column.align, 'scope="col"') for column in self.columns)
-        body = "\n".join(f"<tr>{self._html_row(row)}</tr>" for row in self._texts())
+        rows = self._texts()
+        kinds = [
+            column.align if column.align == "right" else "prose" if any(len(row[index]) > _LINE for row in rows) else ""
+            for index, column in enumerate(self.columns)
+        ]
+        titles = [column.title for column in self.columns]
+        head = "".join(_tag("th", title, kind, 'scope="col"') for title, kind in zip(titles, kinds, strict=True))
+        body = "\n".join(f"<tr>{_html_row(row, kinds)}</tr>" for row in rows)
         caption = f"<caption><span>{html.escape(self.caption)}</span></caption>\n" if self.caption else ""
         return f"<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-
-    def _html_row(self, texts: Sequence[str]) -> str:
-        kinds = [("th", 'scope="row"')] + [("td", "")] * (len(self.columns) - 1)
-        cells = zip(kinds, texts, self.columns, strict=True)
-        return "".join(_tag(tag, text, column.align, scope) for (tag, scope), text, column in cells)
 
     def _texts(self) -> list[list[str]]:
         return [[column.text(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
@@ -162,8 +165,14 @@ def _padded(lines: Sequence[str], align: str) -> list[str]:
     return [line.rjust(width) if align == "right" else line.ljust(width) for line in lines]
 
 
-def _tag(tag: str, text: str, align: str, attributes: str) -> str:
-    kind = f' class="{align}"' if align == "right" else ""
+def _html_row(texts: Sequence[str], kinds: Sequence[str]) -> str:
+    """The cells of a row, the first as its heading, each of a kind that the page's style knows, or of none."""
+    tags = [("th", 'scope="row"')] + [("td", "")] * (len(texts) - 1)
+    return "".join(_tag(tag, text, kind, scope) for (tag, scope), text, kind in zip(tags, texts, kinds, strict=True))
+
+
+def _tag(tag: str, text: str, kind: str, attributes: str) -> str:
+    kind = f' class="{kind}"' if kind else ""
     return f"<{tag}{' ' * bool(attributes)}{attributes}{kind}>{html.escape(text)}</{tag}>"
 
 

@@ -123,7 +123,7 @@ def _sections(outcome: StudyOutcome, setting: Setting, runs: Mapping[str, Runs])
     diversity = study_diversity_table(outcome.diversity, setting)
     yield Section("Diversity and ensembles", [_table(diversity)] if diversity.rows else [], ["diversity.csv"])
     yield Section("Accuracy, disagreement and price", _frontier(outcome, setting, runs[COMPARED]), ["frontier.csv"])
-    yield Section("Before training", list(_before(outcome, setting)))
+    yield Section("Before training", list(_before(outcome, setting)), ["overlap.csv"])
     yield Section("Overlap of the masks", list(_overlap(outcome, setting)), ["overlap.csv"])
     yield Section("What each method is", _methods(outcome, setting))
     run = [*([ledger_table(outcome.stages)] if outcome.stages else []), *_settings(outcome)]
@@ -266,8 +266,8 @@ def _overlap(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:
 
 def _before(outcome: StudyOutcome, setting: Setting) -> Iterable[PagePart]:
     tables = {axes: study_before_table(own, setting.methods) for axes, own in by_axes(outcome.matches).items()}
-    if any(table.rows for table in tables.values()):
-        yield " ".join(f"{measure.label.capitalize()}: {measure.meaning}" for measure in BEFORE_TRAINING.values())
+    shown = {column.title for table in tables.values() for column in table.columns if table.rows}
+    yield from (f"{one.label}: {one.meaning}" for one in BEFORE_TRAINING.values() if one.label in shown)
     yield from (_table(_at(table, axes)) for axes, table in tables.items() if table.rows)
 
 

@@ -46,6 +46,17 @@ def test_means_over_seeds_and_what_they_mean(outcome) -> None:
     assert row[-1].startswith("little better than chance: the mask fits the initialisation")
 
 
+@pytest.mark.parametrize("unknown", [name for name in BEFORE_TRAINING])
+def test_what_is_known_of_no_mask_has_neither_a_column_nor_a_word(outcome, tmp_path, unknown) -> None:
+    """And words stand as they are written everywhere: IoU and B keep their capitals."""
+    write_study_report(known(outcome, lambda mask, match: {**KNOWN, unknown: None}), tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8").partition("## Before training")[2].partition("## ")[0]
+    for name, measure in BEFORE_TRAINING.items():
+        assert (f"\n{measure.label}: {measure.meaning[:20]}" in text) == (name != unknown)
+        assert (f"| {measure.label} |" in text) == (name != unknown)
+    assert "[overlap.csv](overlap.csv)" in text
+
+
 def test_matches_of_an_earlier_release_say_nothing(outcome, tmp_path) -> None:
     assert study_before_table(outcome.matches).rows == []
     assert overlap_runs_table(outcome.matches).columns[-1].title == "independent"

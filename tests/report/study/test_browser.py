@@ -21,7 +21,11 @@ METHODS = ("lth", "b_imp", "permuted", "permuted_paper", "naive", "b_magnitude",
 @pytest.fixture(scope="module")
 def page(make_outcome, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    write_study_report(make_outcome(methods=METHODS, sparsities=(0.8, 0.9, 0.95, 0.97)), folder)
+    outcome = make_outcome(methods=METHODS, sparsities=(0.8, 0.9, 0.95, 0.97))
+    masks = [mask for match in outcome.matches for mask in match["masks"]]
+    for mask in masks:
+        mask |= {"init_memory": 0.5, "init_memory_chance": 0.05, "sign_agreement": 0.9}
+    write_study_report(outcome, folder)
     return folder / "report.html"
 
 
@@ -57,3 +61,29 @@ def test_nothing_but_tables_is_wider_than_the_window(page: Path, tmp_path: Path,
         tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()
     )
     assert re.findall(r"<title>(\d+)</title>", printed) == [str(width)]
+
+
+TOUCHING = """
+const inner = this.contentDocument, found = [];
+inner.querySelectorAll('details').forEach(each => each.open = true);
+inner.querySelectorAll('tr').forEach(row => [...row.cells].forEach((cell, index) => {
+  const words = inner.createRange(), next = row.cells[index + 1];
+  words.selectNodeContents(cell);
+  const right = Math.max(...[...words.getClientRects()].map(one => one.right));
+  if (next) { words.selectNodeContents(next);
+    const left = Math.min(...[...words.getClientRects()].map(one => one.left));
+    if (left - right < 8) found.push(cell.innerText + '|' + next.innerText); }
+}));
+document.title = found.length + ' of ' + inner.querySelectorAll('tr').length + ': ' + found.slice(0, 3).join(' ')
+"""
+
+
+def test_the_texts_of_neighbouring_cells_are_apart(page: Path, tmp_path: Path) -> None:
+    frame = tmp_path / "frame.html"
+    script = TOUCHING.replace("\n", " ").replace('"', "&quot;")
+    frame.write_text(f'<iframe src="{page.as_uri()}" width="1280" frameborder="0" onload="{script}">')
+    printed, _ = browse(
+        tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()
+    )
+    (found,) = re.findall(r"<title>(.*?)</title>", printed)
+    assert re.match(r"0 of [1-9]\d", found), found

@@ -27,8 +27,8 @@ class Judged:
     loss: str = CROSS_ENTROPY
     label: str = "cross entropy"
     unit: str = "nats"
-    mean_over: str = "images"
-    error: str | None = "images classified wrongly"
+    mean_over: str = "examples"
+    error: str | None = "examples classified wrongly"
 
 
 BY_CROSS_ENTROPY = Judged()
@@ -52,11 +52,11 @@ class Loss(NamedTuple):
 LOSSES: dict[str, Loss] = {
     CROSS_ENTROPY: Loss(
         "cross entropy",
-        "Of classifiers: logits (N, classes), labels (N,), the index of each image's class.",
+        "Of classifiers: logits (N, classes), labels (N,), the index of each example's class.",
         "judging.measures:IMAGES",
-        "images",
+        "examples",
         "nats",
-        "images classified wrongly",
+        "examples classified wrongly",
         calibrates=True,
     ),
     "pixel_cross_entropy": Loss(
@@ -159,5 +159,5 @@ def quantities(judged: Judged) -> dict[str, tuple[str, int]]:
 
 
 def measured_on(judged: Judged, count: int, split: str) -> str:
-    """What was measured on, such as `500 test images`."""
+    """What was measured on, such as `500 test examples`."""
     return f"{count:,} {split} {judged.mean_over}"

@@ -95,7 +95,7 @@ def test_commands_print_a_table_and_write_figures(settings, tmp_path, capsys) ->
     arguments = ["--ckpt-a", settings.ckpt_a, "--ckpt-b", settings.ckpt_b, "--permutation", settings.permutation]
     small = ["--num-points", "3", "--num-images", "20", "--num-test-images", "20"]
     assert main(["landscape", *arguments, *small, "--out", str(tmp_path / "plane")]) == 0
-    assert "3 × 3 points on 20 test images; distances: A to B" in capsys.readouterr().out
+    assert "3 × 3 points on 20 test examples; distances: A to B" in capsys.readouterr().out
     assert main(["landscape", "--two-weights", "--out", str(tmp_path / "two")]) == 0
     assert "B under A's mask (naive)" in capsys.readouterr().out
     for folder in ("plane", "two"):

@@ -68,7 +68,7 @@ def test_the_table_sums_what_is_done_and_what_is_left() -> None:
     every = dict(zip([column.title for column in table.columns], table.rows[-1], strict=True))
     assert every == {
         **{"stage": "all", "stages done": 7, "stages in all": 14},
-        **{"epochs done": "20", "epochs in all": "40", "images done": "72,000", "images in all": "144,000"},
+        **{"epochs done": "20", "epochs in all": "40", "examples done": "72,000", "examples in all": "144,000"},
         "hours left": 5.0,  # 2 × .75 + .5 + 3 × 1
     }
 

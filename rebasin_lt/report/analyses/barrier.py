@@ -38,7 +38,7 @@ def show_barriers(result: Mapping[str, Any], out: str) -> str:
 
 
 def barriers_table(result: Mapping[str, Any]) -> Table:
-    """One row per correction, line and set of images: the barriers over the chord and over the mean of the ends.
+    """One row per correction, line and set of examples: the barriers over the chord and over the mean of the ends.
 
     A loss that has no error has no columns of it.
     """
@@ -69,8 +69,8 @@ def _row(curve: Mapping[str, Any]) -> list[Any]:
 
 def _caption(result: Mapping[str, Any]) -> str:
     counts, judged = {curve["split"]: curve["num_images"] for curve in result["curves"]}, judged_of_result(result)
-    images = " and ".join(measured_on(judged, count, split) for split, count in counts.items())
-    text = f"{len(result['curves'][0]['alphas'])} points on {images}"
+    examples = " and ".join(measured_on(judged, count, split) for split, count in counts.items())
+    text = f"{len(result['curves'][0]['alphas'])} points on {examples}"
     if "judged" in result:
         text += f", by {judged.label}{'' if judged.error else ', which has no error'}"
     sparsities = {LINES[name]: sparsity for name, sparsity in result["sparsity"].items()}
@@ -100,9 +100,9 @@ def points_of_curves(curves: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def barriers_figure(result: Mapping[str, Any]) -> Figure:
-    """A row of panels per correction: loss and error from A (α = 0) to B, colour by line, dashes by set of images.
+    """A row of panels per correction: loss and error from A (α = 0) to B, colour by line, dashes by set of examples.
 
-    The chord, from which the barrier is measured, is drawn for the test images, or for the only set there is. A loss
+    The chord, from which the barrier is measured, is drawn for the test set, or for the only set there is. A loss
     that has no error has one panel.
     """
     drawn = quantities(judged_of_result(result))

@@ -32,7 +32,7 @@ _QUANTITIES = {"loss": 1, "error": 100}
 def study_barriers_table(
     records: Iterable[Mapping[str, Any]], methods: Methods | None = None, judged: Judged = BY_CROSS_ENTROPY
 ) -> Table:
-    """One row per width, images, statistics and matcher: loss and error barrier before and after, mean ± std.
+    """One row per width, set of examples, statistics and matcher: loss and error barrier before and after, mean ± std.
 
     A loss that has no error has no columns of it.
     """
@@ -49,7 +49,7 @@ def study_barriers_table(
         called = "–" if matcher == BEFORE else spelled(matcher)
         rows.append([f"{width:g}", split, correction_label(correction), called, *barriers, len(after)])
     columns = [
-        *texts("width", "images", "statistics", "matcher"),
+        *texts("width", "set", "statistics", "matcher"),
         *numbers(*(_named("loss barrier " + when, "loss", judged) for when in _WHEN), decimals=3, spread="std"),
         *(numbers("error barrier before (%)", "error barrier after (%)", spread="std") if judged.error else []),
         *numbers("seeds"),
@@ -73,7 +73,7 @@ def study_barrier_figures(
 ) -> dict[str, Figure]:
     """The barriers by width (the paper's Figure 3), where there are several, and the mean curves of each width.
 
-    Of the test images, or where those were not measured, the training images. `barriers`, `curves-loss`,
+    Of the test set, or where that was not measured, of the training set. `barriers`, `curves-loss`,
     `curves-error`, but for a loss that has no error; nothing without records.
     """
     if not records:
@@ -95,7 +95,7 @@ _Key = tuple[float, str, str, str]
 
 
 class _Drawn(NamedTuple):
-    """The lines of a figure, all on the images of one split; a kind is a correction and a matcher."""
+    """The lines of a figure, all on one split; a kind is a correction and a matcher."""
 
     lines: Mapping[_Key, Mapping[int, Mapping[str, Any]]]
     widths: list[float]

@@ -12,12 +12,15 @@ _NAMED = 5
 
 
 def ledger_table(stages: Sequence[dict[str, Any]]) -> Table:
-    """One row per kind of stage, and one for all: stages, epochs and training images, done and in total; and where they
-    are known, the hours of training that are left to one worker."""
+    """One row per kind of stage, and one for all: stages, epochs and training examples, done and in total; and where
+    they are known, the hours of training that are left to one worker.
+
+    Of data whose number of examples is not known without preparing it, none is told.
+    """
     kinds = list(dict.fromkeys(stage["kind"] for stage in stages))
     rows = [_row(kind, [stage for stage in stages if stage["kind"] == kind]) for kind in kinds]
     columns = texts("stage")
-    columns += numbers(*(f"{what}{end}" for what in ("stages", "epochs", "images") for end in (" done", " in all")))
+    columns += numbers(*(f"{what}{end}" for what in ("stages", "epochs", "examples") for end in (" done", " in all")))
     if any("hours" in stage for stage in stages):
         columns += numbers("hours left")
     return Table(columns, [*rows, _row("all", stages)])
@@ -58,7 +61,8 @@ def _row(name: str, stages: Sequence[dict[str, Any]]) -> list[Cell]:
     done = [stage for stage in stages if stage["done"]]
     totals: list[Cell] = [len(done), len(stages)]
     for what in ("epochs", "images"):
-        totals += [f"{sum(stage[what] or 0 for stage in some):,}" for some in (done, stages)]
+        known = all(stage[what] is not None for stage in stages if stage["epochs"])
+        totals += [f"{sum(stage[what] or 0 for stage in some):,}" if known else None for some in (done, stages)]
     if any("hours" in stage for stage in stages):
         totals.append(float(sum(stage["hours"] for stage in stages if not stage["done"])))
     return [name.replace("_", " "), *totals]

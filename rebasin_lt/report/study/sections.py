@@ -248,8 +248,8 @@ def _frontier(outcome: StudyOutcome, setting: Setting, runs: Runs) -> list[PageP
     pictures = [
         Picture(
             figure,
-            "Members of each ensemble: their accuracy against the share of images on which two of them differ; bars: ± "
-            "one sample standard deviation, of members and of pairs; beside each point: the epochs that one more "
+            "Members of each ensemble: their accuracy against the share of examples on which two of them differ; bars: "
+            "± one sample standard deviation, of members and of pairs; beside each point: the epochs that one more "
             "network costs, beyond A. Up and to the right is better, and fewer epochs are.",
             f"Scatter plot of test accuracy against disagreement, a point per method: {name}",
             name,

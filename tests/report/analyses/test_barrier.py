@@ -37,7 +37,7 @@ def test_table_has_a_row_per_curve_with_both_barriers_in_nats_and_percent() -> N
         ["raw", "A to B", "train"], ["raw", "A to B", "test"], ["raw", "π(A) to B", "train"]
     ]  # fmt: skip
     assert table.rows[4][3:] == pytest.approx([1, 2, 300, 400, 110])
-    assert table.caption == "5 points on 1,500 train images and 1,500 test images"
+    assert table.caption == "5 points on 1,500 train examples and 1,500 test examples"
 
 
 def test_table_tells_the_sparsity_of_the_lines_and_lacks_a_midpoint_that_was_not_measured() -> None:

@@ -40,7 +40,7 @@ RESULT = {
 
 def test_table_gives_percent_and_the_sample_deviation() -> None:
     lines = diversity_table(RESULT).to_text().splitlines()
-    assert lines[0].startswith("1,000 test images")
+    assert lines[0].startswith("1,000 test examples")
     dense, imp, own = lines[-3:]
     assert dense.split() == ["dense", "3", "96.00", "±", "1.00", "97.50", *["0.0400"] * 3, "0.0300", "0.0100"]
     assert imp.split()[0] == "IMP"

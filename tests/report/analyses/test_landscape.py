@@ -76,7 +76,7 @@ def test_infinite_losses_do_not_stop_the_figure() -> None:
 
 def test_plane_table_tells_range_and_distances() -> None:
     table = plane_table(PLANE)
-    assert table.caption == "9 × 7 points on 500 test images; distances: A to B 10.00, π(A) to B 10.00"
+    assert table.caption == "9 × 7 points on 500 test examples; distances: A to B 10.00, π(A) to B 10.00"
     assert table.rows[0][0] == "raw"
     assert table.rows[0][1:] == pytest.approx([np.min(LOSSES), np.median(LOSSES), np.max(LOSSES)])
 

@@ -20,6 +20,13 @@ def test_kinds_are_summed_done_and_in_all() -> None:
     assert progress_text(STAGES) == "2 of 3 stages"
 
 
+def test_examples_whose_number_is_not_known_are_not_counted_as_none() -> None:
+    """Of data of the user's own; a stage that trains nothing sees none, whatever the data."""
+    unknown = [{**stage, "images": None} for stage in STAGES]
+    assert [row[-2:] for row in ledger_table(unknown).rows] == [[None, None], ["0", "0"], [None, None]]
+    assert [column.title for column in ledger_table(unknown).columns][-2:] == ["examples done", "examples in all"]
+
+
 def test_stages_are_written_as_they_are() -> None:
     assert stages_table(STAGES).to_csv().splitlines()[:2] == [
         "kind,path,epochs,images,done",

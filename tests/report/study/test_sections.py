@@ -104,6 +104,13 @@ def test_equal_outcomes_are_equal_bytes(report: Path, small: StudyOutcome, tmp_p
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+def test_its_words_hold_for_data_of_any_kind(report: Path) -> None:
+    """Tickets, tables and texts have examples, no images."""
+    shown = re.sub(r"!\[.*?\]\(.*?\)", "", (report / "report.md").read_text(encoding="utf-8"))
+    assert "## Between the networks" in shown
+    assert re.findall(r".{0,30}\bimages?\b.{0,30}", shown) == []
+
+
 def test_more_classes_have_a_top_5_section(make_outcome, tmp_path: Path) -> None:
     outcome = make_outcome(dataset="cifar100", num_classes=100, widths=(1,), sparsities=(0.97,), rewinds=("1ep",))
     write_study_report(replace(outcome, barriers=[]), tmp_path)

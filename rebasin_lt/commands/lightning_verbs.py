@@ -31,7 +31,7 @@ from rebasin_lt.commands.run_settings import (
 )
 from rebasin_lt.commands.spelling import lists_in_brackets
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
-from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, skip_idle_hooks
+from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, at_the_moment_of, skip_idle_hooks
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import FitProgress
@@ -126,6 +126,9 @@ class RunCLI(ConfigWinsCLI):
         if self.subcommand != "fit":
             check_finite(content["state_dict"], path)
             self.evaluated_step = int(content.get("global_step", 0))
+            self._evaluated: dict[str, Any] = {
+                part: content[part] for part in ("epoch", "global_step", "loops") if part in content
+            }
         needed = "optimizer_states" if self.subcommand == "fit" else "pytorch-lightning_version"
         if self.subcommand == "fit" and any(part in content for part in ("callbacks", "lr_schedulers", needed)):
             check_training_state(content, path)
@@ -153,6 +156,8 @@ class RunCLI(ConfigWinsCLI):
             **kwargs,
         )
         skip_idle_hooks(trainer)
+        if self.subcommand in {"validate", "test"}:
+            at_the_moment_of(trainer, self._evaluated)
         if settings["sync_batchnorm"] and trainer.strategy.root_device.type == "cpu":
             raise InputError("trainer.sync_batchnorm is true, which needs GPUs: processes on CPUs cannot, leave it out")
         return trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -119,6 +119,14 @@ def step_is_complete(trainer: Trainer) -> bool:
     loop = trainer.fit_loop.epoch_loop
     fetcher: Any = trainer.fit_loop._data_fetcher
     return not (loop._should_accumulate() or loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher))
+
+
+def at_the_moment_of(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Have a trainer that evaluates a checkpoint log at its step and epoch: Lightning's own says 0 of both."""
+    loops = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    step = loops.get("_batches_that_stepped", checkpoint.get("global_step", 0))
+    trainer.fit_loop.epoch_loop._batches_that_stepped = int(step)
+    trainer.fit_loop.epoch_progress.current.completed = int(checkpoint.get("epoch", 0))
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:

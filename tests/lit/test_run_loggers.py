@@ -63,6 +63,18 @@ def test_the_test_fills_the_entry_of_its_run(run, tmp_path):
     assert len(found.Scalars("val/top1")) == 1
 
 
+def test_a_test_is_told_at_the_step_and_epoch_of_its_checkpoint(run, tmp_path):
+    """As the last of training is: at step 0 it would stand as that of the untrained network, and the epochs fall."""
+    run("fit", "--config", "dense.yaml", "--trainer.max_epochs", "3", "--trainer.callbacks", "null")
+    (trained,) = events(tmp_path / "runs/a").Scalars("train/loss")[-1:]
+    run("test", "--config", "runs/a/config.yaml")
+    found = events(tmp_path / "runs/a")
+    assert [event.step for event in found.Scalars("test/top1")] == [60]
+    assert trained.step in {59, 60}
+    assert [event.value for event in found.Scalars("epoch")] == sorted(event.value for event in found.Scalars("epoch"))
+    assert found.Scalars("epoch")[-1].value == 2
+
+
 def test_imp_shows_each_round(run, tmp_path):
     imp = "--trainer.callbacks.init_args"
     run("fit", "--config", "imp.yaml", "--model.init_from", "null",

@@ -19,7 +19,7 @@ from rebasin_lt.pruning.magnitude import magnitude_prune
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.pruning.memory import init_memory
 from rebasin_lt.pruning.prunable import prunable_names
-from rebasin_lt.report.analyses.before import before_table
+from rebasin_lt.report.analyses.before import before_table, before_text
 from rebasin_lt.report.analyses.mask import show_mask
 from rebasin_lt.report.analyses.permute import show_permuted
 from rebasin_lt.settings.options import MaskOptions, PermuteOptions
@@ -248,6 +248,27 @@ def test_every_number_that_is_known_has_its_column_beside_chance() -> None:
         *("mask", "initial weights left")
     ]
     assert before_table({"m": {}}).rows == []
+
+
+def test_what_is_said_of_several_masks_is_said_once() -> None:
+    found = {name: {**FORGETS, "reading": "it is so"} for name in "abc"}
+    assert before_text(found, ["not known: why"]).count("it is so") == 1
+    assert "\nall 3 masks: it is so\n" in before_text(found, [])
+    said = before_text({**found, "b": {**FORGETS, "reading": "it is otherwise"}}, ()).splitlines()
+    assert "a, c: it is so" in said
+    assert "b: it is otherwise" in said
+    assert "\na: it is so\n" in before_text({"a": found["a"]}, ())
+
+
+def test_numbers_of_the_table_above_and_their_meaning_are_not_said_again() -> None:
+    masks = {"m": {"sparsity": 0.9, "permuted": 0.2331, "unpermuted": 0.1333, "independent": 0.1372}}
+    known = {**FORGETS, "own_overlap": 0.2331, "own_overlap_chance": 0.1372, "reading": "it is so"}
+    result = {"method": "activations", "num_samples": 9, "measure": "m", "objective": {}, "sizes": {"g": 2}}
+    before = {"masks": {"m": known}, "missing": []}
+    said = show_permuted({**result, "masks": masks, "before_training": before}, "nowhere")
+    assert "Overlap of the moved mask" not in said
+    assert said.count("0.233") == said.count("one-shot magnitude mask") == 1
+    assert "it is so" in said
 
 
 def test_a_file_beside_as_checkpoint_is_found_by_its_name(runs) -> None:

@@ -28,10 +28,26 @@ def before_table(masks: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table([Column("mask", align="left"), *columns.values()], rows, f"Before training{about}")
 
 
-def before_text(masks: Mapping[str, Mapping[str, Any]], missing: Iterable[str]) -> str:
-    """The table, a sentence for each mask, and a line for all that is not known; nothing where nothing is known."""
-    table = before_table(masks)
-    lines = [f"{name}: {found['reading']}" for name, found in masks.items() if found.get("reading")]
-    shown = [measure for name, measure in BEFORE_TRAINING.items() if any(name in found for found in masks.values())]
-    lines += [f"{measure.label}: {measure.meaning}" for measure in shown]
-    return (table.to_text() if table.rows else "") + "".join(f"{line}\n" for line in [*lines, *missing])
+def before_text(masks: Mapping[str, Mapping[str, Any]], missing: Iterable[str], elsewhere: Collection[str] = ()) -> str:
+    """The table, what its numbers say and are, and a line for all that is not known; nothing where nothing is known.
+
+    What is said of several masks is said once. `elsewhere` are keys of numbers that another table above has.
+    """
+    shown = {name: {key: found[key] for key in found if key not in elsewhere} for name, found in masks.items()}
+    table = before_table(shown)
+    measures = [measure for name, measure in BEFORE_TRAINING.items() if any(name in found for found in shown.values())]
+    lines = [*_readings(masks), *(f"{measure.label}: {measure.meaning}" for measure in measures), *missing]
+    return (table.to_text() if table.rows else "") + "".join(f"{line}\n" for line in lines)
+
+
+def _readings(masks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each sentence once, behind the names of the masks that it is true of."""
+    named: dict[str, list[str]] = {}
+    for name, found in masks.items():
+        if found.get("reading"):
+            named.setdefault(found["reading"], []).append(name)
+    every = len(masks) > 1
+    return [
+        f"{f'all {len(masks)} masks' if every and len(names) == len(masks) else ', '.join(names)}: {text}"
+        for text, names in named.items()
+    ]

@@ -18,6 +18,8 @@ from rebasin_lt.report.kit.tables import Cell, Table, numbers, texts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_IN_OVERLAPS = ("own_overlap", "own_overlap_chance")
+"""What is known before training that the table of overlaps has too."""
 
 OVERLAPS = {"permuted": "π(mask)", "unpermuted": "mask as it is", "independent": "independent masks"}
 """What a mask overlaps, of its own: B's one-shot mask, by the names of results and of tables."""
@@ -32,7 +34,7 @@ def show_permuted(result: Mapping[str, Any], out: str) -> str:
     if result["masks"]:
         parts.append(masks_table(result["masks"]).to_text())
     if "before_training" in result:
-        parts.append(before_text(**result["before_training"]))
+        parts.append(before_text(**result["before_training"], elsewhere=_IN_OVERLAPS if result["masks"] else ()))
     if "barrier" in result:
         parts.append(barrier_table(result["barrier"], judged_of_result(result)).to_text())
         save_figures(barrier_figures(result), out)

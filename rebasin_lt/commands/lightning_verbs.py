@@ -32,6 +32,7 @@ from rebasin_lt.commands.run_settings import (
 from rebasin_lt.commands.spelling import lists_in_brackets
 from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit._compat import ConfigWinsCLI, NoProfiler, at_the_moment_of, skip_idle_hooks
+from rebasin_lt.lit.callbacks.decay_taken import DecayTaken
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.preemption import Preemption
 from rebasin_lt.lit.callbacks.progress import FitProgress
@@ -176,6 +177,7 @@ class RunCLI(ConfigWinsCLI):
         files: list[Callback] = [
             Claim(folder, run_settings),
             RunLoggers(folder, self._loggers, hyperparameters(run_settings), profile_figure),
+            DecayTaken(),
             MetricsFile(folder),
             Divergence(),
         ]

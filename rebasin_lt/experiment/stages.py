@@ -17,6 +17,7 @@ from rebasin_lt.experiment.loggers import named_loggers
 from rebasin_lt.experiment.modules import build_module, module_callbacks
 from rebasin_lt.experiment.recipe import Recipe
 from rebasin_lt.lit._compat import join_ranks
+from rebasin_lt.lit.callbacks.decay_taken import DecayTaken
 from rebasin_lt.lit.callbacks.divergence import Divergence
 from rebasin_lt.lit.callbacks.iterative_magnitude_pruning import IterativeMagnitudePruning
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
@@ -225,7 +226,7 @@ def _trainer(folder: Path, recipe: Recipe, seed: int, epochs: int, callbacks: Se
     if not isinstance(settings.get("logger"), bool):
         settings.pop("logger", None)  # RunLoggers opens them
     limits = [] if limit is None else [TimeLimit(limit)]
-    ours = [StepSeed(seed), *limits, MetricsFile(folder), Divergence(), resume, Preemption(resume)]
+    ours = [StepSeed(seed), *limits, DecayTaken(), MetricsFile(folder), Divergence(), resume, Preemption(resume)]
     return quiet_trainer(folder, epochs, [*callbacks, *ours], **settings)
 
 

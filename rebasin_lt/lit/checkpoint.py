@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
 import rebasin_lt
 from rebasin_lt.batches import network_of
 from rebasin_lt.errors import InputError
+from rebasin_lt.lit.callbacks.decay_taken import DecayTaken
 from rebasin_lt.lit.callbacks.mask_guard import hold_masks
 from rebasin_lt.lit.checkpoint_content import CHECKPOINT_VERSION as CHECKPOINT_VERSION
 from rebasin_lt.lit.checkpoint_content import MADE_WITH, is_extra_state, is_ours, network_names
@@ -31,6 +32,8 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.storage.files import hash_tensors
 
+DECAY = "decay_taken"
+"""The weight decay of a training up to its checkpoint, in its description: see `DecayTaken`."""
 MEASURED_BY = ", and --loss mse or another where it does not classify"
 """What a command needs to be told of some modules of the user's own, beside their names."""
 
@@ -65,6 +68,8 @@ class LoadedNetwork(NamedTuple):
 def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """A checkpoint's description of itself, in primitives: format, architecture, progress, data, versions."""
     data: Any = getattr(trainer, "datamodule", None)
+    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    decay = [callback.taken for callback in callbacks if isinstance(callback, DecayTaken)]
     return {
         "format_version": CHECKPOINT_VERSION,
         "module": type(module).__name__,
@@ -75,6 +80,7 @@ def describe(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "image_shape": [int(size) for size in data.input_shape] if isinstance(data, ImageData) else None,
         "rebasin_lt": rebasin_lt.__version__,
         "torch": str(torch.__version__),
+        **({DECAY: decay[0]} if decay else {}),
     }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from rebasin_lt.errors import BrokenFileError
-from rebasin_lt.lit.checkpoint import MASK, METADATA, read_checkpoint
+from rebasin_lt.lit.callbacks.decay_taken import gathered
+from rebasin_lt.lit.checkpoint import DECAY, MASK, METADATA, read_checkpoint
 from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.storage.run_folder import CONFIG, read_config
 
@@ -30,8 +31,9 @@ def share_left(checkpoint: Path | str) -> float:
     it: for trainings that began from another network, under a mask or with pruning, and for those that did not come to
     their end, or whose `config.yaml` is damaged; and as `read_checkpoint`.
 
-    Of a module of the user's own it is that of its optimiser, as `last.ckpt` has it, where that decays nothing, or at a
-    rate that no schedule changes.
+    Of a module of the user's own it is what `DecayTaken` summed over the steps that were taken, whatever their
+    schedule; in a file without that sum, that of its optimiser, where it decays nothing, or at a rate that no schedule
+    changes.
     """
     content, config = read_checkpoint(checkpoint), _config(Path(checkpoint).parent / CONFIG)
     about, settings = content.get(METADATA, {}), content.get("hyper_parameters", {})
@@ -41,6 +43,8 @@ def share_left(checkpoint: Path | str) -> float:
     if not epochs or _whole_epochs(content) != epochs:
         raise NotRecorded(f"no {CONFIG} beside A's checkpoint says that it is the end of a training, and how long one")
     if about.get("module") not in _OURS or not settings.keys() >= {*_SETTINGS}:
+        if DECAY in about:
+            return _left_by_steps(about[DECAY])
         try:
             return _left_by_optimiser(content)
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -57,6 +61,12 @@ def share_left(checkpoint: Path | str) -> float:
     return math.exp(-rates * settings["weight_decay"] / (1 - momentum))
 
 
+def _left_by_steps(taken: float | None) -> float:
+    if taken is None:
+        raise NotRecorded("A's module is none of ours, and its optimiser decays as Adam, or in more ways than one")
+    return math.exp(-taken)
+
+
 def _whole_epochs(content: Mapping[str, Any]) -> int | None:
     """Epochs behind a checkpoint: of one to resume from by its loops, whose epoch still runs, else as it says."""
     loops = content.get("loops", {}).get("fit_loop")
@@ -69,7 +79,7 @@ def _whole_epochs(content: Mapping[str, Any]) -> int | None:
 def _left_by_optimiser(content: Mapping[str, Any]) -> float:
     """By what the optimiser of a checkpoint to resume from says of itself. Raises NotRecorded where that is too little.
 
-    The decay of Adam without a W is part of a gradient that it scales: no formula says what it leaves.
+    So it is in files of earlier releases, and of trainings without `DecayTaken`.
     """
     groups = [group for state in content.get("optimizer_states", ()) for group in state["param_groups"]]
     if not groups:
@@ -79,18 +89,11 @@ def _left_by_optimiser(content: Mapping[str, Any]) -> float:
         return 1.0
     if content.get("lr_schedulers"):
         raise NotRecorded("A's module is none of ours, and no file has the rates of its schedule")
-    rates = {(float(group["lr"]), float(group["weight_decay"]), _gathered(group)) for group in groups}
-    rate, decay, gathered = rates.pop()
-    if rates or gathered is None:
+    rates = {(float(group["lr"]), float(group["weight_decay"]), gathered(group)) for group in groups}
+    rate, decay, factor = rates.pop()
+    if rates or factor is None:
         raise NotRecorded("A's module is none of ours, and its optimiser decays as Adam, or in more ways than one")
-    return math.exp(-content["global_step"] * rate * decay * gathered)
-
-
-def _gathered(group: Mapping[str, Any]) -> float | None:
-    """What a step of decay comes to in the end: 1 / (1 - momentum) in SGD, 1 in AdamW; None in another optimiser."""
-    if group.get("decoupled_weight_decay") is True:
-        return 1.0
-    return 1 / (1 - group["momentum"]) if group.get("dampening") == 0 and "momentum" in group else None
+    return math.exp(-content["global_step"] * rate * decay * factor)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def changed(run, folder, change) -> object:
     shutil.copytree(run, folder / "run")
     path = folder / "run" / "final.ckpt"
     content = torch.load(path, weights_only=True)
+    content["rebasin_lt"].pop("decay_taken")  # as of an earlier release
     change(content)
     torch.save(content, path)
     return path

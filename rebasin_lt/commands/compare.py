@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rebasin_lt.commands.options import CompareOptions
 from rebasin_lt.errors import InputError
 from rebasin_lt.process.terminal_text import say
@@ -22,9 +24,7 @@ def print_comparison(options: CompareOptions) -> None:
     else:
         write_text(options.out, text)
         say(options.out)
-    if options.format == "text":
-        for run in runs:
-            if run.collapse:
-                say(f"† {run.label}: {run.collapse}")
-        for folder in untested(runs):
-            say(f"{folder} was not tested: rebasin-lt test --config {folder}/config.yaml")
+    notes = [f"† {run.label}: {run.collapse}" for run in runs if run.collapse]
+    notes += [f"{place} was not tested: rebasin-lt test --config {place}/config.yaml" for place in untested(runs)]
+    for note in notes:
+        say(note, file=sys.stdout if options.format == "text" else sys.stderr)  # none within what a program reads

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from rebasin_lt.errors import InputError
 from rebasin_lt.judging.chance import collapse_text, collapsed_metric
@@ -56,7 +59,7 @@ def read_run(name: str) -> RunRecord:
     folder = Path(place if equals else name)
     if not (folder / CONFIG).is_file():
         raise InputError(f"runs names {folder}, which holds no {CONFIG}: expected the folder of a run, or LABEL=FOLDER")
-    settings = flat_settings(read_config(folder / CONFIG))
+    settings = flat_settings(read_config(folder / CONFIG), written=_as_in_a_file)
     kept = {key: value for key, value in settings.items() if not key.startswith(_PLACES)}
     metrics, of_test = _metrics(folder)
     return RunRecord(label if equals else str(folder), folder, kept, metrics, of_test, _classes(folder, settings))
@@ -151,7 +154,17 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 
 
 def _written(value: object) -> Cell:
-    return value if value is None or isinstance(value, str) else str(value)
+    return value if value is None or isinstance(value, str) else _as_in_a_file(value)
+
+
+def _as_in_a_file(value: object) -> str:
+    """A setting as one writes it in a YAML file: `[0it, 2ep]`, `true`.
+
+    >>> _as_in_a_file(["0it", "2ep"]), _as_in_a_file(True), _as_in_a_file(0.05), _as_in_a_file([])
+    ('[0it, 2ep]', 'true', '0.05', '[]')
+    """
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
 
 
 def _stage_order(metric: str) -> int:

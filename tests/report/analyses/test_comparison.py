@@ -59,6 +59,23 @@ def test_settings_that_differ_stand_side_by_side_and_places_do_not(runs) -> None
     assert settings_table(runs[:1]).rows == []
 
 
+def test_settings_are_written_as_in_a_file(tmp_path) -> None:
+    """So that they can be copied into one, or behind an option."""
+    values = {
+        "at": ["0it", "2ep"],
+        "yes": True,
+        "rate": 0.05,
+        "none": [],
+        "words": "a, b",
+        "shape": [3, 8],
+        "no": False,
+    }
+    made = [make_run(tmp_path / name, None, own=own) for name, own in (("a", values), ("b", dict.fromkeys(values, 7)))]
+    written = {row[0]: row[1] for row in settings_table([read_run(str(folder)) for folder in made]).rows}
+    assert {name: yaml.safe_load(f"x: {written[f'own.{name}']}")["x"] for name in values} == values
+    assert written["own.at"] == "[0it, 2ep]"
+
+
 def test_metrics_are_the_tests_and_the_sparsity_or_those_that_are_wanted(runs) -> None:
     lines = metrics_table(runs).to_text().splitlines()
     assert lines[0] == "Metrics of the test"
@@ -120,6 +137,11 @@ def test_the_command_prints_or_writes_and_says_what_was_not_tested(runs, capsys)
     assert main(["compare", "lth", "naive", "dense"]) == 0
     said = capsys.readouterr().out
     assert said.endswith("dense was not tested: rebasin-lt test --config dense/config.yaml\n")
+    for form in ("csv", "latex", "markdown"):  # beside what another program reads, not in it
+        assert main(["compare", "lth", "dense", "--format", form]) == 0
+        said = capsys.readouterr()
+        assert "was not tested" not in said.out
+        assert said.err == "dense was not tested: rebasin-lt test --config dense/config.yaml\n"
     assert main(["compare", "lth,naive", "--format", "markdown", "--metrics", "test/top1", "--out", "t.md"]) == 0
     assert "| lth | 93.25 |" in Path("t.md").read_text()
     assert main(["compare", "lth"]) == 2

@@ -93,7 +93,7 @@ def explained(error: BaseException, command: str = "") -> tuple[str, int]:
     stopped = _stopped(error)
     if stopped:
         return f"{stopped}; the same command goes on from here", INTERRUPTED if stopped == "interrupted" else PREEMPTED
-    causes = list(_causes(error))
+    causes = [cause for cause in _causes(error) if not _took_settings_for_a_path(cause)]
     ours = next((cause for cause in causes if isinstance(cause, RebasinError)), None)
     if ours is not None:
         return one_line(str(ours)), ours.exit_code
@@ -130,6 +130,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def _took_settings_for_a_path(cause: BaseException) -> bool:
+    """True of what a parser says first of settings that it is handed as text: there is no file of that name."""
+    return str(cause).startswith("File does not exist: ") and bool(
+        re.search(r"\n|\\n", str(cause))
+    )  # it quotes the name
 
 
 def _plain(message: str) -> str:

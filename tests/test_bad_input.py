@@ -85,7 +85,11 @@ CASES = [
     (f"{DENSE} --model.quux 3", 2, "Option 'quux' is not accepted\n"),
     (f"{DENSE} --modle Classifier", 2, "unrecognized arguments: --modle Classifier (did you mean --model?)"),
     (f"{DENSE} --quux 3", 2, "unrecognized arguments: --quux 3\n"),
-    (f"{IMP}.epochs_per_rond 1", 2, "Option 'epochs_per_rond' is not accepted (did you mean epochs_per_round?)"),
+    (
+        f"{IMP}.epochs_per_rond 1",
+        2,
+        "by IterativeMagnitudePruning, the last of the list, which options go to: set another's in a file (did you",
+    ),
     (
         f"{SPARSE} --model.mask good.mask.safetensors --model.arch mlp --data.mask 1",
         2,

@@ -47,10 +47,18 @@ def with_meant(finding: str, report: str, where: str, command: str) -> str:
     if fault := _NO_MEMBER.fullmatch(finding):
         return finding + near_in(fault[2], fault[1])
     if fault := _NO_ARGUMENT.search(finding):
-        return finding + _hint(_meant(fault[1], _arguments(report)))
+        return finding + _of_callback(report, where) + _hint(_meant(fault[1], _arguments(report)))
     if fault := _NO_OPTION.search(finding):
         return _with_option(finding, fault[2] or fault[1], "--" if fault[1] else "", command)
     return finding
+
+
+def _of_callback(report: str, where: str) -> str:
+    """Of which callback an option of the command line is: it goes to the last of the list, whichever was thought of."""
+    name = _OF_CLASS.search(report)
+    if where != "trainer.callbacks" or "NestedArg" not in report or name is None:
+        return ""
+    return f" by {name[1].rpartition('.')[2]}, the last of the list, which options go to: set another's in a file"
 
 
 def _with_option(finding: str, name: str, dashes: str, command: str) -> str:

@@ -50,10 +50,12 @@ def refused(line: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return message
 
 
+@pytest.mark.parametrize("data", ["Digits", "digits"])
 @pytest.mark.parametrize(("trainer", "said"), FILES.values(), ids=FILES)
-def test_a_name_in_a_file(trainer, said, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_name_in_a_file(trainer, said, data, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Also where the rest is spelled in another way, and the parser is handed its text instead of the file."""
     monkeypatch.chdir(tmp_path)
-    kinds = {"model": {"class_path": "Classifier", "init_args": {"arch": "mlp"}}, "data": {"class_path": "Digits"}}
+    kinds = {"model": {"class_path": "Classifier", "init_args": {"arch": "mlp"}}, "data": {"class_path": data}}
     Path("own.yaml").write_text(yaml.safe_dump({**kinds, "trainer": trainer}))
     assert said in refused(["fit", "--config", "own.yaml"], monkeypatch, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]

@@ -49,7 +49,7 @@ th, td { padding: 6px 14px 6px 0; text-align: left; font-weight: normal; white-s
   border-bottom: 1px solid var(--line); }
 .right { text-align: right; padding: 6px 0 6px 14px; }
 .right + :not(.right) { padding-left: 28px; }
-.prose { white-space: normal; min-width: 32ch; }
+.prose { white-space: normal; min-width: 20ch; }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom-color: var(--muted); }
 .tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 48px; }
 .tables .table { max-width: 100%; }

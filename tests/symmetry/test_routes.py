@@ -9,7 +9,7 @@ import operators_by_index  # its grouped product is recorded by name
 import pytest
 import torch
 from looked_up import LOOKED_UP, InOrder, examples, traced
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebasin_lt.symmetry.routes import Reached
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
@@ -86,6 +86,17 @@ def test_permuted_weights_show_permuted_units_sample_by_sample(name: str) -> Non
         torch.testing.assert_close(second, first[..., index], equal_nan=True, msg=f"{group} in {name}")
 
 
+@by_name
+def test_each_sample_shows_what_it_does_whatever_others_are_in_its_batch(name: str) -> None:
+    """Rows in the order of labels are no samples, nor is a mean over them one."""
+    (network, symmetry), x = traced(*NETWORKS[name]), 5 * examples(7, NETWORKS[name][1])
+    whole = observed(symmetry, [network.state_dict()], x)
+    single = [observed(symmetry, [network.state_dict()], sample[None]) for sample in x]
+    for point, (units,) in whole.items():
+        expected = torch.cat([found[point][0] for found in single])
+        torch.testing.assert_close(units, expected, equal_nan=True, msg=f"{point} in {name}")
+
+
 @pytest.mark.parametrize("name", ["topk", "listed, topk"])
 def test_experts_that_are_all_computed_show_what_they_do_on_the_samples_that_have_a_share_of_them(name: str) -> None:
     network, symmetry, x = nested.built(name), nested.symmetry_of(name), nested.NESTED[name][1](9)
@@ -142,3 +153,36 @@ def test_shares_are_waited_for_and_count_where_each_sample_has_its_own(by_token:
         assert len(units.rows) == 2 * 30
         every = (torch.einsum("ehd,btd->bteh", network.w1, network.enter(x).relu()) + network.b1[:, 0]).relu()
         torch.testing.assert_close(units.rows, every.flatten(0, 1)[units.samples, units.outer])
+
+
+class WrittenOver(Late):
+    """Hidden units are worked on where they lie, before the router is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Parameter(torch.randn(4, 5, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        hidden = (torch.einsum("ehd,bd->ebh", self.w1, x) + self.b1).relu()
+        hidden += torch.einsum("ehk,ebk->ebh", self.again, hidden)
+        given = torch.einsum("edh,ebh->ebd", self.w2, hidden)
+        best, chosen = self.gate(x).topk(2, -1)
+        shares = torch.zeros_like(given[:, :, 0].T).scatter(-1, chosen, best.softmax(-1))
+        return self.leave(x + torch.einsum("ebd,be->bd", given, shares))
+
+
+def test_units_that_wait_for_shares_are_those_of_their_step_though_they_are_written_over_meanwhile() -> None:
+    network = WrittenOver().double()
+    x = examples(9, (3,))
+    symmetry = trace_symmetry(network, x)
+    (hidden,) = symmetry.within
+    found = observed(symmetry, [network.state_dict()], x)
+    h = network.enter(x).relu()
+    first = (torch.einsum("ehd,bd->beh", network.w1, h) + network.b1[:, 0]).relu()
+    expected = [first, first + torch.einsum("ehk,bek->beh", network.again, first)]
+    logits = network.gate(h)
+    reach = logits >= logits.sort(-1).values[:, -2, None]
+    for k, every in enumerate(expected):
+        (units,) = found[hidden, k]
+        torch.testing.assert_close(units, torch.where(reach[..., None], every, torch.nan), equal_nan=True)

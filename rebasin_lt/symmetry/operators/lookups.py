@@ -10,12 +10,12 @@ from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 LOOKUPS = Rules()
 
 
-def _look_up(call: Call, layout: Layout, index: TensorType) -> None:
-    """An axis whose positions are named by `index`: labels of its own units move with it, else it stays."""
+def _look_up(call: Call, layout: Layout, index: TensorType, named: str = "positions") -> None:
+    """An axis whose positions `index` names: labels of its own units move with it, else it stays."""
     names = index.labels
     if names is None or names.layout.size > layout.size:
         _read(index)
-        freeze(layout, "positions are looked up by index")
+        freeze(layout, f"{named} are looked up by index")
     elif names.layout.size == layout.size:
         call.tie(names.layout, layout)
     else:  # the first positions only
@@ -42,9 +42,7 @@ def embedding(call: Call) -> Result:
     """Rows are chosen by indices, so they stay, unless these are labels of them; their elements are units."""
     weight, indices = call["weight"], call["indices"]
     _read(weight)
-    if indices.labels is None:
-        freeze(weight.axis(0), "rows are looked up by index")
-    _look_up(call, weight.axis(0), indices)
+    _look_up(call, weight.axis(0), indices, "rows")
     return TensorType.of([*indices.axes(), weight.axis(1)])
 
 

@@ -45,8 +45,8 @@ from .matching.activation import MatchResult as MatchResult
 from .matching.activation import match_activations as match_activations
 from .matching.experts import AlignedExperts as AlignedExperts
 from .matching.experts import align_experts as align_experts
-from .matching.experts import merged_experts as merged_experts
-from .matching.experts import with_mask_of as with_mask_of
+from .matching.shared import merged_experts as merged_experts
+from .matching.shared import with_mask_of as with_mask_of
 from .matching.signs import match_signs as match_signs
 from .matching.weight_matching import match_weights as match_weights
 from .models.registry import build_network as build_network

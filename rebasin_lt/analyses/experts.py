@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +16,17 @@ from rebasin_lt.connectivity.evaluation import check_judged, evaluate
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.file_names import PERMUTATION
 from rebasin_lt.experiment.subjects import Subjects
+from rebasin_lt.feeding.calls import Fed
 from rebasin_lt.judging.judge import Judge, judge_of
 from rebasin_lt.judging.losses import CROSS_ENTROPY, judged_in_result, without_default
-from rebasin_lt.matching.experts import AlignedExperts, align_experts, merged_experts, mixture_label, with_mask_of
+from rebasin_lt.matching.experts import AlignedExperts, align_experts, mixtures_to_align
+from rebasin_lt.matching.shared import check_shared, merged_experts, with_mask_of
 from rebasin_lt.process.progress import Progress, untold
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import ALIGNED_BY, MERGES, ExpertsOptions
 from rebasin_lt.storage.run_folder import CONFIG, RESULT, run_once
+from rebasin_lt.symmetry.mixtures import mixture_label
 from rebasin_lt.symmetry.trace import Symmetry, trace_symmetry
 
 MERGED = "merged.ckpt"
@@ -31,12 +34,34 @@ SHARED = "shared-"
 """Before the name of a mask's file, that of the one in which all experts of a layer have the mask of one."""
 
 
-class _Given(NamedTuple):
+@dataclass
+class _Given:
     """What is aligned, read and checked."""
 
+    options: ExpertsOptions
     subjects: Subjects
     masks: Mapping[str, Mask]  # by file name
     judge: Judge
+
+    @cached_property
+    def traced(self) -> _Traced:
+        """The network with its symmetry. Raises InputError without experts, or for a mask that they cannot share."""
+        options, loaded = self.options, self.subjects.networks[0]
+        batches = self.subjects.train() if options.by == "activations" else None
+        looks = batches is not None or _measures(options)
+        network = self.subjects.on_device()[0] if looks else loaded.network
+        example = self.subjects.example(batches)
+        symmetry = trace_symmetry(network, example.args, example.kwargs)
+        mixtures_to_align(symmetry, options.expert)
+        for name, mask in self.masks.items() if options.share_mask else ():
+            check_shared(mask, symmetry, f"--share-mask is given, but {name}")
+        return _Traced(network, symmetry, batches)
+
+
+class _Traced(NamedTuple):
+    network: nn.Module
+    symmetry: Symmetry
+    batches: Fed | None
 
 
 def align_and_write(options: ExpertsOptions, out: Path | str, progress: Progress = untold) -> dict[str, Any]:
@@ -50,6 +75,8 @@ def align_and_write(options: ExpertsOptions, out: Path | str, progress: Progress
     contents = {"sha256_network": sha256, "sha256_masks": [mask.hash for mask in given.masks.values()]}
     outputs = [PERMUTATION, PERMUTED, *given.masks]
     outputs += [MERGED] * (options.merge is not None) + [SHARED + name for name in given.masks if options.share_mask]
+    if not (Path(out) / RESULT).exists():  # else a run of the same has been through this
+        _ = given.traced
     work = partial(_align, options, Path(out), given, progress)
     config = {**without_default(asdict(options)), **contents}
     return run_once(out, config, work, outputs, but=("ckpt", "masks", "root"))
@@ -74,7 +101,7 @@ def _open(options: ExpertsOptions) -> _Given:
     if _measures(options):
         (network,) = subjects.on_device()
         check_judged(network, subjects.test(), "--loss on the test set", judge)
-    return _Given(subjects, masks, judge)
+    return _Given(options, subjects, masks, judge)
 
 
 def _measures(options: ExpertsOptions) -> bool:
@@ -82,12 +109,8 @@ def _measures(options: ExpertsOptions) -> bool:
 
 
 def _align(options: ExpertsOptions, out: Path, given: _Given, progress: Progress) -> dict[str, Any]:
-    subjects, loaded = given.subjects, given.subjects.networks[0]
-    batches = subjects.train() if options.by == "activations" else None
-    (network,) = subjects.on_device() if batches is not None or _measures(options) else (loaded.network,)
-    example = subjects.example(batches)
     progress("step", 0, 3)
-    symmetry = trace_symmetry(network, example.args, example.kwargs)
+    network, symmetry, batches = given.traced
     found = align_experts(network, symmetry, by=options.by, batches=batches, expert=options.expert)
     progress("step", 1, 3)
     state = symmetry.permute(network, found.permutation)

@@ -23,10 +23,9 @@ from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.similarity import group_similarity
 from rebasin_lt.matching.weight import weights_in_double
 from rebasin_lt.precision import full_precision
-from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import ALIGNED_BY
-from rebasin_lt.symmetry.mixtures import Mixture, find_mixtures, over_experts
+from rebasin_lt.symmetry.mixtures import Mixture, find_mixtures, mixture_label
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.routes import Reached
 from rebasin_lt.symmetry.trace import Symmetry
@@ -88,16 +87,9 @@ def align_experts(
             if batches is not None
             else "batches is not given, but experts are aligned by activations: give some"
         )
-    state, mixtures = state_of(network), find_mixtures(symmetry)
+    state = state_of(network)
     check_symmetry(symmetry, state, "network")
-    if not mixtures:
-        raise InputError("the network has no mixture of experts whose hidden units can be permuted")
-    for mixture in mixtures:
-        if not 0 <= expert < mixture.num_experts:
-            raise InputError(
-                f"expert is {expert}, but {mixture_label(mixture)} has {mixture.num_experts}: expected 0 to "
-                f"{mixture.num_experts - 1}"
-            )
+    mixtures = mixtures_to_align(symmetry, expert)
     seen = {} if batches is None else _seen(state, batches, symmetry, mixtures, expert)
     exact = weights_in_double(state, symmetry)
     found = dict(symmetry.identity())
@@ -112,49 +104,18 @@ def align_experts(
     return AlignedExperts(permutation, mixtures, expert, similarity)
 
 
-def merged_experts(tensors: Mapping[str, Tensor], symmetry: Symmetry) -> dict[str, Tensor]:
-    """The tensors with the weights and biases of every expert of a layer replaced by their mean; routers stay.
-
-    >>> layers = nn.ModuleList(nn.Linear(1, 2) for _ in "ab")
-    >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> sorted(rb.merged_experts(network.state_dict(), rb.trace_symmetry(network, torch.zeros(1, 2))))  # no experts
-    ['0.bias', '0.weight', '2.bias', '2.weight']
-    """
-    result = dict(tensors)
-    for mixture in find_mixtures(symmetry):
-        result = over_experts(
-            result, mixture, symmetry, lambda each: each.double().mean(0, keepdim=True).to(each).expand_as(each)
-        )
-    return result
-
-
-def with_mask_of(mask: Mask, symmetry: Symmetry, expert: int = 0) -> Mask:
-    """The mask with that of one expert for all experts of its layer; signs go with it.
-
-    Raises InputError for a mask of some of a layer's experts alone.
-
-    >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> mask = rb.Mask.ones_of(network)
-    >>> rb.with_mask_of(mask, rb.trace_symmetry(network, torch.zeros(1, 2))).sparsity  # no experts
-    0.0
-    """
-    shared: dict[str, Tensor] = dict(mask.content)
-    for mixture in find_mixtures(symmetry):
-        alike = mixture.tensors[0] if mixture.outer is not None else zip(*mixture.tensors, strict=True)
-        for names in (symmetry.stacks.get(each, (each,)) if isinstance(each, str) else each for each in alike):
-            left = [name for name in names if name not in shared]
-            if 0 < len(left) < len(names):
-                raise InputError(
-                    f"mask has {next(name for name in names if name in shared)} but not {left[0]}: one mask for all "
-                    f"experts of {mixture_label(mixture)} needs masks of all"
-                )
-        shared = over_experts(shared, mixture, symmetry, lambda each: each[expert].expand_as(each))
-    return Mask(shared)
-
-
-def mixture_label(mixture: Mixture) -> str:
-    """The module of a mixture, in words where it is the network itself."""
-    return mixture.name or "the network"
+def mixtures_to_align(symmetry: Symmetry, expert: int = 0) -> tuple[Mixture, ...]:
+    """The mixtures of a network. Raises InputError if it has none, or one of fewer experts than `expert` says."""
+    mixtures = find_mixtures(symmetry)
+    if not mixtures:
+        raise InputError("the network has no mixture of experts whose hidden units can be permuted")
+    for mixture in mixtures:
+        if not 0 <= expert < mixture.num_experts:
+            raise InputError(
+                f"expert is {expert}, but {mixture_label(mixture)} has {mixture.num_experts}: expected 0 to "
+                f"{mixture.num_experts - 1}"
+            )
+    return mixtures
 
 
 def _parts(mixture: Mixture, state: Mapping[str, Tensor], symmetry: Symmetry, first: int, other: int) -> list[Labelled]:

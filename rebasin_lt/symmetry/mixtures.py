@@ -226,6 +226,11 @@ def _are_beside_one_another(prefix: str, graph: fx.Graph) -> bool:
     return len(ran) > 1
 
 
+def mixture_label(mixture: Mixture) -> str:
+    """The module of a mixture, in words where it is the network itself."""
+    return mixture.name or "the network"
+
+
 def over_experts(
     tensors: Mapping[str, Tensor], mixture: Mixture, symmetry: Symmetry, change: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:

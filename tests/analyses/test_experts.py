@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from rebasin_lt.analyses import experts
 from rebasin_lt.analyses.experts import align_and_write
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError
@@ -37,6 +38,10 @@ class Mixture(nn.Module):
 
 def mixture() -> nn.Module:
     return Mixture()
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
 
 
 @pytest.fixture
@@ -125,3 +130,57 @@ def test_what_cannot_be_is_refused_before_the_folder_is_made(folder: Path) -> No
     with pytest.raises(InputError, match=r"mask merged\.ckpt has the name of a file that experts writes"):
         align_and_write(options(masks=("merged.ckpt",)), "out")
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["enter.weight"],
+            "has no tensor of an expert, such as experts.0.0.weight: there is nothing that the experts ",
+        ),
+        (
+            ["experts.0.0.weight", "enter.weight"],
+            "has experts.0.0.weight but not experts.1.0.weight: one mask for all ",
+        ),
+    ],
+)
+def test_mask_that_experts_cannot_share_is_refused_before_the_folder_is_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    """Without --share-mask it follows them as any other does."""
+    state = Mixture().state_dict()
+    Mask({name: state[name] > 0 for name in names}).save("part.mask.safetensors")
+    given = {"masks": ("some.mask.safetensors", "part.mask.safetensors")}
+    with monkeypatch.context() as patch:
+        patch.setattr(experts, "run_once", lambda *_, **__: pytest.fail("the folder would be made now"))
+        with pytest.raises(InputError, match=re.escape(f"--share-mask is given, but part.mask.safetensors {message}")):
+            align_and_write(options(share_mask=True, **given), "out")
+    assert not (folder / "out").exists()
+    align_and_write(options(**given), "out")
+    assert (folder / "out" / "part.mask.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "expert", "message"),
+    [
+        (f"{__name__}:plain", 0, "the network has no mixture of experts whose hidden units can be permuted"),
+        (MODEL, 3, "expert is 3, but experts has 3: expected 0 to 2"),
+    ],
+)
+def test_experts_that_are_not_there_are_refused_before_the_folder_is_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, expert: int, message: str
+) -> None:
+    torch.save((Mixture() if model == MODEL else plain()).state_dict(), "net.pt")
+    monkeypatch.setattr(experts, "run_once", lambda *_, **__: pytest.fail("the folder would be made now"))
+    with pytest.raises(InputError, match=re.escape(message)):
+        align_and_write(ExpertsOptions(ckpt="net.pt", model=model, input_shape="1,8,8", expert=expert), "out")
+
+
+def test_run_that_is_complete_is_read_and_nothing_is_traced_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ExpertsOptions(ckpt="net.pt", model=MODEL, input_shape="1,8,8")
+    first = align_and_write(given, "out")
+    monkeypatch.setattr(experts, "trace_symmetry", lambda *_: pytest.fail("traced again"))
+    assert align_and_write(given, "out") == first

@@ -11,7 +11,8 @@ from nested import Experts, Listed, Weighed, built
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.matching.experts import align_experts, merged_experts, with_mask_of
+from rebasin_lt.matching.experts import align_experts
+from rebasin_lt.matching.shared import merged_experts, with_mask_of
 from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.symmetry.mixtures import find_mixtures
 from rebasin_lt.symmetry.permutation import Permutation
@@ -156,6 +157,10 @@ def test_masks_follow_and_one_may_be_shared(kind: type[nn.Module]) -> None:
         one = Mask({names[0]: mask[names[0]]})
         with pytest.raises(InputError, match=r"mask has experts\.0\.0\.weight but not experts\.1\.0\.weight: one mask"):
             with_mask_of(one, symmetry)
+    with pytest.raises(
+        InputError, match=r"mask has no tensor of an expert, such as .*: there is nothing that the expe"
+    ):
+        with_mask_of(Mask({"enter.weight": state["enter.weight"] > 0}), symmetry)
     assert with_mask_of(mask, symmetry).content.keys() == mask.content.keys()
     assert any(not torch.equal(with_mask_of(mask, symmetry)[name], mask[name]) for name in names)
 

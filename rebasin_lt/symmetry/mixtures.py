@@ -50,10 +50,10 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
     """The mixtures of a network, in the order of its parameters.
 
     Experts that change places are groups around nested ones: whole tensors, or units in which some matrix lies without
-    the units inside, and along its other axis with what it reads, a router; heads that are mixed are none, nor branches
-    whose answers lie end to end. Listed ones are numbered modules of the same names and shapes of tensors, whose units
-    are in the same groups outside of them and in one group each inside, and none of which uses what another computes,
-    as layers in a row do.
+    the units inside, and along its other axis with what it reads, a router. Heads are none, mixed or gated: in each of
+    them activations meet; nor branches whose answers lie end to end. Listed ones are numbered modules of the same names
+    and shapes of tensors, whose units are in the same groups outside of them and in one group each inside, and none of
+    which uses what another computes, as layers in a row do.
 
         >>> class Mixed(nn.Module):
         ...     def __init__(self):
@@ -78,7 +78,8 @@ def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
         if not inside or outer in symmetry.within:
             continue
         deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
-        if _read_side_by_side(symmetry, deep, outer):
+        heads = outer in symmetry.meetings and symmetry.stacks.keys().isdisjoint(deep)
+        if heads or _read_side_by_side(symmetry, deep, outer):
             continue
         around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nested import Decoder, Experts, Listed, Weighed, symmetry_of
 from torch import Tensor, nn
 
@@ -39,6 +40,31 @@ class Talking(nn.Module):
         q, k, v = self.enter(x).view(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)
         shares = self.mix((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
         return self.leave((shares @ v).transpose(1, 2).flatten(2))
+
+
+class GatedHeads(nn.Module):
+    """Attention, each of whose heads is multiplied by what a layer says of the token, as a router says of experts."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+        self.embed, self.gate, self.leave = nn.Linear(3, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.q, self.k, self.v = (nn.Parameter(torch.randn(2, 4, 8)) for _ in "qkv")
+        self.o = nn.Parameter(torch.randn(2, 8, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = (torch.einsum("hcd,btd->bhtc", weight, x) for weight in (self.q, self.k, self.v))
+        if self.form == "rotary":  # queries and keys have no group then
+            q, k = (heads + heads.flip(-1) * torch.arange(1.0, 5.0) for heads in (q, k))
+        if self.form == "at once":
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        elif self.form == "sums":
+            mixed = torch.einsum("bhst,bhtc->bhsc", torch.einsum("bhsc,bhtc->bhst", q, k).softmax(-1), v)
+        else:
+            mixed = (q @ k.mT).softmax(-1) @ v
+        shares = self.gate(x).sigmoid()
+        return self.leave(x + torch.einsum("hdc,bhtc,bth->btd", self.o, mixed, shares))
 
 
 class Branches(nn.Module):
@@ -88,6 +114,19 @@ def test_heads_that_are_mixed_are_no_experts() -> None:
     symmetry = trace_symmetry(Talking(), torch.randn(2, 5, 3))
     assert symmetry.within
     assert find_mixtures(symmetry) == ()
+
+
+@pytest.mark.parametrize("form", ["at once", "sums", "products", "rotary"])
+def test_heads_with_a_gate_for_each_are_no_experts(form: str) -> None:
+    symmetry = trace_symmetry(GatedHeads(form), torch.randn(2, 5, 3))
+    assert set(symmetry.within.values()) == {("q",)}
+    assert symmetry.meetings == {"q"}
+    assert find_mixtures(symmetry) == ()
+
+
+@pytest.mark.parametrize("name", ["experts", "topk", "listed", "averaged"])
+def test_in_no_expert_activations_meet(name: str) -> None:
+    assert symmetry_of(name).meetings == frozenset()
 
 
 def test_branches_whose_answers_lie_end_to_end_are_no_experts() -> None:

@@ -21,6 +21,8 @@ from rebasin_lt.symmetry.tensor_type import TensorType, broadcast
 
 AN_INPUT = "an input of the network"
 """Why what a network is given stays."""
+A_CONSTANT = "a constant"
+"""Why what is the same for all inputs and weights stays, whatever operators it was made with."""
 
 
 class Inference:
@@ -49,6 +51,7 @@ class Inference:
         self.order: list[str] = []  # names of parameters and buffers, by first use
         self._rules = RULES if rules is None else rules
         self._data: set[fx.Node] = set()  # what depends on the inputs
+        self._learned_from: set[fx.Node] = set()  # what depends on parameters
         self._tied: dict[Hashable, TensorType] = {}
         self._parameters = {name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
         self.orders: list[Order] = []
@@ -74,20 +77,24 @@ class Inference:
         """The types of parameters."""
         return [kind for name, kind in self.state.items() if name in self._parameters]
 
-    def _give_up(self, call: Call, problem: str) -> None:
-        """Fix all that an operator touches; note it where that takes units of parameters."""
+    def _give_up(self, node: fx.Node, call: Call, problem: str) -> str:
+        """Fix all that an operator touches, and say why; note it where that takes units of parameters."""
         layouts = [part.layout for tensor in call.tensors for part in tensor.parts]
         layouts += [tensor.meaning.layout for tensor in call.tensors if tensor.meaning is not None]
+        owned = set(atoms_of(part.layout for kind in self._learned() for part in kind.parts))
         touched = set(atoms_of(layouts))
-        if touched:
-            owned = atoms_of(part.layout for kind in self._learned() for part in kind.parts)
+        if node not in self._data and node not in self._learned_from and touched.isdisjoint(owned):
+            problem = A_CONSTANT
+        elif touched:
             (self._harmless if touched.isdisjoint(owned) else self.unknown).setdefault(call.name, problem)
         for tensor in call.tensors:
             tensor.freeze(problem)
+        return problem
 
     def _visit(self, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
-        if not self._data.isdisjoint(node.all_input_nodes):
-            self._data.add(node)
+        for depending in (self._data, self._learned_from):
+            if not depending.isdisjoint(node.all_input_nodes):
+                depending.add(node)
         first = next((other for other in self.siblings.family_of(node) if other in self.nodes), None)
         if first is not None:
             self._as_sibling(node, first)
@@ -164,6 +171,7 @@ class Inference:
         for node in graph.nodes:
             if node.op == "placeholder":
                 self.nodes[node] = next(given)
+                self._data.add(node)
             elif node.op == "output":
                 returned: list[TensorType] = types_in(self._typed(node.args[0]))
                 return returned
@@ -177,6 +185,8 @@ class Inference:
             tensor = tensors[name]
             self.state[name] = self._tied.setdefault(identity_of(tensor), TensorType.free(tensor.shape))
             self.nodes[node] = self.state[name]
+            if name in self._parameters:
+                self._learned_from.add(node)
         elif node.name in self.program.constants:
             constant = self.program.constants[node.name]
             self.nodes[node] = None
@@ -201,7 +211,7 @@ class Inference:
         call.masks = [tensor for tensor in call.tensors if self._is_mask(tensor)]
         result, problem = self._apply(rule, call)
         if problem:
-            self._give_up(call, problem)
+            problem = self._give_up(node, call, problem)
             result = tuple(TensorType.fixed(shape, problem) for shape in shapes)
             result = result[0] if isinstance(node.meta["val"], Tensor) else result
         if isinstance(result, tuple):  # among the tensors there may be numbers and None
@@ -279,9 +289,9 @@ class Inference:
 def _constant(tensor: Tensor) -> TensorType:
     """A tensor that is not in the state dict: it stays as it is, so only axes along which it is uniform are free."""
     if tensor.is_meta or not tensor.numel():
-        return TensorType.fixed(tensor.shape, "a constant")
+        return TensorType.fixed(tensor.shape, A_CONSTANT)
     uniform = [bool((tensor == tensor.narrow(dim, 0, 1)).all()) for dim in range(tensor.ndim)]
     layouts = [
-        free(size) if alike else fixed(size, "a constant") for size, alike in zip(tensor.shape, uniform, strict=True)
+        free(size) if alike else fixed(size, A_CONSTANT) for size, alike in zip(tensor.shape, uniform, strict=True)
     ]
     return TensorType.of(layouts)

@@ -35,6 +35,43 @@ def test_operator_that_touches_no_unit_costs_nothing(monkeypatch: pytest.MonkeyP
     assert (symmetry.groups, symmetry.unknown) == ({"a.weight": 6}, {})
 
 
+CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rotations": lambda h: torch.view_as_real(torch.polar(torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))).flatten(),
+    "spread": lambda h: torch.linspace(0, 1, 6),
+    "alike": lambda h: torch.kron(torch.ones(2), torch.arange(3.0)),
+    "windows": lambda h: torch.arange(7.0).unfold(0, 2, 1).sum(1),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_operator_on_constants_costs_what_a_constant_does_and_no_second_export(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it does, the result stays: so are the units that it meets, and those alone."""
+    monkeypatch.setattr(Program, "decomposed", refuse)
+    network = nets.Net(
+        lambda net, x: net.c((net.a(x) * CONSTANTS[name](x)) @ net.b),
+        a=nn.Linear(5, 6),
+        b=nets.weight(6, 4),
+        c=nn.Linear(4, 3),
+    )
+    symmetry = trace_symmetry(network, torch.randn(2, 5))
+    assert (symmetry.groups, symmetry.unknown) == ({"b": 4}, {})
+    assert {item.reason for item in symmetry.frozen if item.name == "b"} == {"a constant"}
+
+
+def test_operator_on_labels_of_units_is_told_though_they_are_numbers_in_their_order() -> None:
+    """Which unit is the largest is compared with numbers that an operator without a rule looks at."""
+
+    def run(net: nets.Net, x: Tensor) -> Tensor:
+        h, numbers = net.a(x), torch.arange(6)
+        chosen = (h.argmax(1)[:, None] == numbers).to(h.dtype)
+        return net.c(chosen * numbers.unfold(0, 1, 1).sum(1))
+
+    symmetry = trace_symmetry(nets.Net(run, a=nn.Linear(5, 6), c=nn.Linear(6, 3)), torch.randn(8, 5))
+    assert (symmetry.groups, symmetry.unknown) == ({}, {"unfold": "operator unfold has no rule"})
+
+
 def test_operator_that_touches_units_is_told_also_if_they_show_later() -> None:
     """The numbers that it takes belong to no parameter yet."""
 

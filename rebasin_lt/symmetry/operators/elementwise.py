@@ -30,7 +30,9 @@ def softmax(call: Call) -> Result:
     return tensor.separated([call["dim"] % len(tensor.shape)]) if tensor.shape else tensor
 
 
-@ELEMENTWISE.of("pointwise", "copy", "fill", "zero", "hardswish", "floor_divide", "rsub", "log_sigmoid")
+@ELEMENTWISE.of(
+    "pointwise", "copy", "fill", "zero", "hardswish", "floor_divide", "rsub", "log_sigmoid", "complex", "polar"
+)
 def pointwise(call: Call) -> Result:
     """Elementwise with broadcasting: also the rule of every operator that ATen tags as pointwise."""
     return broadcast(call.tensors, call.name)

@@ -46,6 +46,13 @@ def _spread_batches(call: Call, batches: list[list[Layout]]) -> list[Layout]:
     return broadcast([TensorType.of(layouts) for layouts in batches], call.name).axes()
 
 
+@PRODUCTS.of("outer")
+def outer(call: Call) -> Result:
+    """Each element of one vector with each of another."""
+    first, second = call.tensors
+    return TensorType.of([first.axis(0), second.axis(0)])
+
+
 @PRODUCTS.of("addmm", "baddbmm")
 def addmm(call: Call) -> Result:
     """A product plus a bias."""

@@ -52,7 +52,7 @@ class _Given:
         network = self.subjects.on_device()[0] if looks else loaded.network
         example = self.subjects.example(batches)
         symmetry = trace_symmetry(network, example.args, example.kwargs)
-        mixtures_to_align(symmetry, options.expert)
+        mixtures_to_align(symmetry, options.expert, options.by)
         for name, mask in self.masks.items() if options.share_mask else ():
             check_shared(mask, symmetry, f"--share-mask is given, but {name}")
         return _Traced(network, symmetry, batches)

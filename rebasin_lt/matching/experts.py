@@ -26,8 +26,9 @@ from rebasin_lt.precision import full_precision
 from rebasin_lt.settings.choices import check_known
 from rebasin_lt.settings.options import ALIGNED_BY
 from rebasin_lt.symmetry.mixtures import Mixture, find_mixtures, mixture_label
+from rebasin_lt.symmetry.observation import Observation
 from rebasin_lt.symmetry.permutation import Permutation
-from rebasin_lt.symmetry.routes import Reached
+from rebasin_lt.symmetry.routes import Reached, Route
 from rebasin_lt.symmetry.trace import Symmetry
 
 
@@ -89,7 +90,7 @@ def align_experts(
         )
     state = state_of(network)
     check_symmetry(symmetry, state, "network")
-    mixtures = mixtures_to_align(symmetry, expert)
+    mixtures = mixtures_to_align(symmetry, expert, by)
     seen = {} if batches is None else _seen(state, batches, symmetry, mixtures, expert)
     exact = weights_in_double(state, symmetry)
     found = dict(symmetry.identity())
@@ -104,8 +105,12 @@ def align_experts(
     return AlignedExperts(permutation, mixtures, expert, similarity)
 
 
-def mixtures_to_align(symmetry: Symmetry, expert: int = 0) -> tuple[Mixture, ...]:
-    """The mixtures of a network. Raises InputError if it has none, or one of fewer experts than `expert` says."""
+def mixtures_to_align(symmetry: Symmetry, expert: int = 0, by: str = ALIGNED_BY[0]) -> tuple[Mixture, ...]:
+    """The mixtures of a network.
+
+    Raises InputError if it has none, or one of fewer experts than `expert` says; and for activations, if hidden units
+    of one show nowhere, or never where two experts see the same.
+    """
     mixtures = find_mixtures(symmetry)
     if not mixtures:
         raise InputError("the network has no mixture of experts whose hidden units can be permuted")
@@ -115,7 +120,22 @@ def mixtures_to_align(symmetry: Symmetry, expert: int = 0) -> tuple[Mixture, ...
                 f"expert is {expert}, but {mixture_label(mixture)} has {mixture.num_experts}: expected 0 to "
                 f"{mixture.num_experts - 1}"
             )
+        for group in mixture.hidden[0] if by == "activations" else ():
+            _check_seen(mixture, group, symmetry.observations[group])
     return mixtures
+
+
+def _check_seen(mixture: Mixture, group: str, points: Sequence[Observation]) -> None:
+    if not points:
+        raise InputError(
+            f"the hidden units {group} of {mixture_label(mixture)} show in nothing that the network computes, as where "
+            "one product of several tensors sums over them: align them by weights"
+        )
+    if all(isinstance(point.route, Route) for point in points):
+        raise InputError(
+            f"the hidden units of {mixture_label(mixture)} show for each token in its own experts alone, so that no "
+            "two experts see the same tokens: align them by weights"
+        )
 
 
 def _parts(mixture: Mixture, state: Mapping[str, Tensor], symmetry: Symmetry, first: int, other: int) -> list[Labelled]:
@@ -209,11 +229,6 @@ def _seen(
                     for (home, number, group, _), m in moments.items()
                     if (home, number, group) == (mixture.name, other, name)
                 ]
-                if not own:
-                    raise InputError(
-                        f"the hidden units of {mixture_label(mixture)} show for each token in its own experts alone, "
-                        "so that no two experts see the same tokens: align them by weights"
-                    )
                 size = len(own[0].products)
                 found.setdefault((mixture.name, other), {})[name] = group_similarity(size, own, "correlation").matrix
     return found

@@ -125,7 +125,7 @@ def _warn_of_unseen(groups: Sequence[str]) -> None:
     if groups:
         others = f" and {len(groups) - 1} other groups" if len(groups) > 1 else ""
         warnings.warn(
-            f"units of {groups[0]}{others} are observed nowhere, as those that only a branch of torch.cond computes: "
-            "they are matched by their weights alone",
+            f"units of {groups[0]}{others} are observed nowhere, as those that only a branch of torch.cond computes, "
+            "or that one product of several tensors sums over: they are matched by their weights alone",
             stacklevel=4,
         )

@@ -11,6 +11,7 @@ from nested import Experts, Listed, Weighed, built
 from torch import Tensor, nn
 
 from rebasin_lt.errors import InputError
+from rebasin_lt.matching.activation import match_activations
 from rebasin_lt.matching.experts import align_experts
 from rebasin_lt.matching.shared import merged_experts, with_mask_of
 from rebasin_lt.pruning.mask import Mask
@@ -213,6 +214,29 @@ def test_experts_that_are_looked_up_are_aligned_by_weights_alone() -> None:
         InputError, match="the hidden units of the network show for each token in its own experts alone"
     ):
         align_experts(network, symmetry, by="activations", batches=[torch.randn(4, 3, dtype=torch.float64)])
+
+
+def test_experts_whose_hidden_units_show_nowhere_are_aligned_by_weights_and_told_so() -> None:
+    """Both matrices of a low-rank expert are in one product: no routing keeps its units from being seen."""
+
+    class LowRank(Experts):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x).relu()
+            answers = torch.einsum("bd,ehd,eoh->beo", x, self.w1, self.w2)
+            return self.leave(x + torch.einsum("beo,be->bo", answers, self.gate(x).softmax(-1)))
+
+    network, symmetry, _ = with_equal_experts(LowRank)
+    ((before, after),) = align_experts(network, symmetry).similarity.values()
+    assert before < 0.9
+    assert after == pytest.approx(1)
+    x = torch.randn(64, 3, dtype=torch.float64)
+    message = (
+        r"^the hidden units w1\[1\] of the network show in nothing that the network computes, as where one product"
+    )
+    with pytest.raises(InputError, match=message):
+        align_experts(network, symmetry, by="activations", batches=[x])
+    with pytest.warns(UserWarning, match=r"^units of w1\[1\] are observed nowhere, .* or that one product of several"):
+        match_activations(network, network, [x], symmetry)
 
 
 def test_stacked_and_listed_experts_are_aligned_alike() -> None:

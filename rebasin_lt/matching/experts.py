@@ -6,6 +6,7 @@ the order of one, after which what is done to their weights one by one, a mean o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,17 +143,26 @@ def _parts(mixture: Mixture, state: Mapping[str, Tensor], symmetry: Symmetry, fi
     """The weights of two experts, of `first` as the reference, by the hidden units of the mixture's first expert."""
     parts: list[Labelled] = []
     inside = mixture.hidden[0]
-    if mixture.outer is not None:
+    path = mixture.path
+    if path:
+        units = list(itertools.product(*(range(symmetry.groups[group]) for group in path)))
         for name in filter(symmetry.is_learned, mixture.tensors[0]):
-            for part in labelled(state[name], state[name], symmetry.places[name], (mixture.outer, *inside)):
-                if mixture.outer in part.groups:
-                    every = part.first(mixture.outer)
-                    parts.append(every._replace(reference=every.reference[first], source=every.source[other]))
+            for part in labelled(state[name], state[name], symmetry.places[name], (*path, *inside)):
+                if set(path) <= set(part.groups):
+                    parts.append(_of_units(part, path, units[first], units[other]))
         return parts
     for one, ours, theirs in zip(*(mixture.tensors[k] for k in (0, first, other)), strict=True):
         if one in symmetry.parameters:
             parts += labelled(state[ours], state[theirs], symmetry.axes[one], inside)
     return parts
+
+
+def _of_units(part: Labelled, path: Sequence[str], first: Sequence[int], other: Sequence[int]) -> Labelled:
+    """The weights of one joint unit of the reference and one of the source."""
+    for group, mine, theirs in zip(path, first, other, strict=True):
+        every = part.first(group)
+        part = every._replace(reference=every.reference[mine], source=every.source[theirs])
+    return part
 
 
 def _aligned(
@@ -174,7 +184,9 @@ def _aligned(
             parts = [part for part in _parts(mixture, state, symmetry, expert, other) if part.groups]
         rows.append(match_together(inside, parts, own, within, keep=True)[1])
     if mixture.outer is not None:
-        return {name: torch.stack([found[name] for found in rows]) for name in inside}
+        sizes = [symmetry.groups[group] for group in mixture.path]
+        every = {name: torch.stack([found[name] for found in rows]) for name in inside}
+        return {name: index.reshape(*sizes, *index.shape[1:]) for name, index in every.items()}
     return {
         own: found[name]
         for groups, found in zip(mixture.hidden, rows, strict=True)

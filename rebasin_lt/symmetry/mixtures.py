@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from math import prod
 
 import torch
 from torch import Tensor, fx
@@ -31,6 +32,7 @@ class Mixture:
     `name`: the module that holds them. `hidden`: for each expert, the groups inside of it, in the same order; of
     experts that change places the same for each, which are nested in `outer`. `tensors`: for each expert, the names of
     its weights and buffers, in the same order; of experts that change places the `Symmetry.places` of those of all.
+    `around`: the groups that `outer` is nested in, where experts change places within groups of experts.
 
         >>> rb.Mixture("experts", (("w1[1]",),) * 4, (("w1", "w2"),) * 4, outer="w1").num_experts
         4
@@ -40,10 +42,16 @@ class Mixture:
     hidden: tuple[tuple[str, ...], ...]
     tensors: tuple[tuple[str, ...], ...]
     outer: str | None = None
+    around: tuple[str, ...] = ()
 
     @property
     def num_experts(self) -> int:
         return len(self.hidden)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The groups whose joint units are the experts, the outermost first; none if they keep their places."""
+        return () if self.outer is None else (*self.around, self.outer)
 
 
 def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
@@ -74,22 +82,29 @@ def find_mixtures(symmetry: Symmetry) -> tuple[Mixture, ...]:
 
 def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
     for outer in symmetry.groups:
-        inside = tuple(group for group, around in symmetry.within.items() if around[0] == outer)
-        if not inside or outer in symmetry.within:
+        path = (*symmetry.within.get(outer, ()), outer)
+        inside = tuple(group for group, around in symmetry.within.items() if around[: len(path)] == path)
+        if not inside or not _lie_together(symmetry, path):
             continue
         deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
-        heads = outer in symmetry.meetings and symmetry.stacks.keys().isdisjoint(deep)
+        heads = not symmetry.meetings.isdisjoint(path) and symmetry.stacks.keys().isdisjoint(deep)
         if heads or _read_side_by_side(symmetry, deep, outer):
             continue
         around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}
-        routers = [name for name in around if _is_router(symmetry, name, outer)]
+        routers = [name for name in around if _is_router(symmetry, name, path)]
         own = [name for name in around if name.rpartition(".")[0] in homes]
         if not {name.rpartition(".")[0] for name in routers} - homes:  # in one module: told apart by what they meet
             own = _meeting_experts(symmetry, own, deep)
         if not set(routers) <= set(own) or not symmetry.stacks.keys().isdisjoint(deep):
-            size = symmetry.groups[outer]
-            yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer)
+            size = prod(symmetry.groups[group] for group in path)
+            yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer, path[:-1])
+
+
+def _lie_together(symmetry: Symmetry, path: Sequence[str]) -> bool:
+    """Whether nested groups are one axis of units wherever the last of them acts, as groups of experts are."""
+    axes = [axis for places in symmetry.places.values() for axis in places]
+    return all(set(path) <= set(block.groups) for axis in axes for block in axis.blocks if path[-1] in block.groups)
 
 
 def _read_side_by_side(symmetry: Symmetry, deep: Collection[str], outer: str) -> bool:
@@ -138,7 +153,7 @@ def _acts(symmetry: Symmetry, name: str, groups: Sequence[str]) -> bool:
     )
 
 
-def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
+def _is_router(symmetry: Symmetry, name: str, path: tuple[str, ...]) -> bool:
     """Whether a tensor has the experts along one axis, and what it reads along another: inputs, or no heads' units.
 
     One row for each: several are the queries and keys of a head, in an order that a rotation by place fixes.
@@ -147,7 +162,8 @@ def _is_router(symmetry: Symmetry, name: str, outer: str) -> bool:
     around = {group for outers in symmetry.within.values() for group in outers}
     given = {(found.name, found.axis) for found in symmetry.frozen if found.reason == AN_INPUT}
     reads = [k for k, axis in enumerate(axes) if set(axis.groups) - around or (name, k) in given]
-    rows = any(axis.groups == (outer,) and axis.size == symmetry.groups[outer] for axis in axes)
+    experts = prod(symmetry.groups[group] for group in path)
+    rows = any(axis.groups == path and axis.size == experts for axis in axes)
     return name not in symmetry.stacks and bool(reads) and rows
 
 
@@ -245,7 +261,7 @@ def over_experts(
             members = symmetry.stacks.get(name, (name,))
             if all(member in tensors for member in members):
                 whole = stacked_state({member: tensors[member] for member in members}, symmetry.stacks)
-                whole[name] = _over_units(whole[name], symmetry.places[name], mixture.outer, change)
+                whole[name] = _over_units(whole[name], symmetry.places[name], mixture.path, change)
                 changed |= unstacked_state(whole, symmetry.stacks)
         return changed
     for names in zip(*mixture.tensors, strict=True):
@@ -255,10 +271,22 @@ def over_experts(
     return changed
 
 
-def _over_units(tensor: Tensor, axes: Sequence[AxisType], outer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
+def _over_units(
+    tensor: Tensor, axes: Sequence[AxisType], path: Sequence[str], change: Callable[[Tensor], Tensor]
+) -> Tensor:
     result = tensor.clone()
     for dim, axis in enumerate(axes):
-        for positions in axis.positions_of(outer):  # shape: (units, places)
+        for positions in _positions(axis, path):  # shape: (units, places)
             rows = tensor.movedim(dim, 0)[positions.to(tensor.device)]
             result.movedim(dim, 0)[positions.to(tensor.device)] = change(rows)
     return result
+
+
+def _positions(axis: AxisType, path: Sequence[str]) -> Iterator[Tensor]:
+    """The positions of each joint unit of nested groups that lie together: tensors of shape (units, places)."""
+    if len(path) == 1:
+        yield from axis.positions_of(path[0])
+        return
+    for block in (block for block in axis.blocks if set(path) <= set(block.groups)):
+        units = block.positions.movedim([block.groups.index(group) for group in path], list(range(len(path))))
+        yield units.flatten(len(path)).flatten(0, len(path) - 1)

@@ -74,12 +74,37 @@ class OfTokens(LookedUp):
         return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
+class ByChoice(LookedUp):
+    """Each example, or token, gets the weights of both of its experts by labels of more dimensions than one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        best, labels = self.gate(x).topk(2, -1)
+        hidden = self.inside((self.w1[labels] @ x[..., None, :, None]).squeeze(-1) + self.b1[labels][..., 0, :])
+        given = (self.w2[self.read(labels)] @ hidden[..., None]).squeeze(-1)
+        return self.leave(x + (given * best.softmax(-1)[..., None]).sum(-2))
+
+
+class InSums(ByChoice):
+    """The same in sums that name all of their dimensions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        best, labels = self.gate(x).topk(2, -1)
+        hidden = self.inside(torch.einsum("bkhd,bd->bkh", self.w1[labels], x) + self.b1[labels][:, :, 0])
+        weights = self.w2[self.read(labels)]
+        return self.leave(x + torch.einsum("bkdh,bkh,bk->bd", weights, hidden, best.softmax(-1)))
+
+
 LOOKED_UP: dict[str, tuple[type[Experts], tuple[int, ...]]] = {
     "rows beside one another": (LookedUp, (3,)),
     "rows in order": (InOrder, (3,)),
     "rows by their order": (ByOrder, (3,)),
     "one row each": (Best, (3,)),
     "tokens": (OfTokens, (5, 3)),
+    "by choice": (ByChoice, (3,)),
+    "tokens by choice": (ByChoice, (5, 3)),
+    "in sums": (InSums, (3,)),
 }
 """A network, and the shape of one example of its inputs."""
 

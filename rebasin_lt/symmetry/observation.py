@@ -231,7 +231,7 @@ def _observe(
     kept = 0
     if not all(any(True for _ in _having(kind, atom)) for atom in path):
         row = rows.get(family[0])
-        route, kept = None if row is None else route_of(inference, row.order, row.units, path[:-1]), 1
+        route, kept = (None, 1) if row is None else (route_of(inference, row.order, row.units, path[:-1]), row.depth)
         path = path[-1:]
     if route is None and (kept or _in_an_order(inference, kind)):
         return []

@@ -46,10 +46,11 @@ class Route:
     the place that it had.
     """
 
-    labels: str  # the step whose result are the labels of the rows; (rows,), int64
+    labels: str  # the step whose result are the labels of the rows; (rows...), int64
     moved: str  # the step whose result are their former places; (rows,), int64; none if empty
     beside: int
     outer: Tensor  # (labels,), int64: the outer unit of each label, all groups around taken together; -1 for none
+    depth: int = 1  # the number of dimensions along which rows lie, as many as labels have
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -57,8 +58,9 @@ class Route:
         return (self.labels, self.moved) if self.moved else (self.labels,)
 
     def reached(self, units: Tensor, values: Sequence[Tensor]) -> Reached:
-        """What units did, of shape (rows, ..., units), with the labels and former places of the rows."""
+        """What units did, of shape (rows..., ..., units), with the labels and former places of the rows."""
         labels, *moved = values
+        labels, units = labels.flatten(), units.flatten(0, self.depth - 1)
         places = moved[0] if moved else torch.arange(len(labels), device=labels.device)
         outer = self.outer.to(labels.device)[labels]
         rows = units.reshape(len(units), -1, units.shape[-1])
@@ -72,12 +74,12 @@ def route_of(inference: Inference, order: object, units: Layout, path: Sequence[
     """How rows in an order lie in units along an axis, which are those of a path of atoms; None if it is not known."""
     outer = _outer_of(units, path)
     labels = order if isinstance(order, fx.Node) else _sorted_labels(inference, order)
-    if outer is None or labels is None or len(_shape(labels)) != 1:
+    if outer is None or labels is None:
         return None
     source, moves = _followed(labels)
     if len(moves) > 1:
         return None
-    return Route(labels.name, moves[0].name if moves else "", _beside(source), outer)
+    return Route(labels.name, moves[0].name if moves else "", _beside(source), outer, len(_shape(labels)))
 
 
 def _outer_of(units: Layout, path: Sequence[Atom]) -> Tensor | None:

@@ -7,7 +7,7 @@ operators work on each row by itself, and rows that meet have the same labels, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,14 +24,16 @@ GROUPED_PRODUCTS = ("_grouped_mm", "transformers::grouped_mm_fallback")
 ROW_LOOKUPS = ("index", "_unsafe_index", "embedding")
 _CUTS = ("slice", "select", "split", "split_with_sizes", "chunk", "unbind")
 _VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze")
-_SAME = ("contiguous", "clone", "alias", "detach", "_to_copy", "to", "type_as", "dropout", "getitem", "bmm")
+_SAME = ("contiguous", "clone", "alias", "detach", "_to_copy", "to", "type_as", "dropout", "getitem", "bmm", "matmul")
+_MATRICES = ("bmm", "matmul")
 
 
 class RowUnits(NamedTuple):
-    """The units that the rows of a tensor lie in, those along its first dimension."""
+    """The units that the rows of a tensor lie in, those along its first dimensions."""
 
     order: object  # one and the same for rows in the same order with the same labels
     units: Layout
+    depth: int = 1  # the number of those dimensions: as many as labels have
 
 
 def find_row_units(inference: Inference) -> dict[fx.Node, RowUnits]:
@@ -54,7 +56,7 @@ def meets_others(node: fx.Node, found: Mapping[fx.Node, RowUnits]) -> bool:
 
 
 def _looked_up(inference: Inference, node: fx.Node) -> RowUnits | None:
-    """Rows that were chosen by one dimension of labels, of a tensor all of whose units have labels."""
+    """Rows that were chosen by labels, of a tensor all of whose units have labels."""
     if plain_name(node) not in ROW_LOOKUPS:
         return None
     arguments = list(node.args[1]) if isinstance(node.args[1], list | tuple) else [node.args[1]]
@@ -65,8 +67,10 @@ def _looked_up(inference: Inference, node: fx.Node) -> RowUnits | None:
     if not isinstance(table, TensorType) or not isinstance(index, TensorType):
         return None
     labels = index.labels
-    if labels is None or len(index.shape) != 1 or labels.layout.size != table.shape[0]:
+    if labels is None or not index.shape or labels.layout.size != table.shape[0]:
         return None
+    if len(index.shape) > 1:
+        return RowUnits(arguments[0], labels.layout, len(index.shape))
     sorted_by = [
         order for order in inference.orders if order.source is labels.source and same_atom(order.rows, index.axis(0))
     ]
@@ -87,18 +91,34 @@ def _passed_on(inference: Inference, node: fx.Node, found: Mapping[fx.Node, RowU
     given = [source for source in node.all_input_nodes if source in found]
     if len({found[source].order for source in given}) != 1:
         return None
-    name = plain_name(node).removesuffix("_")
+    name, rows = plain_name(node).removesuffix("_"), found[given[0]]
+    if name == "einsum":
+        return rows if _keeps_letters(node, given, rows.depth) else None
     by_row = name in _SAME or torch.Tag.pointwise in getattr(node.target, "tags", ())
     if not by_row and name not in _CUTS and name not in _VIEWS:
         return None
     shapes = [_first_value(value).shape for value in (node, *given)]
-    if any(len(shape) == 0 or str(shape[0]) != str(shapes[0][0]) for shape in shapes):
+    if any(_sizes(shape, rows.depth) != _sizes(shapes[0], rows.depth) for shape in shapes):
         return None
-    if name in _CUTS and name != "slice" and _cut_dim(inference, node) % len(shapes[1]) == 0:
+    if name in _CUTS and name != "slice" and _cut_dim(inference, node) % len(shapes[1]) < rows.depth:
         return None  # a slice that leaves as many rows as there are is of all of them
     if by_row and any(len(shape) != len(shapes[0]) for shape in shapes):
         return None
-    return found[given[0]]
+    if name in _MATRICES and len(shapes[0]) < rows.depth + 2:
+        return None  # rows are those of a matrix
+    return rows
+
+
+def _sizes(shape: Sequence[Any], depth: int) -> list[str]:
+    """The sizes of the dimensions along which rows lie; some depend on the batch, so they are in words."""
+    return [str(size) for size in [*shape, *[None] * depth][:depth]]
+
+
+def _keeps_letters(node: fx.Node, given: Sequence[fx.Node], depth: int) -> bool:
+    """Whether all rows stand under the same letters, first ones of theirs and of the result."""
+    inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
+    terms = zip(inputs.split(","), node.args[1], strict=True)  # type: ignore[arg-type]
+    return {term[:depth] for term, tensor in terms if tensor in given} == {output[:depth]}
 
 
 def _first_value(node: fx.Node) -> Any:

@@ -149,3 +149,19 @@ def test_mask_of_one_is_that_of_all() -> None:
     for name in ("w1", "w2"):
         assert torch.equal(shared[name], mask[name][5].expand_as(mask[name]))
     assert torch.equal(shared["gate.weight"], mask["gate.weight"])
+
+
+class Masked(ByGroups):
+    """Scores of the other groups are set to 0 by a mask: of equal ones any may be chosen."""
+
+    def listened_to(self, groups: Tensor) -> Tensor:
+        return torch.zeros(len(groups), GROUPS, dtype=groups.dtype).scatter(1, groups, 1)
+
+
+def test_experts_whose_scores_are_set_to_be_equal_keep_their_places() -> None:
+    _, symmetry = built(Masked)
+    assert sorted(symmetry.groups.values()) == [5, 6]  # hidden units alike in all experts, and the stream
+    assert {found.reason for found in symmetry.frozen if found.name == "w1"} == {
+        "of equal elements topk chooses the first"
+    }
+    assert find_mixtures(symmetry) == ()

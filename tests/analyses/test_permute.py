@@ -170,7 +170,8 @@ def test_a_method_by_weights_without_barrier_opens_no_data(subjects, tmp_path, m
     assert main(["permute", *checkpoints, "--method", method, "--num-alphas", "0", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f"Matched by {method.replace('_', ' ')}\n" in printed
-    assert printed.count("sparsity-0.") == 2 * 3  # in two tables, and before the sentence that says what they mean
+    # in two tables, and before the sentence that says what they mean, which is said once if it is the same of both
+    assert printed.count("sparsity-0.") + 2 * printed.count("all 2 masks: ") == 2 * 3
     assert sorted(path.name for path in out.iterdir()) == [
         "config.yaml", PERMUTATION, "permuted.ckpt", "result.json", "sparsity-0.8.mask.safetensors",
         "sparsity-0.8.perm.safetensors", "sparsity-0.95.mask.safetensors", "sparsity-0.95.perm.safetensors",

@@ -8,7 +8,7 @@ looks at what operators were given and returned, so rules need not know of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,18 +54,15 @@ def find_nesting(inference: Inference, groups: Mapping[Atom, str]) -> dict[str, 
         shared[atom] = set()  # whole tensors change places by themselves
     for inner, outers in shared.items():  # neither is in the other if each is: the first one stays outside
         outers -= {outer for outer in outers if inner in shared.get(outer, ()) and order[inner] < order[outer]}
-    return {groups[atom]: tuple(groups[outer] for outer in path) for atom in order if (path := _path(atom, shared))}
+    ordered = {atom: sorted(outers, key=order.__getitem__) for atom, outers in shared.items()}  # or runs would differ
+    return {groups[atom]: tuple(groups[outer] for outer in path) for atom in order if (path := _path(atom, ordered))}
 
 
-def _path(atom: Atom, shared: Mapping[Atom, set[Atom]]) -> list[Atom]:
-    """The chain of groups around an atom, the outermost first."""
-    outers = shared.get(atom, set())
-    chains = [_path(outer, shared) for outer in outers if shared.get(outer, set()) <= outers]
-    parents = [outer for outer in outers if shared.get(outer, set()) <= outers]
-    if not parents:
-        return []
-    parent = max(parents, key=lambda outer: len(chains[parents.index(outer)]))
-    return [*chains[parents.index(parent)], parent]
+def _path(atom: Atom, shared: Mapping[Atom, Sequence[Atom]]) -> list[Atom]:
+    """The chain of groups around an atom, the outermost first; of several as long the one that ends in the first."""
+    outers = shared.get(atom, ())
+    parents = [outer for outer in outers if set(shared.get(outer, ())) <= set(outers)]
+    return max(([*_path(parent, shared), parent] for parent in parents), key=len, default=[])
 
 
 def _cells(kind: TensorType) -> list[list[tuple[Atom, ...]]]:

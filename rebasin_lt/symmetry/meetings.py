@@ -1,11 +1,11 @@
-"""Units in each of which activations meet one another, as the queries of a head meet its keys: they are no experts."""
+"""Units that look like experts and are none: heads, in each of which activations meet, and those read side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from rebasin_lt.symmetry.infer import Inference
 from rebasin_lt.symmetry.layouts import Atom, atoms_of
@@ -22,16 +22,53 @@ def find_meetings(inference: Inference, groups: Mapping[Atom, str]) -> frozenset
     An expert's activations meet weights alone until the router's shares come, and then experts are summed over.
     """
     found: set[Atom] = set()
+    data = _of_inputs(inference)
+    for node in inference.nodes:
+        if node in data and node.op != "placeholder" and _is_sum_of_products(node, inference):
+            found |= _apart(inference, node, data)
+    return frozenset(name for atom, name in groups.items() if atom in found)
+
+
+def find_branches(
+    inference: Inference, groups: Mapping[Atom, str], within: Mapping[str, tuple[str, ...]]
+) -> frozenset[str]:
+    """The groups around others whose units' answers a matrix sums over, with a column of its own for each of them.
+
+    Of experts answers are summed as they are, or by weights that have the units inside of each expert.
+    """
+    found: set[str] = set()
+    data = _of_inputs(inference)
+    below: dict[fx.Node, set[str]] = {}  # step -> groups units inside of which it depends on
+    for node, kind in inference.nodes.items():
+        below[node] = {group for name in _names(kind, groups) for group in within.get(name, ())}
+        below[node] |= {group for source in node.all_input_nodes for group in below.get(source, ())}
+        if node not in data or plain_name(node) not in PRODUCTS:
+            continue
+        for weight in (source for source in node.all_input_nodes if source not in data and _is_matrix(source)):
+            own = _names(inference.nodes.get(weight), groups)
+            answers = [source for source in node.all_input_nodes if source in data]
+            given = {group for source in answers for group in below[source] & _names(inference.nodes[source], groups)}
+            deep = {group for name in own for group in within.get(name, ())}
+            found |= (own & given) - deep - _names(kind, groups)
+    return frozenset(found)
+
+
+def _of_inputs(inference: Inference) -> set[fx.Node]:
+    """What depends on the inputs of the network, and they themselves."""
     program = inference.program
-    data: set[fx.Node] = set()  # what depends on the inputs of the network
+    found: set[fx.Node] = set()
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            data |= set() if node.name in program.state or node.name in program.constants else {node}
-        elif not data.isdisjoint(node.all_input_nodes):
-            data.add(node)
-            if node in inference.nodes and _is_sum_of_products(node, inference):
-                found |= _apart(inference, node, data)
-    return frozenset(name for atom, name in groups.items() if atom in found)
+            found |= set() if node.name in program.state or node.name in program.constants else {node}
+        elif not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _is_matrix(node: fx.Node) -> bool:
+    """Whether a tensor has a number for each of several results, not a share for each of its units alone."""
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and sum(size != 1 for size in value.shape) > 1
 
 
 def _is_sum_of_products(node: fx.Node, inference: Inference) -> bool:
@@ -51,7 +88,11 @@ def _apart(inference: Inference, node: fx.Node, data: set[fx.Node]) -> set[Atom]
     return {atom for atom in _atoms(inference.nodes[node]) if sum(atom in factor for factor in factors) > 1}
 
 
+def _names(kind: Any, groups: Mapping[Atom, str]) -> set[str]:
+    return {groups[atom] for atom in _atoms(kind) if atom in groups}
+
+
 def _atoms(kind: Any) -> set[Atom]:
     """The atoms of a tensor, or of the first one of several."""
-    kind = kind[0] if isinstance(kind, tuple) else kind
+    kind = kind[0] if isinstance(kind, tuple) and kind else kind
     return set(atoms_of(part.layout for part in kind.parts)) if isinstance(kind, TensorType) else set()

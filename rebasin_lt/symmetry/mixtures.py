@@ -88,7 +88,7 @@ def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
             continue
         deep = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and _acts(symmetry, name, inside)]
         heads = not symmetry.meetings.isdisjoint(path) and symmetry.stacks.keys().isdisjoint(deep)
-        if heads or _read_side_by_side(symmetry, deep, outer):
+        if heads or not symmetry.branches.isdisjoint(path) or _read_side_by_side(symmetry, deep, outer):
             continue
         around = [name for name in symmetry.places if _acts(symmetry, name, (outer,)) and name not in deep]
         homes = {name.rpartition(".")[0] for name in deep}

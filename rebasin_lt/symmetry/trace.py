@@ -29,7 +29,7 @@ from rebasin_lt.symmetry.groups import (
     name_groups,
 )
 from rebasin_lt.symmetry.infer import Inference
-from rebasin_lt.symmetry.meetings import find_meetings
+from rebasin_lt.symmetry.meetings import find_branches, find_meetings
 from rebasin_lt.symmetry.nesting import find_nesting
 from rebasin_lt.symmetry.nodes import identity_of
 from rebasin_lt.symmetry.observation import Observation, Visit, find_observations, visit_observed
@@ -48,13 +48,13 @@ class Symmetry:
     `groups`: name -> number of units; a group is named by the parameter whose output it first is, with `[1]`,
     `[2]`, ... for further groups of that parameter. `within`: nested group -> those around it, from the outermost on:
     it may be permuted differently in each of their units. `meetings`: groups like heads, in each of which activations
-    meet. `axes`: name of a parameter or buffer -> `AxisType` per dimension. `parameters`: names that are parameters,
-    not buffers. `stacks`: name -> names of tensors that change places as wholes, such as those of experts in a list.
-    `places`: `axes` with stacks in place of their members, the axis along which these change places being the first.
-    `frozen`: what stays, and why. `unknown`: operators that could not be followed, with the reason. `coverage`:
-    fraction of the parameters' elements that some group moves. `form`: the arguments that it was traced with.
-    `observations`: group -> `Observation`s, as executed. `error`: the relative error that `verify` measured when the
-    network was traced, None without, and `checked_in`: the dtype in which it did.
+    meet. `branches`: those whose answers the next layer reads, each by its own column. `axes`: name of a parameter or
+    buffer -> `AxisType` per dimension. `parameters`: names that are parameters, not buffers. `stacks`: name -> names of
+    tensors that change places as wholes, like those of listed experts. `places`: `axes` with stacks in place of their
+    members, the axis along which these change places being the first. `frozen`: what stays, and why. `unknown`:
+    operators not followed, with the reason. `coverage`: fraction of the parameters' elements that some group moves.
+    `form`: the arguments that it was traced with. `observations`: group -> `Observation`s, as executed. `error`: the
+    relative error measured when it was traced, None without, and `checked_in`: the dtype of that.
 
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))
@@ -94,7 +94,7 @@ class Symmetry:
         self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
             find_observations(inference, groups, self.within)
         )
-        self.meetings = find_meetings(inference, groups)
+        self.meetings, self.branches = find_meetings(inference, groups), find_branches(inference, groups, self.within)
         self._stack_of = {name: stack for stack, names in self.stacks.items() for name in names}
         self.error: float | None = None
         self.checked_in = ""

@@ -79,6 +79,55 @@ class Branches(nn.Module):
         return self.leave(torch.cat([branch(x) for branch in self.branches], -1).relu())
 
 
+class GatedMaxout(nn.Module):
+    """Units that are each the largest of four sums, times a gate: the next layer has a column of its own for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.up, self.leave = nn.Linear(3, 6), nn.Linear(6, 20), nn.Linear(5, 2)
+        self.gate = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        return self.leave(self.up(x).view(-1, 5, 4).amax(-1) * self.gate(x).sigmoid())
+
+
+class ExcitedGroups(nn.Module):
+    """A grouped convolution whose answers are scaled by what a layer says of all of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.groups, self.leave = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 3, 1, groups=3), nn.Conv2d(3, 5, 1)
+        self.scale = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.scale(x.mean((2, 3))).sigmoid()
+        return self.leave(self.groups(self.enter(x).relu()) * shares[..., None, None]).mean((2, 3))
+
+
+class OfOneNumber(nn.Module):
+    """Modules that answer one number each, of which a layer makes the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1)) for _ in range(4))
+        self.leave = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(torch.cat([part(x) for part in self.parts], -1))
+
+
+class ReadBeside(Experts):
+    """A mixture whose shares are also read by a layer: that is no column of what an expert answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.aside(self.gate(self.enter(x).relu()).softmax(-1))
+
+
 def test_experts_are_found_stacked_and_listed_and_blocks_in_a_row_are_none() -> None:
     x = torch.randn(4, 3)
     (stacked,) = find_mixtures(trace_symmetry(Experts(), x))
@@ -134,3 +183,19 @@ def test_branches_whose_answers_lie_end_to_end_are_no_experts() -> None:
     symmetry = trace_symmetry(Branches(), torch.randn(4, 3))
     assert symmetry.stacks
     assert find_mixtures(symmetry) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(GatedMaxout, (4, 3)), (ExcitedGroups, (2, 3, 4, 4)), (OfOneNumber, (4, 3))]
+)
+def test_what_the_next_layer_reads_one_by_one_is_no_expert(kind: type[nn.Module], shape: tuple[int, ...]) -> None:
+    symmetry = trace_symmetry(kind(), torch.randn(shape))
+    ((_, outer),) = symmetry.within.items()
+    assert symmetry.branches == {outer[0]}
+    assert find_mixtures(symmetry) == ()
+
+
+def test_experts_whose_shares_are_read_one_by_one_are_experts() -> None:
+    symmetry = trace_symmetry(ReadBeside(), torch.randn(4, 3))
+    assert symmetry.branches == frozenset()
+    assert len(find_mixtures(symmetry)) == 1

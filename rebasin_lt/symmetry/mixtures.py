@@ -94,8 +94,7 @@ def _exchanged(symmetry: Symmetry) -> Iterator[Mixture]:
         homes = {name.rpartition(".")[0] for name in deep}
         routers = [name for name in around if _is_router(symmetry, name, path)]
         own = [name for name in around if name.rpartition(".")[0] in homes]
-        if not {name.rpartition(".")[0] for name in routers} - homes:  # in one module: told apart by what they meet
-            own = _meeting_experts(symmetry, own, deep)
+        own = _meeting_experts(symmetry, own, deep)
         if not set(routers) <= set(own) or not symmetry.stacks.keys().isdisjoint(deep):
             size = prod(symmetry.groups[group] for group in path)
             yield Mixture(_common(homes), (inside,) * size, (tuple([*deep, *own]),) * size, outer, path[:-1])
@@ -121,9 +120,11 @@ def _meeting_experts(symmetry: Symmetry, names: Sequence[str], deep: Collection[
     alone: dict[fx.Node, str] = {}  # step that only gives parts of one tensor -> that tensor
     computed: set[fx.Node] = set()
     met: dict[str, bool] = {}
+    stack_of = {member: stack for stack, members in symmetry.stacks.items() for member in members}
     for node in symmetry.graph.nodes:
-        name = symmetry.inputs.get(node.name)
-        if name is not None:
+        member = symmetry.inputs.get(node.name)
+        if member is not None:
+            name = stack_of.get(member, member)
             computed |= {node} if name in deep else set()
             alone |= {node: name} if name in names else {}
             continue

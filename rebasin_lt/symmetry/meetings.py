@@ -17,14 +17,14 @@ _MATRICES = ("bmm", "matmul", "baddbmm")
 
 
 def find_meetings(inference: Inference, groups: Mapping[Atom, str]) -> frozenset[str]:
-    """The groups in each of whose units sums of products of activations with others of that unit are computed.
+    """The groups in each of whose units products of all activations with all others of that unit are computed.
 
     An expert's activations meet weights alone until the router's shares come, and then experts are summed over.
     """
     found: set[Atom] = set()
     data = _of_inputs(inference)
     for node in inference.nodes:
-        if node in data and node.op != "placeholder" and _is_sum_of_products(node, inference):
+        if node in data and node.op != "placeholder" and _is_product_over_pairs(node, inference):
             found |= _apart(inference, node, data)
     return frozenset(name for atom, name in groups.items() if atom in found)
 
@@ -71,15 +71,26 @@ def _is_matrix(node: fx.Node) -> bool:
     return isinstance(value, Tensor) and sum(size != 1 for size in value.shape) > 1
 
 
-def _is_sum_of_products(node: fx.Node, inference: Inference) -> bool:
+def _is_product_over_pairs(node: fx.Node, inference: Inference) -> bool:
     name = plain_name(node)
     if name == "einsum":
         inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
         return not set(inputs) - {","} <= set(output)
+    if name.removesuffix("_") == "mul":
+        return _is_every_pair(node)
     if name in _MATRICES:
         left = inference.nodes.get(node.args[name == "baddbmm"])  # type: ignore[arg-type]
         return isinstance(left, TensorType) and left.shape[-1] > 1
     return "attention" in name and name in PRODUCTS
+
+
+def _is_every_pair(node: fx.Node) -> bool:
+    """Whether each element of one factor meets several of the other and the other way round, as if by a matrix."""
+    shapes = [getattr(factor.meta.get("val"), "shape", ()) for factor in node.args if isinstance(factor, fx.Node)]
+    if len(shapes) < 2 or not all(shapes):
+        return False
+    sizes = list(zip(*(reversed(shape) for shape in shapes), strict=False))  # of the last dimension first
+    return any(a == 1 and b != 1 for a, b in sizes) and any(a != 1 and b == 1 for a, b in sizes)
 
 
 def _apart(inference: Inference, node: fx.Node, data: set[fx.Node]) -> set[Atom]:

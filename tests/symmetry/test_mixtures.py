@@ -57,7 +57,9 @@ class GatedHeads(nn.Module):
         q, k, v = (torch.einsum("hcd,btd->bhtc", weight, x) for weight in (self.q, self.k, self.v))
         if self.form == "rotary":  # queries and keys have no group then
             q, k = (heads + heads.flip(-1) * torch.arange(1.0, 5.0) for heads in (q, k))
-        if self.form == "at once":
+        if self.form == "pairs":  # of keys with values, over all tokens so far
+            mixed = (q.exp()[..., None] * (k.exp()[..., None] * v[..., None, :]).cumsum(2)).sum(-2)
+        elif self.form == "at once":
             mixed = F.scaled_dot_product_attention(q, k, v)
         elif self.form == "sums":
             mixed = torch.einsum("bhst,bhtc->bhsc", torch.einsum("bhsc,bhtc->bhst", q, k).softmax(-1), v)
@@ -165,7 +167,7 @@ def test_heads_that_are_mixed_are_no_experts() -> None:
     assert find_mixtures(symmetry) == ()
 
 
-@pytest.mark.parametrize("form", ["at once", "sums", "products", "rotary"])
+@pytest.mark.parametrize("form", ["at once", "sums", "products", "rotary", "pairs"])
 def test_heads_with_a_gate_for_each_are_no_experts(form: str) -> None:
     symmetry = trace_symmetry(GatedHeads(form), torch.randn(2, 5, 3))
     assert set(symmetry.within.values()) == {("q",)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,9 @@ from rebasin_lt.lit.schedule import learning_rate_factor
 from rebasin_lt.storage.run_folder import CONFIG, read_config
 
 _ELSEWHERE = ("InitFrom", "IterativeMagnitudePruning", "MaskGuard", "DynamicSparseTraining")
+_AVERAGING = ("EMAWeightAveraging", "StochasticWeightAveraging", "WeightAveraging")
 _OURS = ("Classifier", "MaskedClassifier")
+_AVERAGED = "averaging_state"  # in a file of Lightning's callbacks that average
 _SETTINGS = ("learning_rate", "weight_decay", "momentum", "optimizer", "lr_schedule", "warmup_epochs", "milestones")
 
 
@@ -28,8 +30,8 @@ def share_left(checkpoint: Path | str) -> float:
     exp(-sum over steps of rate · decay / (1 - momentum)): what gradients add is not in it. AdamW's decay passes through
     no momentum, so there it is exp(-sum of rate · decay). Rate, decay and schedule are those in the checkpoint, the
     number of epochs that its schedule spans that in `config.yaml` beside it. Raises NotRecorded where they do not say
-    it: for trainings that began from another network, under a mask or with pruning, and for those that did not come to
-    their end, or whose `config.yaml` is damaged; and as `read_checkpoint`.
+    it: for trainings that began from another network, under a mask or with pruning, for those that did not come to
+    their end, or whose `config.yaml` is damaged, and for weights that are averages; and as `read_checkpoint`.
 
     Of a module of the user's own it is what `DecayTaken` summed over the steps that were taken, whatever their
     schedule; in a file without that sum, that of its optimiser, where it decays nothing, or at a rate that no schedule
@@ -37,8 +39,10 @@ def share_left(checkpoint: Path | str) -> float:
     """
     content, config = read_checkpoint(checkpoint), _config(Path(checkpoint).parent / CONFIG)
     about, settings = content.get(METADATA, {}), content.get("hyper_parameters", {})
-    if settings.get("init_from") is not None or MASK in content or _begins_elsewhere(config):
+    if settings.get("init_from") is not None or MASK in content or _has_callback(config, _ELSEWHERE):
         raise NotRecorded("A's training began from another network, or under a mask")
+    if _AVERAGED in content or _has_callback(config, _AVERAGING):
+        raise NotRecorded("A's weights are averages over its training")
     epochs = _planned_epochs(config)
     if not epochs or _whole_epochs(content) != epochs:
         raise NotRecorded(f"no {CONFIG} beside A's checkpoint says that it is the end of a training, and how long one")
@@ -63,7 +67,10 @@ def share_left(checkpoint: Path | str) -> float:
 
 def _left_by_steps(taken: float | None) -> float:
     if taken is None:
-        raise NotRecorded("A's module is none of ours, and its optimiser decays as Adam, or in more ways than one")
+        raise NotRecorded(
+            "A's module is none of ours, and its optimiser decays as Adam, or in more ways than one, "
+            "or not all of its steps were summed"
+        )
     return math.exp(-taken)
 
 
@@ -106,12 +113,12 @@ def _config(path: Path) -> dict[str, Any]:
         raise NotRecorded(str(error)) from error
 
 
-def _begins_elsewhere(config: Mapping[str, Any]) -> bool:
-    """True where a `fit` has the callback `InitFrom`, or prunes."""
+def _has_callback(config: Mapping[str, Any], names: Collection[str]) -> bool:
+    """True where a `fit` has a callback of such a name."""
     trainer = config.get("trainer")
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     named = [each.get("class_path") for each in callbacks or () if isinstance(each, dict)]
-    return any(str(name).rpartition(".")[2] in _ELSEWHERE for name in named)
+    return any(str(name).rpartition(".")[2] in names for name in named)
 
 
 def _planned_epochs(settings: Mapping[str, Any]) -> int | None:

@@ -6,26 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from torch import Tensor
 
 
 class DecayTaken(Callback):
     """Sums rate · decay / (1 - momentum) over the steps of an optimiser, at the rates that they are taken with.
 
-    Of AdamW, whose decay passes through no momentum, rate · decay. Only groups of parameters that hold a matrix or a
-    kernel count, for those are what masks are of. The sum is in every checkpoint of the run (`describe`), and is taken
-    up where the run goes on; nothing is known of a run that goes on from a checkpoint without it.
+    Of AdamW, whose decay passes through no momentum, rate · decay. Each matrix and kernel has its own sum, for those
+    are what masks are of: one that is frozen, or has no gradient, takes no step, and so does not decay.
+    The sum is in every checkpoint of the run (`describe`), and is taken up where the run goes on; nothing is known of
+    a run that goes on from a checkpoint without it, nor where a callback averages weights over the training.
     """
 
     state_key = "rebasin_lt.decay_taken"
 
     def __init__(self) -> None:
-        self._sums: dict[str, float | None] = {}  # by optimiser and group; None where no formula says what is left
+        self._sums: dict[str, float | None] = {}  # by weight; None where no formula says what is left
+        self._names: dict[Tensor, str] = {}
         self._whole = True
 
     @property
     def taken(self) -> float | None:
-        """The sum, where it is known and the same for all weights."""
-        sums = set(self._sums.values())
+        """The sum, where it is known and the same for all weights.
+
+        A weight that trains and of which no step was seen is not known: a module may step as Lightning does not see.
+        """
+        sums = {self._sums.get(name) for name in self._names.values()}
         return sums.pop() if len(sums) == 1 and self._whole else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -35,15 +42,22 @@ class DecayTaken(Callback):
         self._sums, self._whole = dict(state_dict["sums"]), state_dict["whole"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._whole = self._whole and (trainer.global_step == 0 or bool(self._sums))
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        averaged = any(isinstance(callback, StochasticWeightAveraging | WeightAveraging) for callback in callbacks)
+        self._whole = self._whole and not averaged and (trainer.global_step == 0 or bool(self._sums))
+        self._names = {weight: name for name, weight in pl_module.named_parameters() if weight.ndim > 1}
+        frozen = {name: 0.0 for weight, name in self._names.items() if not weight.requires_grad}
+        self._sums = {**frozen, **self._sums}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        place = next((index for index, own in enumerate(trainer.optimizers) if own is optimizer), 0)
-        for index, group in enumerate(optimizer.param_groups):
-            if any(weight.ndim > 1 for weight in group["params"]):
-                name, step = f"{place}.{index}", _step(group)
+        for group in optimizer.param_groups:
+            step = _step(group)
+            for name in [self._names[weight] for weight in group["params"] if self._steps(weight)]:
                 before = self._sums.get(name, 0.0)
                 self._sums[name] = None if before is None or step is None else before + step
+
+    def _steps(self, weight: Tensor) -> bool:
+        return weight.grad is not None and weight in self._names
 
 
 def gathered(group: Mapping[str, Any]) -> float | None:

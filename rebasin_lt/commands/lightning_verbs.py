@@ -126,7 +126,8 @@ class RunCLI(ConfigWinsCLI):
         content = read_checkpoint(path)
         if self.subcommand != "fit":
             check_finite(content["state_dict"], path)
-            self.evaluated_step = int(content.get("global_step", 0))
+            step = content.get("global_step")
+            self.evaluated_step = step if isinstance(step, int) else 0
             self._evaluated: dict[str, Any] = {
                 part: content[part] for part in ("epoch", "global_step", "loops") if part in content
             }

@@ -121,12 +121,25 @@ def step_is_complete(trainer: Trainer) -> bool:
     return not (loop._should_accumulate() or loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher))
 
 
+def logged_step(trainer: Trainer) -> int:
+    """The step at which Lightning logs: a batch's, where a module steps by hand, which `global_step` need not count."""
+    if trainer.lightning_module.automatic_optimization:
+        return trainer.global_step  # exact in a run that went on from the middle of an epoch, too
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
 def at_the_moment_of(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Have a trainer that evaluates a checkpoint log at its step and epoch: Lightning's own says 0 of both."""
-    loops = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
-    step = loops.get("_batches_that_stepped", checkpoint.get("global_step", 0))
-    trainer.fit_loop.epoch_loop._batches_that_stepped = int(step)
-    trainer.fit_loop.epoch_progress.current.completed = int(checkpoint.get("epoch", 0))
+    """Have a trainer that evaluates a checkpoint log at its step and epoch: Lightning's own says 0 of both.
+
+    An evaluation needs neither, so what a file does not have, or has in another form, is 0, or its `global_step`.
+    """
+    step: Any = checkpoint.get("loops")
+    for part in ("fit_loop", "epoch_loop.state_dict", "_batches_that_stepped"):
+        step = step.get(part) if isinstance(step, Mapping) else None
+    steps = (step, checkpoint.get("global_step"), 0)
+    trainer.fit_loop.epoch_loop._batches_that_stepped = next(found for found in steps if isinstance(found, int))
+    epoch = checkpoint.get("epoch")
+    trainer.fit_loop.epoch_progress.current.completed = epoch if isinstance(epoch, int) else 0
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:

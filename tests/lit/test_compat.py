@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities import signature_utils
 
-from rebasin_lt.lit._compat import _STEP_HOOKS, NAME_OF_HOOK
+from rebasin_lt.lit._compat import _STEP_HOOKS, NAME_OF_HOOK, at_the_moment_of
 
 PIECES = [
     (LightningCLI, "_parse_ckpt_path", "ConfigWinsCLI overrides nothing: see how --ckpt_path is read now"),
@@ -185,3 +185,18 @@ def test_a_signature_worked_out_once_is_the_same():
 
     assert inspect.getfullargspec(Classifier().training_step).args == inspect.getfullargspec(plain).args
     assert inspect.signature(Classifier.training_step) is Classifier.training_step.__signature__
+
+
+@pytest.mark.parametrize("loops", [
+    None, [1], {}, {"fit_loop": None}, {"fit_loop": {"epoch_loop.state_dict": None}},
+    {"fit_loop": {"epoch_loop.state_dict": {"_batches_that_stepped": "many"}}},
+])  # fmt: skip
+@pytest.mark.parametrize("epoch", [None, "three", 3])
+def test_an_evaluation_asks_no_more_of_the_moment_of_a_checkpoint_than_it_has(loops, epoch):
+    """Files of other programs hold what they like there, and their networks can be tested all the same."""
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    at_the_moment_of(trainer, {"loops": loops, "epoch": epoch, "global_step": 7})
+    assert trainer.fit_loop.epoch_loop._batches_that_stepped == 7
+    assert trainer.current_epoch == (3 if epoch == 3 else 0)
+    at_the_moment_of(trainer, {"global_step": None})
+    assert trainer.fit_loop.epoch_loop._batches_that_stepped == 0

@@ -75,6 +75,51 @@ def test_a_test_is_told_at_the_step_and_epoch_of_its_checkpoint(run, tmp_path):
     assert found.Scalars("epoch")[-1].value == 2
 
 
+BY_HAND = """
+import torch
+from lightning import LightningDataModule, LightningModule
+
+class ByHand(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net, self.automatic_optimization = torch.nn.Linear(3, 2), False
+
+    def forward(self, batch):
+        return self.net(batch)
+
+    def training_step(self, batch, index):
+        self.log("train/loss", self(batch).sum())
+        for optimiser in self.optimizers():
+            optimiser.zero_grad()
+            self.manual_backward(self(batch).sum())
+            optimiser.step()
+
+    def validation_step(self, batch, index):
+        self.log("val/loss", self(batch).sum())
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD([weight], lr=0.1) for weight in self.net.parameters()]
+
+class Ones(LightningDataModule):
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.ones(20, 3), 1)
+
+    val_dataloader = train_dataloader
+"""
+"""Takes two steps in every batch: `global_step` runs twice as fast as what Lightning logs."""
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_all_that_a_run_with_two_optimisers_tells_has_the_same_steps(run, tmp_path, monkeypatch):
+    (tmp_path / "by_hand.py").write_text(BY_HAND)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run("fit", "--model", "by_hand:ByHand", "--data", "by_hand:Ones", "--trainer.max_epochs", "2",
+        "--trainer.log_every_n_steps", "5", "--trainer.default_root_dir", "by_hand_run")  # fmt: skip
+    found = events(tmp_path / "by_hand_run")
+    assert [event.step for event in found.Scalars("val/loss")] == [19, 39]
+    assert [event.step for event in found.Scalars("learning_rate/0")] == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
 def test_imp_shows_each_round(run, tmp_path):
     imp = "--trainer.callbacks.init_args"
     run("fit", "--config", "imp.yaml", "--model.init_from", "null",

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.optim import Optimizer
 from torch.utils.tensorboard.summary import hparams
 
+from rebasin_lt.lit._compat import logged_step
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.loggers import NamedLogger, open_loggers
 from rebasin_lt.pruning.mask import Mask
@@ -58,7 +59,7 @@ class RunLoggers(Callback):
         self._rated = -1  # the step whose rate was told last
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, trainer.global_step)
+        self._begin(trainer, logged_step(trainer))
         self._shown, self._rated = None, -1
         for logger in _heard(trainer):
             if not isinstance(logger, TensorBoardLogger):
@@ -70,9 +71,10 @@ class RunLoggers(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        due = batch_idx == 0 or (every > 0 and trainer.global_step % every == 0)
-        if due and self._rated != trainer.global_step:
-            self._rated = trainer.global_step
+        step = logged_step(trainer)
+        due = batch_idx == 0 or (every > 0 and step % every == 0)
+        if due and self._rated != step:
+            self._rated = step
             _tell(trainer, learning_rates(trainer.optimizers))
 
     def on_train_batch_end(
@@ -84,7 +86,7 @@ class RunLoggers(Callback):
         mask, metrics = _mask(trainer), metric_names(trainer.callback_metrics)
         for logger in _heard(trainer):
             if mask is not None and self.profile is not None:
-                _show_image(logger, self.profile(mask.report()), trainer.global_step)
+                _show_image(logger, self.profile(mask.report()), logged_step(trainer))
             if isinstance(logger, TensorBoardLogger):
                 writer: Any = logger.experiment
                 summaries = hparams(flat_settings(self.settings), dict.fromkeys(metrics, 0.0))  # type: ignore[no-untyped-call]
@@ -138,7 +140,7 @@ def _heard(trainer: Trainer) -> list[Logger]:
 
 def _tell(trainer: Trainer, metrics: Mapping[str, float]) -> None:
     for logger in _heard(trainer):
-        logger.log_metrics(dict(metrics), step=trainer.global_step)
+        logger.log_metrics(dict(metrics), step=logged_step(trainer))
         logger.save()
 
 

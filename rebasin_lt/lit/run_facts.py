@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.data.epoch_batches import EpochBatches
@@ -147,4 +148,18 @@ def batch_warnings(facts: RunFacts, former: Mapping[str, Any], expected: int | N
         f"step has {other:,}, or scale the rate to {rate * facts.global_batch / other:.4g}"
         for source, other in others.items()
         if isinstance(other, int) and other > 0 and other != facts.global_batch
+    ]
+
+
+def sampler_warnings(trainer: Trainer) -> list[str]:
+    """What is said of a loader that gives every process all samples: torch's own samplers know of one process."""
+    loader = trainer.train_dataloader
+    sampler, batches = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
+    plain = type(sampler) in {RandomSampler, SequentialSampler} and type(batches) in {BatchSampler, NoneType}
+    if trainer.world_size == 1 or not plain:
+        return []
+    name, count = type(getattr(trainer, "datamodule", None) or loader).__name__, trainer.world_size
+    return [
+        f"warning: the {type(sampler).__name__} of {name} gives each of {count} processes all samples of its dataset: "
+        "set trainer.use_distributed_sampler to true, so that they share them, unless each has a dataset of its own"
     ]

@@ -14,14 +14,14 @@ import torch
 from lightning import LightningDataModule, LightningModule
 from own import Regressor, TabularData
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from rebasin_lt import Classifier, Digits, InitFrom, IterativeMagnitudePruning
 from rebasin_lt.cli import main
 from rebasin_lt.commands.evaluated import tell_metrics
 from rebasin_lt.errors import BrokenFileError
 from rebasin_lt.lit.callbacks.progress import FitProgress, left_files, metrics_text, next_commands
-from rebasin_lt.lit.run_facts import RunFacts, batch_warnings, facts_of, write_facts
+from rebasin_lt.lit.run_facts import RunFacts, batch_warnings, facts_of, sampler_warnings, write_facts
 from rebasin_lt.lit.trainer import quiet_trainer
 from rebasin_lt.storage.run_records import (
     EVALUATIONS_FILE,
@@ -193,6 +193,25 @@ def test_a_rate_for_another_number_of_samples_in_a_step_is_warned_of() -> None:
     (warning,) = batch_warnings(FACTS, {"global_batch": 100, "learning_rate": 0.1}, None)
     assert "but the run, as it began, says 100" in warning
     assert "4 × cpu" in FACTS.line()
+
+
+@pytest.mark.parametrize(("sampler", "kind"), [
+    ({}, "SequentialSampler"), ({"shuffle": True}, "RandomSampler"),
+    ({"sampler": DistributedSampler(range(8), 2, 0)}, None), ({"batch_sampler": [[0, 1]]}, None),
+    ({"sampler": [0, 2]}, None),
+])  # fmt: skip
+def test_a_loader_that_gives_every_process_all_samples_is_warned_of(sampler, kind) -> None:
+    def said(processes: int) -> list[str]:
+        loader = DataLoader(range(8), **sampler)
+        return sampler_warnings(
+            SimpleNamespace(world_size=processes, train_dataloader=loader, datamodule=TabularData())
+        )
+
+    assert said(1) == []
+    assert said(2) == ([] if kind is None else [
+        f"warning: the {kind} of TabularData gives each of 2 processes all samples of its dataset: set "
+        "trainer.use_distributed_sampler to true, so that they share them, unless each has a dataset of its own"
+    ])  # fmt: skip
 
 
 def test_facts_that_cannot_be_read_are_none(tmp_path) -> None:

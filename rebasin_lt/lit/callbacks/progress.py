@@ -20,7 +20,7 @@ from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.callbacks.resume_point import LAST
 from rebasin_lt.lit.data.other import leaves_to_lightning
 from rebasin_lt.lit.recorded import class_name
-from rebasin_lt.lit.run_facts import batch_warnings, classes_of, counted, facts_of, write_facts
+from rebasin_lt.lit.run_facts import batch_warnings, classes_of, counted, facts_of, sampler_warnings, write_facts
 from rebasin_lt.lit.training_length import epochs_done, is_short_try
 from rebasin_lt.process.progress_line import ProgressLine, time_left
 from rebasin_lt.process.terminal_text import say
@@ -57,7 +57,8 @@ class FitProgress(Checkpoint):
             return
         self._began, self._first = time.monotonic(), trainer.current_epoch
         facts = facts_of(trainer, pl_module)
-        for warning in batch_warnings(facts, read_facts(self.folder), self.expected_batch):
+        of_step = batch_warnings(facts, read_facts(self.folder), self.expected_batch)
+        for warning in [*of_step, *sampler_warnings(trainer)]:
             say(f"{self.folder}: {warning}", file=sys.stderr)
         self._say(facts.line() + (f"; goes on after {counted(self._first, 'epoch')}" if trainer.global_step else ""))
         if not is_short_try(trainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 from rebasin_lt.commands.options import CompareOptions
@@ -10,6 +11,7 @@ from rebasin_lt.process.terminal_text import say
 from rebasin_lt.report.analyses.comparison import FORMATS, comparison_text, read_run, untested
 from rebasin_lt.settings.choices import check_known
 from rebasin_lt.storage.files import write_text
+from rebasin_lt.storage.run_folder import CONFIG
 
 
 def print_comparison(options: CompareOptions) -> None:
@@ -25,6 +27,9 @@ def print_comparison(options: CompareOptions) -> None:
         write_text(options.out, text)
         say(options.out)
     notes = [f"† {run.label}: {run.collapse}" for run in runs if run.collapse]
-    notes += [f"{place} was not tested: rebasin-lt test --config {place}/config.yaml" for place in untested(runs)]
+    notes += [
+        f"{place} was not tested: rebasin-lt test --config {shlex.quote(str(place / CONFIG))}"
+        for place in untested(runs)
+    ]
     for note in notes:
         say(note, file=sys.stdout if options.format == "text" else sys.stderr)  # none within what a program reads

@@ -84,12 +84,15 @@ def as_list(words: Sequence[str]) -> str:
 
     >>> as_list(["a", "b"]), as_list(["a,b"]), as_list(["[a,", "b]"]), as_list(['["a"]', "0.5"])
     ('["a", "b"]', '["a", "b"]', '["a", "b"]', '["a", 0.5]')
+    >>> as_list(["an [own] name=a", "b"])  # a list in brackets begins with one
+    '["an [own] name=a", "b"]'
     """
     text = " ".join(words)
     if text == "null" or (text.startswith("[") and any(mark in text[1:] for mark in "[{")):
         return text
+    brackets = any(word.startswith("[") for word in words)
     found: list[str | int | float] = []
-    for part in re.findall(r"\[[^\]]*\]|[^\s\[\]]+", text) if "[" in text else words:
+    for part in re.findall(r"\[[^\]]*\]|[^\s\[\]]+", text) if brackets else words:
         if part.startswith("["):
             with suppress(ValueError):
                 found += json.loads(part)

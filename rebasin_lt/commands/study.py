@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from rebasin_lt.commands.options import StudyRun
 from rebasin_lt.errors import InputError
@@ -33,7 +34,9 @@ def do_study(options: StudyRun, grid: Study, launcher: Launcher) -> None:
         _print_plan(grid, State.of(plan(grid), folder, unsaid=True), options)
         return
     state = complete_study(grid, folder, launcher)
-    say(f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {folder} shows them")
+    say(
+        f"{len(state.plan)} of {len(state.plan)} stages are complete; rebasin-lt report {quote(str(folder))} shows them"
+    )
 
 
 def _print_plan(grid: Study, state: State, options: StudyRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from shlex import quote
 
 _CHANCE = 1.25
 """Times the accuracy of a constant answer up to which a network counts as collapsed."""
@@ -43,7 +44,7 @@ def collapse_text(metrics: Mapping[str, float], num_classes: object, folder: str
     text = f"{name} {metrics[name]:.4g} is what a constant answer gives ({num_classes} classes): the network "
     if not is_sparse:
         return f"{text}learned nothing: train longer, or with another learning rate"
-    look = f"rebasin-lt mask --mask FILE --ckpt {folder}/last.ckpt --out DIR"
+    look = f"rebasin-lt mask --mask FILE --ckpt {quote(f'{folder}/last.ckpt')} --out DIR"
     return (
         f"{text}collapsed: `{look}` counts units that are dead; try a lower sparsity, another learning rate or a later "
         "rewind point"

@@ -34,3 +34,8 @@ def test_what_to_do_depends_on_the_mask() -> None:
     sparse = collapse_text({"val/top1": 10.0}, 10, "runs/a", is_sparse=True)
     assert "collapsed: `rebasin-lt mask --mask FILE --ckpt runs/a/last.ckpt --out DIR` counts units" in sparse
     assert collapse_text({"val/top1": 50.0}, 10, "runs/a", is_sparse=True) is None
+
+
+def test_the_command_that_looks_at_a_collapsed_network_can_be_copied() -> None:
+    text = collapse_text({"test/top1": 10.0}, 10, "runs/my run", is_sparse=True)
+    assert "`rebasin-lt mask --mask FILE --ckpt 'runs/my run/last.ckpt' --out DIR`" in text

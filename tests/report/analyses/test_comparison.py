@@ -133,6 +133,14 @@ def test_every_form_holds_all_runs_and_numbers(runs) -> None:
     assert "LTH & 0.9500 & 0.5000 & 93.25 \\\\" in latex
 
 
+def test_names_have_spaces_and_brackets_and_what_is_said_to_run_is_quoted(runs, capsys) -> None:
+    Path("dense").rename("no mask & no [rewind]")
+    assert main(["compare", "lottery [LTH]=lth", "no mask & no [rewind]", "--format", "markdown"]) == 0
+    said = capsys.readouterr()
+    assert "lottery \\[LTH\\]" in said.out
+    assert said.err.endswith(" was not tested: rebasin-lt test --config 'no mask & no [rewind]/config.yaml'\n")
+
+
 def test_the_command_prints_or_writes_and_says_what_was_not_tested(runs, capsys) -> None:
     assert main(["compare", "lth", "naive", "dense"]) == 0
     said = capsys.readouterr().out

@@ -27,11 +27,16 @@ def markdown_paragraph(text: str) -> str:
     return _BLOCK.sub(lambda begin: f"{begin[0]}\\", text, count=1) if _BLOCK.match(text) else text
 
 
+_SMALL = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi "
+    "rho sigma tau upsilon phi chi psi omega"
+)
+_LARGE = "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "−": "$-$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "π": r"$\pi$", "<": "$<$", ">": "$>$"},
-    **{"|": "$|$", "²": "$^2$", "→": r"$\to$", "…": r"\dots{}", '"': "''", "†": r"$\dagger$", "½": r"$\frac12$"},
+    **{"±": r"$\pm$", "−": "$-$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "<": "$<$", ">": "$>$"},
+    **{"|": "$|$", "→": r"$\to$", "…": r"\dots{}", '"': "''", "†": r"$\dagger$", "½": r"$\frac12$"},
     **{
         "≥": r"$\ge$",
         "≤": r"$\le$",
@@ -41,17 +46,14 @@ _LATEX = {
         "⊙": r"$\odot$",
         "ᵀ": r"$^\top$",
     },
-    **{
-        "α": r"$\alpha$",
-        "ε": r"$\epsilon$",
-        "μ": r"$\mu$",
-        "ρ": r"$\rho$",
-        "σ": r"$\sigma$",
-        "Σ": r"$\Sigma$",
-        "─": "--",
-    },
+    **{letter: f"$\\{name}$" for letter, name in zip("αβγδεζηθικλμνξπρστυφχψω", _SMALL.split(), strict=True)},
+    **{letter: f"$\\{name}$" for letter, name in zip("ΓΔΘΛΞΠΣΦΨΩ", _LARGE.split(), strict=True)},
+    **{sign: f"$^{plain}$" for sign, plain in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True)},
+    **{sign: f"$_{plain}$" for sign, plain in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
+    **{"∞": r"$\infty$", "≈": r"$\approx$", "∈": r"$\in$", "∇": r"$\nabla$", "←": r"$\leftarrow$", "✓": r"$\surd$"},
+    "─": "--",
 }
-"""As LaTeX sets them: its own marks, and every sign of this package's texts that its fonts lack."""
+"""As LaTeX sets them: its own marks, every sign of this package's texts that its fonts lack, and those that runs are named by."""
 
 
 def latex_text(text: str) -> str:

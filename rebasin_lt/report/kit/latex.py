@@ -43,6 +43,8 @@ def latex_table(
     written += [r"\bottomrule", r"\end{tabular}" + "}" * shrinks]
     if caption:
         written = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(caption)}}}", *written, r"\end{table}"]
+    elif shrinks or any(wraps):
+        written = [r"\noindent", *written]  # as wide as the line, which the indent of a paragraph would push out
     return "\n".join([f"% \\usepackage{{booktabs{',graphicx' * shrinks}}}", *written]) + "\n"
 
 

@@ -139,3 +139,13 @@ def test_latex_has_every_sign_that_reports_are_written_with() -> None:
     signs = set("".join(path.read_text(encoding="utf-8") for path in files))
     unset = {sign for sign in latex_text("".join(sorted(signs))) if ord(sign) > 127}
     assert {sign for sign in unset if not sign.isalpha()} == set()
+
+
+def test_latex_has_the_signs_that_people_name_runs_by() -> None:
+    """A Greek letter is a letter to Python, and to pdflatex an error that drops it."""
+    assert latex_text("λ = 10⁻³, β₁ = 0.9, Δ ≈ ∞") == (
+        r"$\lambda$ = 10$^-$$^3$, $\beta$$_1$ = 0.9, $\Delta$ $\approx$ $\infty$"
+    )
+    assert not [
+        sign for sign in latex_text("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉") if ord(sign) > 127
+    ]

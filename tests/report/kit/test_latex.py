@@ -62,3 +62,11 @@ def test_latex_sets_them_within_the_page(tmp_path: Path) -> None:
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stdout[-2000:]
     assert "Overfull \\hbox" not in said.stdout
+
+
+def test_without_a_caption_one_as_wide_as_the_line_is_no_indented_paragraph() -> None:
+    """LaTeX would push it out of the page by the indent."""
+    wide = Table(numbers(*"abcdef", decimals=4), [[Estimate(0.5438, 0.0056, 3)] * 6])
+    assert wide.to_latex().splitlines()[1] == r"\noindent"
+    assert "noindent" not in Table(numbers("a"), [[0.5]]).to_latex()
+    assert "noindent" not in Table(wide.columns, wide.rows, "a").to_latex()

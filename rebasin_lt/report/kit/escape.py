@@ -53,7 +53,7 @@ _LATEX = {
     **{"∞": r"$\infty$", "≈": r"$\approx$", "∈": r"$\in$", "∇": r"$\nabla$", "←": r"$\leftarrow$", "✓": r"$\surd$"},
     "─": "--",
 }
-"""As LaTeX sets them: its own marks, every sign of this package's texts that its fonts lack, and those that runs are named by."""
+"""As LaTeX sets them: its own marks, and the signs of reports and of runs' names that its fonts lack."""
 
 
 def latex_text(text: str) -> str:

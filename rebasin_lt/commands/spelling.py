@@ -50,6 +50,10 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return result
 
 
+_OF_THE_PARSER = ("config", "help", "print_config", "print_shtab")
+"""Options that every command has, and no class."""
+
+
 def spelled_out(arguments: Sequence[str], types: Mapping[str, object], positional: str = "") -> list[str]:
     """Give bare flags their `true`, and gather lists, by the types of the options.
 
@@ -58,7 +62,7 @@ def spelled_out(arguments: Sequence[str], types: Mapping[str, object], positiona
     """
     lists: dict[str, list[str]] = {}
     result: list[str] = []
-    collecting, awaits_value = positional, False
+    collecting, awaits_value, skipped = positional, False, -1
     for index, argument in enumerate(arguments):
         name, equals, value = argument[2:].partition("=") if argument.startswith("--") else ("", "", "")
         if name and is_list(type_of(name, types)):
@@ -69,6 +73,12 @@ def spelled_out(arguments: Sequence[str], types: Mapping[str, object], positiona
             bare = type_of(name, types) is bool and not equals and (not following or following[0].startswith("-"))
             collecting, awaits_value = positional, not (bare or equals)
             result.append(f"{argument}=true" if bare else argument)
+            known = {*types, *_OF_THE_PARSER}
+            if positional and awaits_value and following and name.partition(".")[0] not in known:
+                result[-1], awaits_value = f"{argument}={following[0]}", False
+                skipped = index + 1  # else the parser takes the value of a misspelt option for the whole list
+        elif index == skipped:
+            continue
         elif collecting and not awaits_value and not argument.startswith("-"):
             lists.setdefault(collecting, []).append(argument)
         else:

@@ -172,3 +172,9 @@ def test_a_run_that_learned_nothing_is_marked_and_what_to_do_is_said(tmp_path, m
     assert lines[-1].startswith("† naive: test/top1 10 is what a constant answer gives (10 classes): ")
     assert main(["compare", "lth", "naive", "--format", "csv"]) == 0
     assert "†" not in capsys.readouterr().out
+
+
+def test_a_misspelt_option_is_named_and_its_value_is_no_run(runs, capsys) -> None:
+    for words in (["lth", "naive", "--metric", "x"], ["--metric", "x", "lth", "naive"], ["lth", "naive", "--metric=x"]):
+        assert main(["compare", *words]) == 2
+        assert "--metric=x (did you mean --metrics?)" in capsys.readouterr().err

@@ -133,10 +133,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _took_settings_for_a_path(cause: BaseException) -> bool:
-    """True of what a parser says first of settings that it is handed as text: there is no file of that name."""
-    return str(cause).startswith("File does not exist: ") and bool(
-        re.search(r"\n|\\n", str(cause))
-    )  # it quotes the name
+    """True of what a parser says first of settings that it is handed as text: it quotes lines, where a path has one."""
+    return re.match(r"File does not exist: .*(\n|\\n)", str(cause), re.DOTALL) is not None
 
 
 def _plain(message: str) -> str:

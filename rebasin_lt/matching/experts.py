@@ -7,7 +7,7 @@ the order of one, after which what is done to their weights one by one, a mean o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from rebasin_lt.matching.activation import check_symmetry
 from rebasin_lt.matching.family import match_together
 from rebasin_lt.matching.labelled import Labelled, labelled
 from rebasin_lt.matching.moments import CrossMoments
+from rebasin_lt.matching.same_tokens import SameTokens, all_like, of_own_tokens
 from rebasin_lt.matching.similarity import group_similarity
 from rebasin_lt.matching.weight import weights_in_double
 from rebasin_lt.precision import full_precision
@@ -64,7 +65,8 @@ def align_experts(
     `expert` by their inner product, exactly where an expert has one group of hidden units. By "activations", the
     correlation of their hidden units on `batches`, of which all experts must see the same examples or tokens. The
     experts of a layer are those that `find_mixtures` finds. Raises InputError for a network without any, or with fewer
-    than `expert` says; and for batches where none are looked at, or none where some are.
+    than `expert` says; for batches where none are looked at, or none where some are; and for activations of experts
+    that see different tokens: if all were like `expert`, what they do in the same rows would differ.
 
         >>> class Experts(nn.Module):
         ...     def __init__(self):
@@ -133,10 +135,7 @@ def _check_seen(mixture: Mixture, group: str, points: Sequence[Observation]) -> 
             "one product of several tensors sums over them: align them by weights"
         )
     if all(isinstance(point.route, Route) for point in points):
-        raise InputError(
-            f"the hidden units of {mixture_label(mixture)} show for each token in its own experts alone, so that no "
-            "two experts see the same tokens: align them by weights"
-        )
+        raise of_own_tokens(mixture)
 
 
 def _parts(mixture: Mixture, state: Mapping[str, Tensor], symmetry: Symmetry, first: int, other: int) -> list[Labelled]:
@@ -216,22 +215,31 @@ def _seen(
     wanted = {group for mixture in mixtures for groups in mixture.hidden for group in groups}
     moments: dict[tuple[str, int, str, int], CrossMoments] = {}
     device, num_batches = device_of(state), 0
+    alike, tokens = all_like(state, symmetry, mixtures, expert), SameTokens()
     with torch.no_grad():
         for call in calls_of(batches, symmetry.form):
             num_batches += 1
-            held: dict[tuple[str, int], Tensor] = {}
+            held: list[dict[tuple[str, int], Tensor]] = [{}, {}]
 
-            def visit(group: str, k: int, units: list[Any], held: dict[tuple[str, int], Tensor] = held) -> None:
-                every = units[0].every if isinstance(units[0], Reached) else units[0]  # of all tokens, chosen or not
-                if group in wanted and every is not None:
-                    held[group, k] = every.flatten(0, -2).clone()
+            def visit(
+                group: str, k: int, units: list[Any], held: Sequence[dict[tuple[str, int], Tensor]] = held
+            ) -> None:
+                for own, found in zip(held, units, strict=True):
+                    every = found.every if isinstance(found, Reached) else found  # of all tokens, chosen or not
+                    if group in wanted and every is not None:
+                        own[group, k] = every.flatten(0, -2).clone()
 
             with full_precision(device):
-                symmetry.observe([state], call.to(device), visit)
+                symmetry.observe([state, alike], call.to(device), visit)
             for mixture in mixtures:
-                _add(moments, mixture, held, expert)
+                for key, side, reference in _sides(mixture, held[0], expert):
+                    moments.setdefault(key, CrossMoments(side.shape[-1])).update(side, reference)
+                for (_, other, _, _), side, reference in _sides(mixture, held[1], expert):
+                    if other != expert:
+                        tokens.update(mixture, side, reference)
     if not num_batches:
         raise InputError("batches is empty, expected at least one batch")
+    tokens.check(mixtures)
     found: dict[tuple[str, int], dict[str, Tensor]] = {}
     for mixture in mixtures:
         for other in range(mixture.num_experts):
@@ -246,13 +254,13 @@ def _seen(
     return found
 
 
-def _add(
-    moments: dict[tuple[str, int, str, int], CrossMoments],
-    mixture: Mixture,
-    held: Mapping[tuple[str, int], Tensor],
-    expert: int,
-) -> None:
-    """Add what hidden units of one mixture did in one call."""
+def _sides(
+    mixture: Mixture, held: Mapping[tuple[str, int], Tensor], expert: int
+) -> Iterator[tuple[tuple[str, int, str, int], Tensor, Tensor]]:
+    """What hidden units of each expert did in one call, and what those of the one they are aligned to did.
+
+    With mixture, number of the expert, group, and number of the observation.
+    """
     for place, name in enumerate(mixture.hidden[0]):
         points = sorted(k for group, k in held if group == name)
         for k in points:
@@ -266,5 +274,4 @@ def _add(
                     "be compared: align them by weights"
                 )
             for other, side in enumerate(sides):
-                key = (mixture.name, other, name, k)
-                moments.setdefault(key, CrossMoments(side.shape[-1])).update(side, sides[expert])
+                yield (mixture.name, other, name, k), side, sides[expert]

@@ -1,0 +1,73 @@
+"""Whether the hidden units of experts are shown for the same tokens, row by row.
+
+Each expert may choose tokens of its own, be sent them by an index, by a product or by a sum, or be shown nothing where
+it is not chosen. What tells in all of these is that experts that are one and the same do the same on the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from rebasin_lt.errors import InputError
+from rebasin_lt.symmetry.mixtures import Mixture, mixture_label, over_experts
+from rebasin_lt.symmetry.trace import Symmetry
+
+_ENOUGH = 0.5  # of the rows: where fewer are of one token, correlations of equal experts do not tell their units apart
+
+
+def all_like(
+    state: Mapping[str, Tensor], symmetry: Symmetry, mixtures: Sequence[Mixture], expert: int
+) -> dict[str, Tensor]:
+    """The state of a network each of whose experts is like one of its layer; routers stay."""
+    result = dict(state)
+    for mixture in mixtures:
+        result = over_experts(result, mixture, symmetry, lambda each: each[expert].expand_as(each))
+    return result
+
+
+class SameTokens:
+    """How many rows are of the same token, of hidden units of experts that are all alike."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}  # by mixture; those in which hidden units of either expert do anything
+        self.same: dict[str, int] = {}
+
+    def update(self, mixture: Mixture, units: Tensor, reference: Tensor) -> None:
+        """Add rows of one expert and of another, of shape (rows, units).
+
+        In rows of the same token they do the same but for a factor, the share of its expert, by which what they do may
+        have been multiplied already. It is nothing where the expert was not chosen.
+        """
+        sides = [_scaled(side) for side in (units, reference)]
+        norms = [side.norm(dim=-1) for side in sides]
+        along = (sides[0] * sides[1]).sum(-1, keepdim=True) / norms[1].square().clamp(min=1)[:, None]
+        apart = (sides[0] - along * sides[1]).norm(dim=-1)
+        within = min(10 * torch.finfo(units.dtype).eps ** 0.5, 0.2) * norms[0]
+        shown = (norms[0] > 0) | (norms[1] > 0)
+        same = (apart <= within) & (norms[0] > 0) & (norms[1] > 0)
+        self.rows[mixture.name] = self.rows.get(mixture.name, 0) + int(shown.sum())
+        self.same[mixture.name] = self.same.get(mixture.name, 0) + int(same.sum())
+
+    def check(self, mixtures: Sequence[Mixture]) -> None:
+        """Raise InputError for a mixture in which fewer than half of the rows are."""
+        for mixture in mixtures:
+            if self.same.get(mixture.name, 0) < _ENOUGH * self.rows.get(mixture.name, 0):
+                raise of_own_tokens(mixture)
+
+
+def of_own_tokens(mixture: Mixture) -> InputError:
+    """The error for experts that see tokens of their own."""
+    return InputError(
+        f"the hidden units of {mixture_label(mixture)} show for each token in its own experts alone, so that no two "
+        "experts see the same tokens: align them by weights"
+    )
+
+
+def _scaled(units: Tensor) -> Tensor:
+    """Rows whose largest value is 1, so that no square is too small for its numbers."""
+    units = units if units.dtype == torch.float64 else units.float()
+    most = units.abs().amax(-1, keepdim=True)
+    return units / torch.where(most > 0, most, 1)

@@ -69,7 +69,7 @@ def test_what_would_have_to_be_unpickled_says_nothing(value: object) -> None:
 
 
 def test_a_checkpoint_says_of_which_data_it_could_not_say_how_it_was_made() -> None:
-    trainer = SimpleNamespace(current_epoch=1, global_step=2)
+    trainer = SimpleNamespace(current_epoch=1, global_step=2, callbacks=[])
     for rows, expected in (([1], None), ([object()], {"name": "own_data:Free", "unsaid": True})):
         trainer.datamodule = build_data("own_data:Free", rows=rows)
         said = describe(trainer, Classifier("mlp"))

@@ -88,6 +88,7 @@ PARTS: dict[str, tuple[Case, tuple[int, ...]]] = {
     "ones by ends": (Case("vector", lambda h: h @ F.one_hot(ends(h), 9).to(h.dtype)), ()),
     "largest in any order": (Case("vector", lambda h, w: h.topk(3, sorted=False)[0] * w, ((3,),)), ()),
     "labels sorted": (Case("vector", lambda h: places(h).sort(1)[0].to(h.dtype)), ()),
+    "rows in the order of labels": (Case("vector", lambda h: h[largest_of(h).sort()[1]].cumsum(0)), ()),
     "labels in wide bins": (
         Case("vector", lambda h: beside(h, torch.histc(largest_of(h).to(h.dtype), 4, 0, 7))),
         (),

@@ -21,7 +21,8 @@ from rebasin_lt.matching.activation import check_symmetry
 from rebasin_lt.matching.family import match_together
 from rebasin_lt.matching.labelled import Labelled, labelled
 from rebasin_lt.matching.moments import CrossMoments
-from rebasin_lt.matching.same_tokens import SameTokens, all_like, of_own_tokens
+from rebasin_lt.matching.same_tokens import SameTokens, of_own_tokens
+from rebasin_lt.matching.shared import all_like
 from rebasin_lt.matching.similarity import group_similarity
 from rebasin_lt.matching.weight import weights_in_double
 from rebasin_lt.precision import full_precision

@@ -6,26 +6,15 @@ it is not chosen. What tells in all of these is that experts that are one and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from rebasin_lt.errors import InputError
-from rebasin_lt.symmetry.mixtures import Mixture, mixture_label, over_experts
-from rebasin_lt.symmetry.trace import Symmetry
+from rebasin_lt.symmetry.mixtures import Mixture, mixture_label
 
 _ENOUGH = 0.5  # of the rows: where fewer are of one token, correlations of equal experts do not tell their units apart
-
-
-def all_like(
-    state: Mapping[str, Tensor], symmetry: Symmetry, mixtures: Sequence[Mixture], expert: int
-) -> dict[str, Tensor]:
-    """The state of a network each of whose experts is like one of its layer; routers stay."""
-    result = dict(state)
-    for mixture in mixtures:
-        result = over_experts(result, mixture, symmetry, lambda each: each[expert].expand_as(each))
-    return result
 
 
 class SameTokens:

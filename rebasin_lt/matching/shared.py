@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -39,10 +39,17 @@ def with_mask_of(mask: Mask, symmetry: Symmetry, expert: int = 0) -> Mask:
     0.0
     """
     check_shared(mask, symmetry)
-    shared: dict[str, Tensor] = dict(mask.content)
-    for mixture in find_mixtures(symmetry):
-        shared = over_experts(shared, mixture, symmetry, lambda each: each[expert].expand_as(each))
-    return Mask(shared)
+    return Mask(all_like(mask.content, symmetry, find_mixtures(symmetry), expert))
+
+
+def all_like(
+    tensors: Mapping[str, Tensor], symmetry: Symmetry, mixtures: Sequence[Mixture], expert: int
+) -> dict[str, Tensor]:
+    """The tensors with those of one expert for all experts of its layer; routers stay."""
+    result = dict(tensors)
+    for mixture in mixtures:
+        result = over_experts(result, mixture, symmetry, lambda each: each[expert].expand_as(each))
+    return result
 
 
 def check_shared(mask: Mask, symmetry: Symmetry, argument: str = "mask") -> None:

@@ -73,7 +73,6 @@ class RunCLI(ConfigWinsCLI):
         )
         parser.set_defaults({
             "trainer.default_root_dir": "runs/default",
-            "trainer.use_distributed_sampler": False,  # our loaders shard by rank themselves
             "trainer.num_sanity_val_steps": 0,
             "trainer.enable_autolog_hparams": False,  # config.yaml has them; nothing is written before training
             "trainer.enable_progress_bar": False,  # ours: one line, terminal only, on stderr

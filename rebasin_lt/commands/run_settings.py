@@ -11,6 +11,7 @@ import rebasin_lt.lit.data
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.loggers import named_loggers
 from rebasin_lt.lit.callbacks.resume_point import LAST
+from rebasin_lt.lit.data.base import ImageData
 from rebasin_lt.lit.data.torchvision_data import TorchvisionData
 from rebasin_lt.lit.loggers import NamedLogger, default_logger
 from rebasin_lt.lit.trainer import check_strategy
@@ -32,8 +33,10 @@ def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
     class_path = settings["data"]["class_path"] if settings.get("data") else ""
     package, _, name = class_path.partition(".")
     kind = vars(rebasin_lt.lit.data).get(name.rpartition(".")[2]) if package == "rebasin_lt" else None
+    ours = isinstance(kind, type) and issubclass(kind, ImageData)  # their loaders share images by themselves
     in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
-    return (*_MAY_DIFFER, "data.init_args.resident") if in_memory else _MAY_DIFFER
+    samplers = ("trainer.use_distributed_sampler",) if ours else ()
+    return (*_MAY_DIFFER, *samplers, *(("data.init_args.resident",) if in_memory else ()))
 
 
 def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,6 @@ def quiet_trainer(folder: Path | str, max_epochs: int, callbacks: Sequence[Callb
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False,
         "plugins": [SafeCheckpointIO()],
         "profiler": NoProfiler(),
     }

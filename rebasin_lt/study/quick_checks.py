@@ -20,9 +20,7 @@ from rebasin_lt.settings.user_code import is_user_code
 from rebasin_lt.study.axes import at_point
 from rebasin_lt.study.grid import Study
 
-TRAINER_OURS = (
-    *("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins", "use_distributed_sampler"),
-)
+TRAINER_OURS = ("default_root_dir", "max_epochs", "callbacks", "enable_checkpointing", "plugins")
 """Settings of the Trainer that a study sets itself."""
 
 PRUNING_OURS = ("targets", "epochs_per_round", "fraction", "dense_epochs", "dirpath")

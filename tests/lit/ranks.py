@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import torch
-from lightning import Callback
+from lightning import Callback, LightningDataModule
+from torch.utils.data import DataLoader, TensorDataset
 
 from rebasin_lt.lit.callbacks.mask_guard import MaskGuard
 from rebasin_lt.lit.data.base import ImageData
@@ -26,6 +27,27 @@ class Noise(ImageData):
         count, generator = (1003 if part == "test" else 101), torch.Generator().manual_seed(len(part))
         pixels = torch.randint(256, (count, *self.input_shape), generator=generator, dtype=torch.uint8)
         return ResidentImages(pixels, torch.randint(7, (count,), generator=generator), self.normalisation())
+
+
+class Loaders(LightningDataModule):
+    """101 random images to train on and 41 to test, behind loaders that know of one process."""
+
+    num_classes = 7
+
+    def __init__(self, batch_size: int = 8):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def _loader(self, count: int, **options) -> DataLoader:
+        generator = torch.Generator().manual_seed(count)
+        images, labels = torch.randn(count, 3, 6, 6, generator=generator), torch.arange(count) % 7
+        return DataLoader(TensorDataset(images.double(), labels), batch_size=self.batch_size, **options)
+
+    def train_dataloader(self):
+        return self._loader(101, shuffle=True)
+
+    def test_dataloader(self):
+        return self._loader(41)
 
 
 class Ranks(Callback):

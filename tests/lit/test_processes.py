@@ -26,6 +26,7 @@ DST = {
 MLP = {"arch": "mlp", "num_classes": 7, "input_shape": [3, 6, 6], "learning_rate": 0.05}
 RESNET = {"arch": "resnet20", "width": 0.25, "num_classes": 7, "input_shape": [3, 6, 6]}
 NOISE = {"class_path": "ranks.Noise"}
+LOADERS = {"class_path": "ranks.Loaders"}
 
 
 class Fits:
@@ -35,14 +36,22 @@ class Fits:
         self.driver, self.root, self.numbers = driver, root, itertools.count()
 
     def run(
-        self, verb: str, ranks: int, model: dict, callbacks=(), code: int = 0, kind: str = "Classifier", **trainer
+        self,
+        verb: str,
+        ranks: int,
+        model: dict,
+        callbacks=(),
+        code: int = 0,
+        kind: str = "Classifier",
+        data: dict = NOISE,
+        **trainer,
     ) -> tuple[Path, list]:
         """The folder and what every rank wrote down. In double precision, so that sums in another order are equal."""
         folder = self.root / str(next(self.numbers))
         folder.mkdir()
         settings = {
             "model": {"class_path": kind, "init_args": model},
-            "data": {**NOISE, "init_args": {"batch_size": BATCH // ranks}},
+            "data": {**data, "init_args": {"batch_size": BATCH // ranks}},
             "trainer": {
                 "default_root_dir": "run",
                 "accelerator": "cpu",
@@ -124,6 +133,18 @@ def test_two_processes_begin_with_the_same_signs(fits, signs):
             torch.testing.assert_close(
                 state[name].float(), network[name].abs() * signed.content[name], atol=1e-6, rtol=0
             )
+
+
+@pytest.mark.parametrize(("settings", "seen", "warned"), [
+    ({}, 51, False), ({"use_distributed_sampler": False}, 101, True),
+])  # fmt: skip
+def test_processes_share_the_samples_of_torchs_own_loaders(fits, settings, seen, warned):
+    """As Lightning has it: an odd number is made even by one sample that comes twice."""
+    folder, ranks = fits.run("fit", 2, MLP, data=LOADERS, max_epochs=1, **settings)
+    assert [rank["images"] for rank in ranks] == [seen] * 2
+    assert ranks[0]["parameters"] == ranks[1]["parameters"]
+    said = "the RandomSampler of Loaders gives each of 2 processes all samples"
+    assert (said in (folder / "output-0.txt").read_text()) is warned
 
 
 def test_batch_norm_differs_between_processes_but_not_the_masks(fits):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from foreign import ForeignData, ForeignModule, OnceData
 from lightning import Callback
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
 
 from rebasin_lt.cli import main
 from rebasin_lt.errors import InputError, Preempted
@@ -48,6 +49,66 @@ def written(trainer, resume_point, module=None, data=None, **settings):
 def test_it_is_written_at_the_end_of_every_epoch(trainer, tmp_path):
     assert written(trainer, ResumePoint()) == [4, 8]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+
+
+class Plain(ForeignModule):
+    """Without batch norm, of which StochasticWeightAveraging would make an epoch more."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder[1] = torch.nn.Identity()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05)
+
+
+class Halved(Callback):
+    def on_train_end(self, trainer, module):
+        with torch.no_grad():
+            module.head.weight.mul_(0.5)
+
+
+@pytest.mark.filterwarnings("ignore:.*(SWA|lr_scheduler|averag).*")
+@pytest.mark.parametrize("module", [Plain, ForeignModule])
+@pytest.mark.parametrize(("callback", "times"), [
+    (lambda: None, 2),
+    (lambda: StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1), 3),
+    (lambda: EMAWeightAveraging(decay=0.9), 2),
+    (Halved, 3),
+])  # fmt: skip
+def test_the_last_one_has_the_weights_that_training_ends_with(trainer, tmp_path, module, callback, times):
+    beside = callback()
+    if module is ForeignModule and isinstance(beside, StochasticWeightAveraging):
+        module, times = type("Other", (ForeignModule,), {"configure_optimizers": Plain.configure_optimizers}), 3
+    network = module()
+    callbacks = [each for each in (ResumePoint(), beside) if each]
+    steps = []
+
+    class Saves(SafeCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):
+            steps.append(checkpoint["global_step"])
+            super().save_checkpoint(checkpoint, path, storage_options)
+
+    trainer(2, callbacks, enable_checkpointing=True, plugins=[Saves()]).fit(network, ForeignData())
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert state.keys() == network.state_dict().keys()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(state[name], tensor), name
+    assert len(steps) == times
+
+
+def test_a_run_whose_weights_changed_as_it_ended_goes_on_from_there(trainer, tmp_path):
+    trainer(2, [ResumePoint(), Halved()], enable_checkpointing=True).fit(ForeignModule(), ForeignData())
+    kept, starts = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"], []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            starts.append((trainer.current_epoch, batch_idx, torch.equal(module.head.weight, kept["head.weight"])))
+
+    longer = trainer(4, [ResumePoint(), Look()], enable_checkpointing=True)
+    longer.fit(ForeignModule(), ForeignData(), ckpt_path=tmp_path / "last.ckpt")
+    assert starts[0] == (2, 0, True)
+    assert (longer.global_step, longer.current_epoch, len(starts)) == (16, 4, 8)
 
 
 def test_a_loader_that_is_used_up_after_one_epoch_is_refused_for_two(trainer):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
@@ -13,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from rebasin_lt.errors import BrokenFileError, InputError
 from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
+from rebasin_lt.lit.checkpoint_file import read_checkpoint
 from rebasin_lt.lit.checkpoint_io import SafeCheckpointIO
 from rebasin_lt.lit.training_length import check_every_epoch_has_batches
 from rebasin_lt.lit.training_state import SIZE, check_counts, check_options, check_training_state, size_of
@@ -27,7 +29,8 @@ class ResumePoint(Checkpoint):
     """Writes `last.ckpt` into the trainer's root folder at the end of every epoch, and as often as asked in between.
 
     In between it is written after whole optimiser steps only, and not where validation or the end of an epoch comes
-    next: what happens there would be missing after a resume. A checkpoint to go on from must hold all that makes a
+    next: what happens there would be missing after a resume; and once more as training ends, if a callback changed the
+    weights there. A checkpoint to go on from must hold all that makes a
     resume exact, or is refused with a BrokenFileError that names the part.
 
         >>> callbacks = [rb.ResumePoint(every_steps=1000)]
@@ -86,6 +89,22 @@ class ResumePoint(Checkpoint):
             or some_rank(trainer, self._is_late() or stop_request.signal is not None)
         ):
             self.write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Callbacks may change weights here, as StochasticWeightAveraging does: the file has those that are left."""
+        if some_rank(trainer, trainer.is_global_zero and self._holds_other_weights(trainer, pl_module)):
+            self.write(trainer)
+
+    def _holds_other_weights(self, trainer: Trainer, module: LightningModule) -> bool:
+        """True if the file was written after the last step, with other weights than the module has now.
+
+        Averages that Lightning puts into the file in their stead are in the module too when training ends.
+        """
+        path = Path(trainer.default_root_dir) / LAST
+        if self._step != trainer.global_step or not path.exists():
+            return False
+        written, state = read_checkpoint(path)["state_dict"], module.state_dict()
+        return any(name in state and not torch.equal(state[name].cpu(), tensor) for name, tensor in written.items())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         about = {**describe(trainer, pl_module), SIZE: size_of(checkpoint)}

@@ -97,7 +97,8 @@ def match_activations(
     `source` and `reference` are networks or state dicts, evaluated in eval mode on the device of the source and not
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
     batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, where
-    units are observed nowhere, and where images look as if they were not normalised. Raises InputError for an argument
+    units are observed nowhere or on tokens that each network chooses for its experts, which do not count, and where
+    images look as if they were not normalised. Raises InputError for an argument
     with a value it cannot have, networks that differ, a symmetry of another network, masks that do not fit, inputs of
     another kind than were traced (integers for floating point), activations that are not finite, or no batch.
 
@@ -154,7 +155,7 @@ def _similarities(
     moments, num_samples = stream(states, batches, symmetry, points, kind, how)
     similarities = {}
     for group in symmetry.groups:  # each group's moments are let go before the next is worked on
-        statistics = [moments.pop((group, point)) for point in points[group]]
+        statistics = [moments.pop((group, point)) for point in points[group] if (group, point) in moments]
         similarities[group] = group_similarity(symmetry.num_units(group), statistics, objective)
     return similarities, num_samples
 

@@ -25,26 +25,31 @@ class SameTokens:
         self.same: dict[str, int] = {}
 
     def update(self, mixture: Mixture, units: Tensor, reference: Tensor) -> None:
-        """Add rows of one expert and of another, of shape (rows, units).
-
-        In rows of the same token they do the same but for a factor, the share of its expert, by which what they do may
-        have been multiplied already. It is nothing where the expert was not chosen.
-        """
-        sides = [_scaled(side) for side in (units, reference)]
-        norms = [side.norm(dim=-1) for side in sides]
-        along = (sides[0] * sides[1]).sum(-1, keepdim=True) / norms[1].square().clamp(min=1)[:, None]
-        apart = (sides[0] - along * sides[1]).norm(dim=-1)
-        within = min(10 * torch.finfo(units.dtype).eps ** 0.5, 0.2) * norms[0]
-        shown = (norms[0] > 0) | (norms[1] > 0)
-        same = (apart <= within) & (norms[0] > 0) & (norms[1] > 0)
+        """Add rows of one expert and of another, of shape (rows, units): nothing where the expert was not chosen."""
+        shown = (units != 0).any(-1) | (reference != 0).any(-1)
+        _, same = rows_of_same_tokens(units, reference)
         self.rows[mixture.name] = self.rows.get(mixture.name, 0) + int(shown.sum())
-        self.same[mixture.name] = self.same.get(mixture.name, 0) + int(same.sum())
+        self.same[mixture.name] = self.same.get(mixture.name, 0) + same
 
     def check(self, mixtures: Sequence[Mixture]) -> None:
         """Raise InputError for a mixture in which fewer than half of the rows are."""
         for mixture in mixtures:
             if self.same.get(mixture.name, 0) < _ENOUGH * self.rows.get(mixture.name, 0):
                 raise of_own_tokens(mixture)
+
+
+def rows_of_same_tokens(units: Tensor, reference: Tensor) -> tuple[int, int]:
+    """In how many rows both do anything, and in how many of these they do the same; each of shape (rows, units).
+
+    That is, but for a factor: the share of its expert, by which what units do may have been multiplied already.
+    """
+    sides = [_scaled(side) for side in (units, reference)]
+    norms = [side.norm(dim=-1) for side in sides]
+    along = (sides[0] * sides[1]).sum(-1, keepdim=True) / norms[1].square().clamp(min=1)[:, None]
+    apart = (sides[0] - along * sides[1]).norm(dim=-1)
+    within = min(10 * torch.finfo(units.dtype).eps ** 0.5, 0.2) * norms[0]
+    both = (norms[0] > 0) & (norms[1] > 0)
+    return int(both.sum()), int((both & (apart <= within)).sum())
 
 
 def of_own_tokens(mixture: Mixture) -> InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from rebasin_lt.batches import device_of
 from rebasin_lt.errors import InputError
 from rebasin_lt.feeding.calls import calls_of
+from rebasin_lt.matching.chosen_rows import ChosenRows
 from rebasin_lt.matching.inputs import watched
 from rebasin_lt.matching.moments import CrossMoments
 from rebasin_lt.matching.paper import PaperMoments
@@ -45,9 +46,9 @@ def stream(
 ) -> tuple[dict[tuple[str, int], Moments], int]:
     """Moments by (group, observation), and the number of images, from one pass over the batches of every process.
 
-    Warns of groups that are observed nowhere, and where there are fewer images than units. Raises InputError where
-    there is no batch, and for activations that are not finite; and OtherRankFailed where another process failed on its
-    batches.
+    Warns of groups that are observed nowhere, of rows that compare nothing, which are left out (`ChosenRows`), and
+    where there are fewer images than units. Raises InputError where there is no batch, and for activations that are
+    not finite; and OtherRankFailed where another process failed on its batches.
     """
     _warn_of_unseen([group for group, places in points.items() if not places])
     moments: dict[tuple[str, int], Moments] = {
@@ -61,6 +62,7 @@ def stream(
     device, num_samples = device_of(states[0]), 0
     lay_out = _with_channels_last if how.channels_last else _as_it_is
     states = [{name: lay_out(tensor.to(device)) for name, tensor in state.items()} for state in states]
+    chosen = ChosenRows(states[0], symmetry)
     with failing_together():
         calls = calls_of(batches, symmetry.form)
         total = len(calls)
@@ -68,6 +70,7 @@ def stream(
             call = call.to(device).laid_out(lay_out)
             with full_precision(device), torch.autocast(device.type, how.autocast, enabled=how.autocast is not None):
                 symmetry.observe(states, call, visit)
+                chosen.look(call)
             num_samples += call.num_samples
             if how.progress is not None:
                 how.progress(done, total)
@@ -75,6 +78,7 @@ def stream(
     if num_samples == 0:
         raise InputError("batches is empty, expected at least one batch")
     moments = {point: moments.pop(point).all_reduce() for point in [*moments]}
+    moments = _without_chosen(moments, chosen.points(), symmetry)
     _check_finite(moments, symmetry)
     _warn_if_few(num_samples, symmetry.groups)
     return moments, num_samples
@@ -109,6 +113,22 @@ def _check_finite(moments: Mapping[tuple[str, int], Moments], symmetry: Symmetry
                     f"{where.module or 'the network itself'} ({where.node}): the network diverged, or its inputs are "
                     "not finite"
                 )
+
+
+def _without_chosen(
+    moments: dict[tuple[str, int], Moments], chosen: Collection[tuple[str, int]], symmetry: Symmetry
+) -> dict[tuple[str, int], Moments]:
+    """The moments without those of rows whose tokens each network chooses, with a warning if there were any."""
+    left = {point: found for point, found in moments.items() if point not in chosen}
+    if groups := list(dict.fromkeys(group for group, k in moments if (group, k) in chosen)):
+        alone = [group for group in groups if group not in {name for name, _ in left}]
+        by_weights = f"; units of {', '.join(alone)} are matched by their weights alone" if alone else ""
+        warnings.warn(
+            f"rows of {', '.join(groups)} are of tokens that experts choose, others in each network: what units do "
+            f"there does not count{by_weights}",
+            stacklevel=4,
+        )
+    return left
 
 
 def _warn_if_few(num_samples: int, groups: Mapping[str, int]) -> None:

@@ -172,19 +172,24 @@ class Symmetry:
         return permuted
 
     def observe(
-        self, states: Sequence[Mapping[str, Tensor]], call: ForwardCall | tuple[Any, ...], visit: Visit
+        self,
+        states: Sequence[Mapping[str, Tensor]],
+        call: ForwardCall | tuple[Any, ...],
+        visit: Visit,
+        observations: Mapping[str, Sequence[Observation]] | None = None,
     ) -> None:
         """Run the network in eval mode on the same inputs under several states and show every group's units.
 
-        `visit(group, k, units)` gets, for observation k of the group, the units of each state, shape (..., units);
-        it must not keep them, for the network may go on to work on them in place. The call's inputs and the states must
-        be on one device; any batch size will do, and any other size that the network takes, such as the length of a
-        sequence. Stops after the last observation. Raises InputError for inputs that are
-        integers where the network was traced on floating point, and the other way round; and for sizes at which it
-        does something else than where it was traced.
+        `visit(group, k, units)` gets, for observation k of the group, of those given or of all that the symmetry has,
+        the units of each state, shape (..., units); it must not keep them, for the network may go on to work on them in
+        place. The call's inputs and the states must be on one device; any batch size will do, and any other size that
+        the network takes, such as the length of a sequence. Stops after the last observation. Raises InputError for
+        inputs that are integers where the network was traced on floating point, and the other way round; and for sizes
+        at which it does something else than where it was traced.
         """
         call = call if isinstance(call, ForwardCall) else ForwardCall(call)
-        visit_observed(self._programs.execute(states, call), self.observations, visit)
+        points = self.observations if observations is None else observations
+        visit_observed(self._programs.execute(states, call), points, visit)
 
     def verify(
         self,

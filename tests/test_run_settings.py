@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rebasin_lt.cli import main
+from rebasin_lt.commands.run_settings import may_differ
 from rebasin_lt.errors import InputError
 from rebasin_lt.lit.data import Digits
 from rebasin_lt.lit.trainer import check_strategy
@@ -114,3 +115,9 @@ def test_a_run_is_evaluated_from_any_working_directory(tmp_path, monkeypatch, ca
     assert len([row for row in rows[1:] if row.split(",")[column]]) == 2
     assert main(["test", "--config", "moved/config.yaml", "--trainer.default_root_dir", "other"]) == 2
     assert "there is no other/last.ckpt to test" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("path", "free"), [("rebasin_lt.ImageFolder", True), ("mine.ImageFolder", False)])
+def test_lightnings_sampler_may_change_where_loaders_share_images_by_themselves(path: str, free: bool) -> None:
+    """As in folders of a release that had it off."""
+    assert ("trainer.use_distributed_sampler" in may_differ({"data": {"class_path": path}})) is free

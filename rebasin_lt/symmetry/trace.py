@@ -91,9 +91,8 @@ class Symmetry:
         self.unknown: Mapping[str, str] = MappingProxyType(dict(inference.unknown))
         self.coverage = coverage_of({name: axes for name, axes in self.axes.items() if name in self.parameters})
         self.within: Mapping[str, tuple[str, ...]] = MappingProxyType(find_nesting(inference, groups))
-        self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(
-            find_observations(inference, groups, self.within)
-        )
+        observed = find_observations(inference, groups, self.within)
+        self.observations: Mapping[str, tuple[Observation, ...]] = MappingProxyType(observed)
         self.meetings, self.branches = find_meetings(inference, groups), find_branches(inference, groups, self.within)
         self._stack_of = {name: stack for stack, names in self.stacks.items() for name in names}
         self.error: float | None = None
@@ -180,16 +179,14 @@ class Symmetry:
     ) -> None:
         """Run the network in eval mode on the same inputs under several states and show every group's units.
 
-        `visit(group, k, units)` gets, for observation k of the group, of those given or of all that the symmetry has,
-        the units of each state, shape (..., units); it must not keep them, for the network may go on to work on them in
-        place. The call's inputs and the states must be on one device; any batch size will do, and any other size that
-        the network takes, such as the length of a sequence. Stops after the last observation. Raises InputError for
-        inputs that are integers where the network was traced on floating point, and the other way round; and for sizes
+        `visit(group, k, units)` gets, for observation k of the group (one of all, or of those given), the units of each
+        state, shape (..., units); it must not keep them: the network may go on to work on them in place. Inputs and
+        states must be on one device; any size that the network takes will do, of a batch or a sequence. Raises
+        InputError for integers where the network was traced on floating point, and the other way round; and for sizes
         at which it does something else than where it was traced.
         """
         call = call if isinstance(call, ForwardCall) else ForwardCall(call)
-        points = self.observations if observations is None else observations
-        visit_observed(self._programs.execute(states, call), points, visit)
+        visit_observed(self._programs.execute(states, call), observations or self.observations, visit)
 
     def verify(
         self,
@@ -207,11 +204,9 @@ class Symmetry:
         """
         model = network_of(model)
         generator, call = torch.Generator().manual_seed(seed), example_call(model, example_inputs, example_kwargs)
-        permutation = self.random(generator)
+        move = partial(self.permute, permutation=self.random(generator))
         names = [self.stacks.get(name, (name,)) for name in self.places]
-        error, self.checked_in = checked_error(
-            model, call, names, partial(self.permute, permutation=permutation), generator
-        )
+        error, self.checked_in = checked_error(model, call, names, move, generator)
         return error
 
     def is_learned(self, place: str) -> bool:

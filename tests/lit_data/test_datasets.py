@@ -105,12 +105,6 @@ def test_where_images_lie_may_not_change_where_augmentation_depends_on_it_or_is_
     assert "data.init_args.resident" not in may_differ({"data": {"class_path": path}})
 
 
-@pytest.mark.parametrize(("path", "free"), [("rebasin_lt.ImageFolder", True), ("mine.ImageFolder", False)])
-def test_lightnings_sampler_may_change_where_loaders_share_images_by_themselves(path: str, free: bool) -> None:
-    """As in folders of a release that had it off."""
-    assert ("trainer.use_distributed_sampler" in may_differ({"data": {"class_path": path}})) is free
-
-
 def test_smaller_images_are_shifted_less(cifar10: Path) -> None:
     paddings = [
         build_data("cifar10", root=str(cifar10), val_size=0, image_size=size).open_part("train").padding

@@ -17,7 +17,7 @@ from torch import Tensor
 from rebasin_lt.feeding.forward_call import ForwardCall
 from rebasin_lt.matching.reduction import summed
 from rebasin_lt.matching.same_tokens import rows_of_same_tokens
-from rebasin_lt.matching.shared import all_like
+from rebasin_lt.matching.shared import merged_experts
 from rebasin_lt.symmetry.mixtures import find_mixtures
 from rebasin_lt.symmetry.permutation import Permutation
 from rebasin_lt.symmetry.trace import Symmetry
@@ -40,7 +40,7 @@ class ChosenRows:
         self._states: list[dict[str, Tensor]] = []
         self._counts: dict[tuple[str, int], Tensor] = {}  # rows that show in both, and those that are of the same token
         if mixtures:
-            alike, stay = all_like(state, symmetry, mixtures, 0), symmetry.identity()
+            alike, stay = merged_experts(state, symmetry), symmetry.identity()  # a mean is alive where one is dead
             moved = {group: index.roll(1, -1) if group in experts else index for group, index in stay.items()}
             self._states = [alike, symmetry.permute(alike, Permutation(moved, symmetry.within))]
             self._points = {  # row by row of each expert, where a pass has a mean over them

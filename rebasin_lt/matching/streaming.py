@@ -124,8 +124,8 @@ def _without_chosen(
         alone = [group for group in groups if group not in {name for name, _ in left}]
         by_weights = f"; units of {', '.join(alone)} are matched by their weights alone" if alone else ""
         warnings.warn(
-            f"rows of {', '.join(groups)} are of tokens that experts choose, others in each network: what units do "
-            f"there does not count{by_weights}",
+            f"rows of {', '.join(groups)} are not seen to be of the same tokens in both networks, as where experts "
+            f"choose theirs: what units do there does not count{by_weights}",
             stacklevel=4,
         )
     return left

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +95,48 @@ def test_the_last_one_has_the_weights_that_training_ends_with(trainer, tmp_path,
     assert state.keys() == network.state_dict().keys()
     for name, tensor in network.state_dict().items():
         assert torch.equal(state[name], tensor), name
+    assert len(steps) == times
+
+
+class WithState(ForeignModule):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Fused(Callback):
+    def on_train_end(self, trainer, module):
+        module.encoder = torch.nn.Identity()
+        Halved().on_train_end(trainer, module)
+
+
+class Cast(Callback):
+    def on_train_end(self, trainer, module):
+        module.half()
+
+
+class Unreadable(Callback):
+    def on_train_end(self, trainer, module):
+        (Path(trainer.default_root_dir) / "last.ckpt").write_bytes(b"")
+
+
+@pytest.mark.parametrize("module", [ForeignModule, WithState])
+@pytest.mark.parametrize(("callbacks", "times"), [
+    ([], 2), ([Halved], 3), ([Fused], 2), ([Cast], 2), ([Unreadable], 2),
+    ([lambda: EMAWeightAveraging(decay=0.9), Halved], 2),
+])  # fmt: skip
+def test_it_is_written_again_only_for_other_values_of_the_same_tensors(trainer, module, callbacks, times):
+    made = [make() for make in callbacks]
+    steps = []
+
+    class Saves(SafeCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):
+            steps.append(checkpoint["global_step"])
+            super().save_checkpoint(checkpoint, path, storage_options)
+
+    trainer(2, [ResumePoint(), *made], enable_checkpointing=True, plugins=[Saves()]).fit(module(), ForeignData())
     assert len(steps) == times
 
 

@@ -63,11 +63,22 @@ def test_what_units_do_on_tokens_of_an_experts_choice_does_not_count(kind: type[
     twin, orders = routed_otherwise(network, symmetry)
     batches = [torch.randn(64, 3, dtype=torch.float64) for _ in range(6)]
     where = "w1" if kind is ByIndex else "enter.weight, w1"  # the stream too, as the experts are given it
-    with pytest.warns(UserWarning, match=rf"^rows of {where} are of tokens that experts choose, others in each "):
+    with pytest.warns(UserWarning, match=rf"^rows of {where} are not seen to be of the same tokens "):
         found = match_activations(network, twin, batches, symmetry)
     assert found.permutation == orders
     assert not found.live["w1"].any()
     assert found.live["enter.weight"].all()
+
+
+@pytest.mark.parametrize("expert", [0, 2])
+@pytest.mark.parametrize("kind", CHOSEN)
+def test_they_are_noticed_where_an_expert_is_dead(kind: type[nn.Module], expert: int) -> None:
+    network, symmetry = traced(kind)
+    with torch.no_grad():
+        network.w1[expert, 1:] = 0
+        network.b1[expert] = 0
+    with pytest.warns(UserWarning, match=r"are not seen to be of the same tokens"):
+        match_activations(network, network, [torch.randn(64, 3, dtype=torch.float64)], symmetry)
 
 
 @pytest.mark.parametrize("kind", SHARED)
@@ -86,8 +97,8 @@ def test_the_warning_names_the_units_that_weights_alone_match() -> None:
     network, symmetry = traced(ByProduct)
     batches = [torch.randn(64, 3, dtype=torch.float64) for _ in range(2)]
     message = (
-        r"^rows of enter\.weight, w1 are of tokens that experts choose, others in each network: what units do there "
-        r"does not count; units of w1 are matched by their weights alone$"
+        r"^rows of enter\.weight, w1 are not seen to be of the same tokens in both networks, as where experts choose "
+        r"theirs: what units do there does not count; units of w1 are matched by their weights alone$"
     )
     with pytest.warns(UserWarning, match=message):
         match_activations(network, network, batches, symmetry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
-from rebasin_lt.errors import BrokenFileError, InputError
+from rebasin_lt.errors import BrokenFileError, InputError, RebasinError
 from rebasin_lt.lit._compat import step_is_complete
 from rebasin_lt.lit.checkpoint import METADATA, describe
 from rebasin_lt.lit.checkpoint_file import read_checkpoint
@@ -92,19 +94,30 @@ class ResumePoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Callbacks may change weights here, as StochasticWeightAveraging does: the file has those that are left."""
-        if some_rank(trainer, trainer.is_global_zero and self._holds_other_weights(trainer, pl_module)):
+        state = pl_module.state_dict()  # on every rank: hooks may have them meet
+        if some_rank(trainer, trainer.is_global_zero and self._holds_other_weights(trainer, state)):
             self.write(trainer)
 
-    def _holds_other_weights(self, trainer: Trainer, module: LightningModule) -> bool:
-        """True if the file was written after the last step, with other weights than the module has now.
+    def _holds_other_weights(self, trainer: Trainer, state: Mapping[str, Any]) -> bool:
+        """True if the file was written after the last step, with other values of the same tensors than are left.
 
-        Averages that Lightning puts into the file in their stead are in the module too when training ends.
+        A module of other tensors, such as one that was fused or cast to be exported, is none to go on with; nor is one
+        whose average lies in the file in its stead. A file that cannot be read stays as it is.
         """
         path = Path(trainer.default_root_dir) / LAST
         if self._step != trainer.global_step or not path.exists():
             return False
-        written, state = read_checkpoint(path)["state_dict"], module.state_dict()
-        return any(name in state and not torch.equal(state[name].cpu(), tensor) for name, tensor in written.items())
+        try:
+            content = read_checkpoint(path)
+        except (RebasinError, OSError):
+            return False
+        written = content.get("state_dict", {})
+        if "current_model_state" in content or {name: _form(value) for name, value in written.items()} != {
+            name: _form(value) for name, value in state.items()
+        }:
+            return False
+        pairs = [(tensor, state[name]) for name, tensor in written.items() if isinstance(tensor, Tensor)]
+        return any(not torch.equal(ours.detach().cpu(), theirs.cpu()) for theirs, ours in pairs)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         about = {**describe(trainer, pl_module), SIZE: size_of(checkpoint)}
@@ -125,6 +138,10 @@ class ResumePoint(Checkpoint):
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
+
+
+def _form(value: Any) -> Any:
+    return (value.shape, value.dtype) if isinstance(value, Tensor) else None
 
 
 def _check_hyperparameters(trainer: Trainer, module: LightningModule) -> None:

@@ -121,3 +121,14 @@ def test_a_run_is_evaluated_from_any_working_directory(tmp_path, monkeypatch, ca
 def test_lightnings_sampler_may_change_where_loaders_share_images_by_themselves(path: str, free: bool) -> None:
     """As in folders of a release that had it off."""
     assert ("trainer.use_distributed_sampler" in may_differ({"data": {"class_path": path}})) is free
+
+
+@pytest.mark.parametrize(("trainer", "free"), [
+    ({"devices": 1, "num_nodes": 1}, True), ({"devices": "auto", "accelerator": "cpu", "num_nodes": 1}, True),
+    ({"devices": 2, "num_nodes": 1}, False), ({"devices": 1, "num_nodes": 2}, False),
+    ({"devices": "auto", "accelerator": "auto", "num_nodes": 1}, False),
+    ({"devices": [1], "num_nodes": 1}, False),
+])  # fmt: skip
+def test_lightnings_sampler_may_change_in_one_process(trainer: dict, free: bool) -> None:
+    settings = {"data": {"class_path": "mine.Data"}, "trainer": trainer}
+    assert ("trainer.use_distributed_sampler" in may_differ(settings)) is free

@@ -35,8 +35,13 @@ def may_differ(settings: Mapping[str, Any]) -> tuple[str, ...]:
     kind = vars(rebasin_lt.lit.data).get(name.rpartition(".")[2]) if package == "rebasin_lt" else None
     ours = isinstance(kind, type) and issubclass(kind, ImageData)  # their loaders share images by themselves
     in_memory = isinstance(kind, type) and issubclass(kind, TorchvisionData)
-    samplers = ("trainer.use_distributed_sampler",) if ours else ()
+    samplers = ("trainer.use_distributed_sampler",) if ours or _is_one_process(settings.get("trainer") or {}) else ()
     return (*_MAY_DIFFER, *samplers, *(("data.init_args.resident",) if in_memory else ()))
+
+
+def _is_one_process(trainer: Mapping[str, Any]) -> bool:
+    devices, on_cpu = trainer.get("devices"), trainer.get("accelerator") == "cpu"
+    return trainer.get("num_nodes", 1) == 1 and (devices in (1, "1") or (devices == "auto" and on_cpu))
 
 
 def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def match_activations(
     modified; `batches` yields input tensors or (input, target) pairs. `progress(done, total)` is called after each
     batch, with total 0 where the length of `batches` is unknown. Warns where there are fewer images than units, where
     units are observed nowhere or on tokens that each network chooses for its experts, which do not count, and where
-    images look as if they were not normalised. Raises InputError for an argument
-    with a value it cannot have, networks that differ, a symmetry of another network, masks that do not fit, inputs of
-    another kind than were traced (integers for floating point), activations that are not finite, or no batch.
+    images look as if they were not normalised. Raises InputError for an argument with a value it cannot have, networks
+    that differ, a symmetry of another network, masks that do not fit, inputs of another kind than were traced (integers
+    for floating point), activations that are not finite, or no batch.
 
         >>> network, twin = (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in "ab")
         >>> symmetry = rb.trace_symmetry(network, torch.zeros(2, 3))

@@ -32,8 +32,8 @@ class ResumePoint(Checkpoint):
 
     In between it is written after whole optimiser steps only, and not where validation or the end of an epoch comes
     next: what happens there would be missing after a resume; and once more as training ends, if a callback changed the
-    weights there. A checkpoint to go on from must hold all that makes a
-    resume exact, or is refused with a BrokenFileError that names the part.
+    weights there. A checkpoint to go on from must hold all that makes a resume exact, or is refused with a
+    BrokenFileError that names the part.
 
         >>> callbacks = [rb.ResumePoint(every_steps=1000)]
 

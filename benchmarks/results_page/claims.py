@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.results_page.measured import Cells, Measured, growth
+from benchmarks.results_page.measured import Cells, Measured, growth, sparsity_growth, verdict
 from rebasin_lt.report.kit.methods import label_of
 from rebasin_lt.report.kit.statistics import Estimate, paired_difference, sparsity_text
 from rebasin_lt.report.kit.tables import Cell, Column, Table
@@ -33,7 +33,7 @@ CONTROLS = (
     "erk",
 )
 _PAPER_CELLS = [("resnet20", 1), ("resnet20", 4), ("vgg11", 1)]
-_PAPER_REWIND = "25ep"
+PAPER_REWIND = "25ep"
 
 
 def tables(studies: Studies) -> dict[str, Table]:
@@ -42,7 +42,6 @@ def tables(studies: Studies) -> dict[str, Table]:
     matching = studies["digits_matching"]
     return {
         "studies": studies_table(studies),
-        "verdicts": verdicts_table(studies),
         "paper": paper_table(),
         "digits": comparison(digits.cells(), _caption(digits)),
         "conv4": comparison(conv4.cells(), _caption(conv4)),
@@ -102,7 +101,7 @@ def studies_table(studies: Studies) -> Table:
         rows.append([
             f"`{measured.command}`",
             f"{recipe['network']['arch']}, {recipe['data']['name']}",
-            ", ".join(f"{width:g}" for width in measured.runs),
+            ", ".join(f"{width:g}" for width in measured.outcome.settings["widths"]),
             measured.seeds,
             ", ".join(map(sparsity_text, measured.sparsities)),
             ", ".join(measured.setting.rewinds),
@@ -113,72 +112,6 @@ def studies_table(studies: Studies) -> Table:
     titles = "widths|seeds|sparsities|rewind points|epochs dense / per round / sparse|stages|training images"
     columns = [Column("command", align="left"), Column("network, data", align="left"), *map(Column, titles.split("|"))]
     return Table(columns, rows)
-
-
-def verdicts_table(studies: Studies) -> Table:
-    """Claim by claim: what is measured, the paper's number, ours by network, and whether it is above 0.
-
-    Every claim is of a difference: that there is none is nothing that an interval around 0 could show.
-    """
-    digits = studies["digits"]
-    networks = {title: studies[name] for name, title in _NETWORKS.items() if name in studies}
-    by_width = widths(studies)
-    narrow, wide = min(by_width), max(by_width)
-    rows: list[list[Cell]] = []
-
-    def row(claim: str, figure: str, paper: float | None, *estimates: Estimate | None) -> None:
-        cells = [_said(estimate) for estimate in estimates]
-        rows.append([claim, figure, paper, *cells, *([None] * (len(networks) - len(cells)))])
-
-    def each(name: str, against: str) -> list[Estimate | None]:
-        return [difference(measured.groups(), name, against) for measured in networks.values()]
-
-    rewinds = [rewind for rewind in digits.setting.rewinds if rewind != "0it"]  # where the paper never trains from
-    wider, narrower = (list(by_width[width].values()) for width in (wide, narrow))
-    shrinks = growth(narrower, wider, "lth", "permuted")
-    row("1 permuted beats naive", "permuted − naive", _paper_gain(), *each("permuted", "naive"))
-    row(
-        "1 more so the sparser",
-        "growth from the lowest to the highest sparsity",
-        _paper_gain(sparsity=0.97) - _paper_gain(sparsity=0.8),
-        *map(_growth, networks.values()),
-    )
-    row(
-        "1 more so the later the rewind point",
-        f"growth from {rewinds[0]} to {rewinds[-1]}",
-        _paper_gain() - _paper_gain(rewind="1ep"),
-        growth(digits.groups(rewind=rewinds[-1]), digits.groups(rewind=rewinds[0])),
-    )
-    row(
-        "2 wider networks lose less to LTH",
-        f"LTH − permuted, width {narrow:g} above {wide:g}" + (f", {shrinks.count} seeds" if shrinks else ""),
-        _paper_gain("lth", "permuted") - _paper_gain("lth", "permuted", width=4),
-        shrinks,
-    )
-    rows.append([
-        "3 matching lowers the barrier",
-        "loss barrier before − after, raw (nats)",
-        None,
-        *map(_fallen, networks.values()),
-    ])
-    row(
-        "5 it takes the matched permutation",
-        "permuted − random permutation",
-        None,
-        *each("permuted", "random_permutation"),
-    )
-    row("5 B's own one-shot magnitude is worse", "permuted − B's magnitude", None, *each("permuted", "b_magnitude"))
-    row("5 B's own IMP mask is better", "B's IMP mask − permuted", None, *each("b_imp", "permuted"))
-    row("7 our matcher beats the paper's", "permuted − preset", None, *each("permuted", "permuted_paper"))
-    columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
-    columns.append(Column("the paper, ResNet20 on CIFAR-10", signed=True))
-    columns += [Column(f"{title}, {m.seeds} seed{'s' * (m.seeds > 1)}", align="left") for title, m in networks.items()]
-    return Table(
-        columns,
-        rows,
-        "The paper's numbers: width 1 at sparsity 0.90 and k = 25; growth from sparsity 0.80 to 0.97, from k = 0 to "
-        "25, and width 1 above 4",
-    )
 
 
 def comparison(cells: Cells, caption: str, methods: Sequence[str] = MAIN) -> Table:
@@ -201,7 +134,7 @@ def comparison(cells: Cells, caption: str, methods: Sequence[str] = MAIN) -> Tab
 def headline_table(studies: Studies) -> Table:
     """The sparsest cells of each network, as `comparison` has them: what a mask is worth on it."""
     rows, columns = [], []
-    for name, title in _NETWORKS.items():
+    for name, title in NETWORKS.items():
         if name in studies:
             measured = studies[name]
             sparsest = {
@@ -223,7 +156,7 @@ def headline_table(studies: Studies) -> Table:
 def growth_table(measured: Measured) -> Table:
     """How much more permuting gains at the last sparsity and rewind point than at the first."""
     low, *_, high = map(sparsity_text, measured.sparsities)
-    rows: list[list[Cell]] = [[f"from sparsity {low} to {high}", *_judged(_growth(measured))]]
+    rows: list[list[Cell]] = [[f"from sparsity {low} to {high}", *_judged(sparsity_growth(measured))]]
     for low, high in itertools.pairwise(measured.setting.rewinds):
         more = growth(measured.groups(rewind=high), measured.groups(rewind=low))
         rows.append([f"from rewind point {low} to {high}", *_judged(more)])
@@ -251,7 +184,7 @@ def paper_table() -> Table:
     columns = [Column("network", align="left"), Column("sparsity"), *(Column(label_of(name)) for name in MAIN)]
     columns += [Column("permuted − naive", signed=True), Column("gap closure"), Column("in", align="left")]
     return Table(
-        columns, rows, f"The paper, CIFAR-10, k = {_PAPER_REWIND.removesuffix('ep')}: published means of three seeds"
+        columns, rows, f"The paper, CIFAR-10, k = {PAPER_REWIND.removesuffix('ep')}: published means of three seeds"
     )
 
 
@@ -383,41 +316,8 @@ def paper_diversity_table() -> Table:
     return Table(columns, rows, "The paper: ResNet20×1, CIFAR-10, sparsity 0.90, five members (Table 1)")
 
 
-def verdict(estimate: Estimate | None) -> str:
-    """Whether a difference that is claimed to be above 0 is."""
-    if estimate is None or estimate.count < 2:
-        return "not measured"
-    low, high = estimate.interval()
-    return "yes" if low > 0 else "no, the other way round" if high < 0 else "cannot tell"
-
-
 def _judged(estimate: Estimate | None) -> list[Cell]:
     return [with_interval(estimate), verdict(estimate)]
-
-
-def _said(estimate: Estimate | None) -> Cell:
-    return None if estimate is None else f"{with_interval(estimate)}: {_judgement(estimate)}"
-
-
-def _judgement(estimate: Estimate) -> str:
-    return "one pair" if estimate.count < 2 else verdict(estimate)
-
-
-def _fallen(measured: Measured) -> Cell:
-    estimate = barrier_fall(measured, "none")
-    if estimate is None:
-        return None
-    value, low, high = (
-        Column("", decimals=3, signed=True).text(each) for each in (estimate.value, *estimate.interval())
-    )
-    return f"{value}{f' [{low}, {high}]' if estimate.count > 1 else ''}: {_judgement(estimate)}"
-
-
-def _growth(measured: Measured) -> Estimate | None:
-    low, high = measured.sparsities[0], measured.sparsities[-1]
-    if low == high:
-        return None
-    return growth(measured.groups(sparsity=high), measured.groups(sparsity=low))
 
 
 def _over_rewinds(measured: Measured) -> str:
@@ -436,20 +336,8 @@ def _spread(groups: Sequence[Group], name: str) -> Cell:
     return spread_of(values).scaled(100) if values else None
 
 
-def _paper_gain(
-    name: str = "permuted", against: str = "naive", sparsity: float = 0.9, width: float = 1, rewind: str = _PAPER_REWIND
-) -> float:
-    """The paper's difference of two methods for ResNet20 on CIFAR-10, in points."""
-    ours, theirs = (
-        published("cifar10", "resnet20", width, method, sparsity, rewind=rewind) for method in (name, against)
-    )
-    assert ours is not None
-    assert theirs is not None
-    return 100 * (ours.value - theirs.value)
-
-
 def _published(arch: str, width: float, method: str, sparsity: float) -> Published | None:
-    return published("cifar10", arch, width, method, sparsity, rewind=_PAPER_REWIND)
+    return published("cifar10", arch, width, method, sparsity, rewind=PAPER_REWIND)
 
 
 _WHEN = {
@@ -469,7 +357,7 @@ _IMAGES = {
     "permuted": "all training images",
 }
 _HEADLINE = ("lth", "permuted", "permuted_paper", "naive", "b_magnitude")
-_NETWORKS = {
+NETWORKS = {
     "digits": "MLP, digits",
     "conv4": "Conv-4, Fashion-MNIST",
     "resnet20": "ResNet20, CIFAR-10 at 16×16",

@@ -58,7 +58,9 @@ class Measured:
 
     @property
     def sparsities(self) -> list[float]:
-        return sorted({place.sparsity for cells in self.runs.values() for place in cells})
+        """Of its cells, and of its ensembles."""
+        of_cells = {place.sparsity for cells in self.runs.values() for place in cells}
+        return sorted(of_cells | {one["sparsity"] for one in self.outcome.diversity})
 
     @property
     def seeds(self) -> int:
@@ -80,3 +82,17 @@ def growth(
 ) -> Estimate | None:
     """What a method gains over another in some cells more than in others, paired by seed."""
     return paired_difference(gains(high, name, against), gains(low, name, against))
+
+
+def sparsity_growth(measured: Measured) -> Estimate | None:
+    """How much more permuting gains at the highest sparsity than at the lowest; None if there is one."""
+    low, high = measured.sparsities[0], measured.sparsities[-1]
+    return None if low == high else growth(measured.groups(sparsity=high), measured.groups(sparsity=low))
+
+
+def verdict(estimate: Estimate | None) -> str:
+    """Whether a difference that is claimed to be above 0 is."""
+    if estimate is None or estimate.count < 2:
+        return "not measured"
+    low, high = estimate.interval()
+    return "yes" if low > 0 else "no, the other way round" if high < 0 else "cannot tell"

@@ -16,6 +16,7 @@ from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.networks import networks_text
 from benchmarks.results_page.predictor import all_points, predictor_figure
 from benchmarks.results_page.values import value
+from benchmarks.results_page.verdicts import verdicts_table
 from rebasin_lt.report.kit.figures import save_figure
 from rebasin_lt.report.kit.tables import Column, Table
 from rebasin_lt.report.study.accuracy_figures import accuracy_figures
@@ -33,7 +34,8 @@ SIGNS = Path(__file__).parents[1] / "results" / "signs.json"
 def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
     """Write docs/results.md, docs/images/results-*.svg and the README's part; returns the paths."""
     studies = {name: Measured.read(docs / "results" / name) for name in measured_studies(docs / "results")}
-    tables = claims.tables(studies) | {"not run": not_run_table(docs / "results" / "not_run.csv")}
+    tables = claims.tables(studies) | {"verdicts": verdicts_table(studies)}
+    tables["not run"] = not_run_table(docs / "results" / "not_run.csv")
     texts = {name: table.to_markdown(markup=True) for name, table in tables.items()}
     points = all_points(studies, SIGNS)
     texts |= {"networks": networks_text(studies), "pairs": str(sum(map(len, points.values())))}

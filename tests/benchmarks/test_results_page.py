@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.results_page import collect as collecting
 from benchmarks.results_page import page
-from benchmarks.results_page.claims import barrier_fall, verdict, width_table
+from benchmarks.results_page.claims import barrier_fall, width_table
 from benchmarks.results_page.collect import (
     collect_numbers,
     measured_studies,
@@ -19,7 +19,7 @@ from benchmarks.results_page.collect import (
     whole_pairs,
     whole_studies,
 )
-from benchmarks.results_page.measured import Measured, gains, growth
+from benchmarks.results_page.measured import Measured, gains, growth, verdict
 from benchmarks.results_page.values import value
 from rebasin_lt.errors import InputError
 from rebasin_lt.report.kit.statistics import Estimate

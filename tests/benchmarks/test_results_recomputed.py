@@ -30,7 +30,7 @@ def cells_of(study: str) -> Cells:
 
 
 def number(value: float, signed: bool = False) -> str:
-    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+    return f"{round(value, 2) + 0.0:{'+' if signed else ''}.2f}".replace("-", "−")  # no −0.00
 
 
 def spread(values: list[float]) -> str:
@@ -69,7 +69,61 @@ def expected_rows() -> list[tuple[str, list[str]]]:
     return rows
 
 
-ROWS = expected_rows()
+def by_seed(study: str, first: str, second: str) -> dict[int, float]:
+    """One method minus another by seed, averaged over the cells of a study."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for cell in cells_of(study).values():
+        for seed in cell[first].keys() & cell[second].keys():
+            found[seed].append(cell[first][seed] - cell[second][seed])
+    return {seed: float(np.mean(values)) for seed, values in sorted(found.items())}
+
+
+def barriers_fallen(study: str, correction: str) -> list[float]:
+    """The loss barrier on test images before matching, minus that after it, by seed."""
+    found: dict[tuple[str, str], float] = {}
+    with (DOCS / "results" / study / "barriers.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["matcher"], row["split"], row["correction"]) == ("permuted", "test", correction):
+                found[row["seed"], row["when"]] = float(row["loss_barrier"])
+    return [value - found[seed, "after"] for (seed, when), value in found.items() if when == "before"]
+
+
+def narrower_above_wider(studies: list[str]) -> list[float]:
+    """LTH − permuted in the first of some studies, minus the same in the last, by seed."""
+    narrow, wide = (by_seed(study, "lth", "permuted") for study in (studies[0], studies[-1]))
+    return [narrow[seed] - wide[seed] for seed in sorted(narrow.keys() & wide.keys())]
+
+
+PAIRS = {
+    "1 permuted beats naive": ("permuted", "naive"),
+    "5 it takes the matched permutation": ("permuted", "random_permutation"),
+    "5 B's own one-shot magnitude is worse": ("permuted", "b_magnitude"),
+    "5 B's own IMP mask is better": ("b_imp", "permuted"),
+    "7 our matcher beats the paper's": ("permuted", "permuted_paper"),
+}
+"""What a claim is of: the first method minus the second."""
+
+
+def expected_verdicts() -> list[tuple[str, list[str]]]:
+    """What the table of claims has to hold of every study that has the methods."""
+    rows = []
+    for claim, names in PAIRS.items():
+        for study in COLUMNS:
+            controls = f"{study}_controls"  # where a network's controls are a study of their own
+            found = by_seed(study, *names) or (by_seed(controls, *names) if controls in STUDIES else {})
+            rows += [(claim, [with_interval(list(found.values())) + ":"])] if found else []
+    for claim, correction in (("3 matching lowers the barrier", "none"), ("3 so after BN reset", "bn_reset")):
+        fallen = barriers_fallen("resnet20", correction)
+        rows.append((claim, [f"{float(np.mean(fallen)):+.3f}"]))
+    wide = [study for study in WIDTHS if study in STUDIES]
+    if len(wide) > 1:
+        rows.append(("2 wider networks lose less to LTH", [with_interval(narrower_above_wider(wide)) + ":"]))
+    return rows
+
+
+COLUMNS = ["digits", "conv4", "resnet20", "vgg11"]
+WIDTHS = ["resnet20_half", "resnet20", "resnet20_double"]
+ROWS = [*expected_rows(), *expected_verdicts()]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{index}: {row[0]}" for index, row in enumerate(ROWS)])

@@ -16,8 +16,11 @@ from rebasin_lt.report.study.before import study_before_table
 from rebasin_lt.report.study.paired import closure, difference, with_interval
 from rebasin_lt.report.study.runs import Place
 
-NETWORKS = ("resnet20", "resnet20_half", "resnet20_double", "vgg11")
+NETWORKS = ("resnet20", "resnet20_controls", "resnet20_half", "resnet20_double", "vgg11")
 """The studies of the paper's networks, in the order of the page."""
+
+CONTROLS_OF = {"resnet20": "resnet20_controls"}
+"""Where the controls of a network are a study of their own, on pairs of its first."""
 
 BY_WIDTH = ("resnet20_half", "resnet20", "resnet20_double")
 """Those of one network at several widths."""
@@ -40,7 +43,8 @@ def _network_text(measured: Measured) -> str:
     tables = [masks_table(measured, width, place) for width, cells in measured.runs.items() for place in cells]
     lines = [line for line in measured.outcome.barriers if line["split"] == "test"]
     tables += [study_barriers_table(lines, measured.setting.methods)] if lines else []
-    tables.append(study_before_table(measured.outcome.matches, measured.setting.methods))
+    if measured.name not in CONTROLS_OF.values():  # whose pairs are matched as in the network's first study
+        tables.append(study_before_table(measured.outcome.matches, measured.setting.methods))
     head = f"### {title}\n\n`{measured.command}`: {pairs}."
     return "\n\n".join([head, *(table.to_markdown(markup=True).strip() for table in tables)])
 

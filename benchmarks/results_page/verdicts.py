@@ -6,15 +6,12 @@ from collections.abc import Callable
 
 from benchmarks.results_page.claims import NETWORKS, PAPER_REWIND, Studies, barrier_fall, widths
 from benchmarks.results_page.measured import Measured, growth, sparsity_growth, verdict
-from benchmarks.results_page.networks import BY_WIDTH
+from benchmarks.results_page.networks import BY_WIDTH, CONTROLS_OF
 from rebasin_lt.report.kit.statistics import Estimate
 from rebasin_lt.report.kit.tables import Cell, Column, Table
 from rebasin_lt.report.study.paired import difference, with_interval
 from rebasin_lt.report.study.published import published
 from rebasin_lt.report.study.runs import Group
-
-CONTROLS_OF = {"resnet20": "resnet20_controls"}
-"""Where the controls of a network are a study of their own: what its first study lacks is taken from there."""
 
 
 def verdicts_table(studies: Studies) -> Table:

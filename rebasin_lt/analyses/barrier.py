@@ -52,6 +52,7 @@ def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progres
     masks = _masks(options, subjects)
     permutation = None if options.permutation is None else Permutation.load(options.permutation)
     images = {"train": subjects.train(), "test": subjects.test()}
+    estimated = subjects.train(augment=True) if options.augment else images["train"]
     lines = dict(_lines(subjects, masks, permutation, images["train"]))
     sha256_a, sha256_b = subjects.sha256
     contents = {
@@ -60,9 +61,10 @@ def measure_barriers(options: BarrierOptions, out: Path | str, progress: Progres
         "sha256_permutation": None if permutation is None else hash_tensors(permutation),
         "sha256_masks": [mask.hash for mask in masks.given],
     }
-    work = partial(_measure, options, judge, subjects.networks[1].network, lines, corrections, images, progress)
+    network = subjects.networks[1].network
+    work = partial(_measure, options, judge, network, lines, corrections, images, estimated, progress)
     paths = ("ckpt_a", "ckpt_b", "permutation", "masks", "root")
-    return run_once(out, {**without_default(asdict(options)), **contents}, work, but=paths)
+    return run_once(out, {**without_default(asdict(options), augment=False), **contents}, work, but=paths)
 
 
 class _Masks(NamedTuple):
@@ -145,6 +147,7 @@ def _measure(
     lines: Mapping[str, Ends],
     corrections: list[str],
     images: Mapping[str, Fed],
+    estimated: Fed,
     progress: Progress,
 ) -> dict[str, Any]:
     splits = {name: images[name] for name in SPLITS if name in options.splits}
@@ -153,7 +156,7 @@ def _measure(
         for alignment, ends in lines.items():
             found = loss_barriers(
                 network, ends.first, ends.second, splits,
-                alphas=options.num_alphas, correction=correction, correction_batches=images["train"], loss=judge,
+                alphas=options.num_alphas, correction=correction, correction_batches=estimated, loss=judge,
                 progress=partial(progress, f"{alignment} alignment, {correction}"),
             )  # fmt: skip
             curves += [_curve(correction, alignment, split, barrier) for split, barrier in found.items()]

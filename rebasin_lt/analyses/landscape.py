@@ -51,7 +51,7 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
     out, judge = Path(out), judge_of(options.loss, "--loss")
     subjects = Subjects(options, {"--ckpt-a": str(options.ckpt_a), "--ckpt-b": str(options.ckpt_b)})
     permutation = Permutation.load(str(options.permutation))
-    train, test = subjects.train(), subjects.test()
+    train, test = subjects.train(options.augment), subjects.test()
     network_a, network_b = subjects.on_device()
     example = subjects.example(train)
     symmetry = trace_symmetry(network_a, example.args, example.kwargs)
@@ -70,7 +70,9 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
         about = {**judged_in_result(judge.judged), "x": columns, "y": rows, "corners": names}
         return {**about, "num_images": done.pop("num_images"), **done}
 
-    settings = {name: value for name, value in without_default(asdict(options)).items() if name != "two_weights"}
+    settings = {
+        name: value for name, value in without_default(asdict(options), augment=False).items() if name != "two_weights"
+    }
     result = run_once(out, {**settings, **contents}, work)
     (out / ROWS).unlink(missing_ok=True)
     return result

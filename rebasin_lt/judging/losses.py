@@ -135,9 +135,11 @@ def check_loss_name(loss: str, argument: str = "loss") -> None:
         )
 
 
-def without_default(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they identify a run: those of earlier releases, which knew one loss, do not name it."""
-    return {name: value for name, value in settings.items() if name != "loss" or value != CROSS_ENTROPY}
+def without_default(settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """Settings as they identify a run: those of earlier releases, which knew one loss, and no other value of `others`
+    than the given one, do not name them."""
+    defaults = {"loss": CROSS_ENTROPY, **others}
+    return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
 
 
 def judged_in_result(judged: Judged) -> dict[str, Any]:

@@ -115,6 +115,18 @@ class SplitOptions(ImageOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatisticsOptions(SplitOptions):
+    """The same, where statistics such as those of batch norm are estimated on the training images.
+
+    Args:
+        augment: augment the images that statistics are estimated on as in training, by the seed; those to measure on
+            stay as they are
+    """
+
+    augment: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossOptions:
     """By what networks are judged.
 
@@ -169,7 +181,7 @@ class PermuteOptions(MatchOptions, LossOptions, ImageOptions, ExampleOptions, Ne
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierOptions(LossOptions, SplitOptions, ExampleOptions, NetworkOptions, PairOptions):
+class BarrierOptions(LossOptions, StatisticsOptions, ExampleOptions, NetworkOptions, PairOptions):
     """The line between two networks, and what is measured on it.
 
     Args:
@@ -193,7 +205,7 @@ class BarrierOptions(LossOptions, SplitOptions, ExampleOptions, NetworkOptions, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandscapeOptions(LossOptions, SplitOptions, ExampleOptions, NetworkOptions):
+class LandscapeOptions(LossOptions, StatisticsOptions, ExampleOptions, NetworkOptions):
     """The plane through A, π(A) and B; or the weights of a network that has two.
 
     Args:

@@ -276,7 +276,17 @@ class Study:
                 raise InputError(f"early is true, but moment {name} counts steps: give epochs, or 0it, to stop after")
 
 
-BARRIER = ("num_alphas", "corrections", "splits", "num_images", "num_test_images", "batch_size", "matchers", "loss")
+BARRIER = (
+    "num_alphas",
+    "corrections",
+    "splits",
+    "num_images",
+    "num_test_images",
+    "batch_size",
+    "augment",
+    "matchers",
+    "loss",
+)
 DIVERSITY = ("sparsities", "rewinds", "matcher", "methods")
 
 

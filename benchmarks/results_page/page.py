@@ -12,6 +12,7 @@ from benchmarks._page import between
 from benchmarks.results_page import claims
 from benchmarks.results_page.collect import measured_studies
 from benchmarks.results_page.dots import Panel, dots_figure
+from benchmarks.results_page.ensembles import ensembles_figures, ensembles_text
 from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.networks import networks_text
 from benchmarks.results_page.predictor import all_points, predictor_figure
@@ -38,9 +39,14 @@ def write_page(docs: Path, readme: Path | None = None) -> list[Path]:
     tables["not run"] = not_run_table(docs / "results" / "not_run.csv")
     texts = {name: table.to_markdown(markup=True) for name, table in tables.items()}
     points = all_points(studies, SIGNS)
-    texts |= {"networks": networks_text(studies), "pairs": str(sum(map(len, points.values())))}
+    texts |= {"networks": networks_text(studies), "ensembles": ensembles_text(studies)}
+    texts |= {"pairs": str(sum(map(len, points.values())))}
     written = []
-    drawn = figures(studies) | {"predictor": predictor_figure(points), "headline": headline_figure(studies)}
+    drawn = (
+        figures(studies)
+        | ensembles_figures(studies)
+        | {"predictor": predictor_figure(points), "headline": headline_figure(studies)}
+    )
     for name, figure in drawn.items():
         written.append(docs / "images" / f"results-{name}.svg")
         save_figure(figure, written[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.results_page.ensembles import ENSEMBLES, ensembles_figures, ensembles_text
 from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.networks import BY_WIDTH, NETWORKS, by_width_table, networks_text
 from rebasin_lt.settings.config_files import shipped
@@ -47,3 +48,24 @@ def test_one_width_alone_is_no_comparison() -> None:
     assert "by width" not in networks_text({"resnet20": RESNET20})
     both = {"resnet20": RESNET20, "resnet20_half": Measured("resnet20_half", narrowed(RESNET20.outcome, 0.02))}
     assert "### ResNet20 by width" in networks_text(both)
+
+
+def test_ensembles_of_a_network_have_their_layout_price_and_figure() -> None:
+    assert ENSEMBLES in {name.removeprefix("results/").removesuffix(".yaml") for name in shipped()}
+    assert "not measured" in ensembles_text({})
+    assert ensembles_figures({}) == {}
+    measured = Measured(ENSEMBLES, ensembles())
+    text = ensembles_text({ENSEMBLES: measured})
+    assert "| 1 · 0.95 · 2ep | LTH | 5 | 74.00 ± 1.00 | 76.00 | 0.100 | 0.200 | 0.050 |" in text
+    assert "| 1 · 0.95 · 2ep | permuted | 74.00 ± 1.00 | 0.100 | 76.00 | 20 | 0 | 6 | 26 |" in text
+    assert set(ensembles_figures({ENSEMBLES: measured})) == {"ensembles"}
+    assert measured.sparsities == [0.95]
+
+
+def ensembles() -> StudyOutcome:
+    """Five members of two settings, without any cell of the grid."""
+    found = {"accuracy": 0.74, "accuracy_std": 0.01, "ensemble": 0.76, "disagreement": 0.1, "kl": 0.2, "js": 0.05}
+    place = {"width": 1.0, "sparsity": 0.95, "rewind": "2ep", "members": 5}
+    rows = [{**place, "setting": name, **found} for name in ("lth", "permuted")]
+    settings = {**RESNET20.outcome.settings, "methods": [], "diversity": {"methods": ["lth", "permuted"]}}
+    return replace(RESNET20.outcome, settings=settings, sparse=[], diversity=rows)

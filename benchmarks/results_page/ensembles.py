@@ -18,7 +18,7 @@ ENSEMBLES = "resnet20_diversity"
 
 def ensembles_text(studies: Mapping[str, Measured]) -> str:
     """Its command, figure and tables, as Markdown."""
-    if ENSEMBLES not in studies:
+    if not _measured(studies):
         return "On ResNet20 they are [not measured yet](#not-run-here)."
     measured = studies[ENSEMBLES]
     outcome, setting = measured.outcome, measured.setting
@@ -34,10 +34,15 @@ def ensembles_text(studies: Mapping[str, Measured]) -> str:
 
 def ensembles_figures(studies: Mapping[str, Measured]) -> dict[str, Figure]:
     """Accuracy against disagreement, with prices, if they are measured."""
-    if ENSEMBLES not in studies:
+    if not _measured(studies):
         return {}
     (figure,) = frontier_figures(_found(studies[ENSEMBLES]), studies[ENSEMBLES].setting).values()
     return {"ensembles": figure}
+
+
+def _measured(studies: Mapping[str, Measured]) -> bool:
+    """Whether any is: pairs are whole, and shown, before the members of ensembles are trained."""
+    return ENSEMBLES in studies and bool(studies[ENSEMBLES].outcome.diversity)
 
 
 def _found(measured: Measured) -> list[Worth]:

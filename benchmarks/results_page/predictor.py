@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmarks._signs_report import SMALLEST_GAP, pair_points
 from benchmarks.results_page.measured import Measured
+from benchmarks.results_page.networks import CONTROLS_OF
 from rebasin_lt.report.kit.figures import plain_axes, styled_figure
 from rebasin_lt.report.kit.methods import COLOURS
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Point = Mapping[str, float]
-"""agreement: share of kept signs that agree with trained B; memory: init memory over chance; gain and gap: points."""
+"""agreement: share of kept signs that agree with trained B; memory: init memory over chance, NaN where A's
+initialisation was not kept; gain and gap: points."""
 
 _PANELS = {
     "memory": "init memory of A's mask, over chance",
@@ -32,14 +33,17 @@ _MARKERS = "o^sDvPX*"
 
 
 def all_points(studies: Mapping[str, Measured], signs: Path) -> dict[str, list[Point]]:
-    """The pairs of `benchmarks.signs` and of every study whose matches recorded what was known, by title.
+    """The pairs of `benchmarks.signs` and of every study whose matches recorded signs that agree, by title.
 
     Pairs of the signs benchmark that two of its settings share count once.
     """
     settings = json.loads(signs.read_text(encoding="utf-8"))
     by_folder = {setting["folder"]: setting for setting in reversed(settings.values())}
     points: dict[str, list[Point]] = {each["title"]: pair_points(each) for each in reversed(by_folder.values())}
-    points |= {measured.outcome.title: list(study_points(measured)) for measured in studies.values()}
+    first = [
+        measured for name, measured in studies.items() if name not in CONTROLS_OF.values()
+    ]  # not the same pairs twice
+    points |= {measured.outcome.title: list(study_points(measured)) for measured in first}
     return {title: own for title, own in points.items() if own}
 
 
@@ -55,8 +59,9 @@ def study_points(measured: Measured) -> Iterator[Point]:
                 if before is None or seed not in group["lth"] or seed not in group["naive"]:
                     continue
                 naive = group["naive"][seed]
+                kept = "init_memory" in before
                 yield {
-                    "memory": before["init_memory"] / before["init_memory_chance"],
+                    "memory": before["init_memory"] / before["init_memory_chance"] if kept else math.nan,
                     "agreement": before["sign_agreement"],
                     "gain": 100 * (permuted - naive),
                     "gap": 100 * (group["lth"][seed] - naive),
@@ -70,7 +75,7 @@ def _known(matches: Sequence[Mapping[str, Any]]) -> dict[tuple[float, int, float
         for match in matches
         if match["matcher"] == "permuted"
         for mask in match["masks"]
-        if {"init_memory", "sign_agreement"} <= set(mask)
+        if "sign_agreement" in mask
     }
 
 
@@ -103,12 +108,3 @@ def _draw(axes: Axes, points: Mapping[str, Sequence[Point]], name: str) -> None:
         closures = [point["gain"] / point["gap"] for point in shown]
         style: Any = {"color": COLOURS[colour][0], "markersize": 5, "alpha": 0.75, "markeredgewidth": 0}
         axes.plot([point[name] for point in shown], closures, marker, label=title, **style)
-
-
-def rank_correlations(points: Mapping[str, Sequence[Point]]) -> dict[str, float]:
-    """Spearman's rank correlation of each number with gap closure, over the pairs that the figure shows."""
-    from scipy.stats import spearmanr
-
-    shown = [point for own in points.values() for point in own if point["gap"] >= SMALLEST_GAP]
-    closures = np.array([point["gain"] / point["gap"] for point in shown])
-    return {key: float(spearmanr([point[key] for point in shown], closures).statistic) for key in _PANELS}

@@ -53,7 +53,7 @@ def verdicts_table(studies: Studies) -> Table:
     )
     row(
         "2 so with the ticket's signs",
-        "the same of both with them",
+        "LTH + signs − permuted + signs, narrowest above widest",
         None,
         lambda network: _narrow_above_wide(studies, network, "lth+mask", "permuted+mask"),
     )
@@ -81,8 +81,7 @@ def verdicts_table(studies: Studies) -> Table:
     columns = [Column("claim", align="left"), Column("figure, mean over all cells", align="left")]
     columns.append(Column("the paper, ResNet20 on CIFAR-10", signed=True))
     for name, title in networks.items():
-        seeds = studies[name].seeds
-        columns.append(Column(f"{title}, {seeds} seed{'s' * (seeds > 1)}", align="left"))
+        columns.append(Column(f"{title}, {_seeds(studies[name].seeds)}", align="left"))
     return Table(
         columns,
         rows,
@@ -98,7 +97,7 @@ def _against(studies: Studies, network: str, name: str, against: str) -> Cell:
     if found is not None or controls not in studies:
         return _said(found)
     found = difference(studies[controls].groups(), name, against)
-    return None if found is None else f"{_said(found)} ({found.count} seeds)"
+    return None if found is None else f"{_said(found)} ({_seeds(found.count)})"
 
 
 def _narrow_above_wide(studies: Studies, network: str, name: str, against: str) -> Cell:
@@ -109,7 +108,7 @@ def _narrow_above_wide(studies: Studies, network: str, name: str, against: str) 
         return None
     narrow, wide = min(groups), max(groups)
     found = growth(groups[narrow], groups[wide], name, against)
-    return None if found is None else f"{_said(found)} ({found.count} seeds, width {narrow:g} above {wide:g})"
+    return None if found is None else f"{_said(found)} ({_seeds(found.count)}, width {narrow:g} above {wide:g})"
 
 
 def _digits_by_width(studies: Studies) -> dict[float, list[Group]]:
@@ -133,6 +132,10 @@ def _fallen(measured: Measured, correction: str) -> Cell:
 
 def _said(estimate: Estimate | None) -> Cell:
     return None if estimate is None else f"{with_interval(estimate)}: {_judgement(estimate)}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
 
 
 def _judgement(estimate: Estimate) -> str:

@@ -161,7 +161,8 @@ def _measure(
             )  # fmt: skip
             curves += [_curve(correction, alignment, split, barrier) for split, barrier in found.items()]
     sparsity = {name: 0.0 if ends.mask is None else ends.mask.sparsity for name, ends in lines.items()}
-    return {**judged_in_result(judge.judged), "sparsity": sparsity, "curves": curves}
+    about = {**judged_in_result(judge.judged), **({"augment": True} if options.augment else {})}
+    return {**about, "sparsity": sparsity, "curves": curves}
 
 
 def _curve(correction: str, alignment: str, split: str, barrier: BarrierResult) -> dict[str, Any]:

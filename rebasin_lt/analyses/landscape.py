@@ -34,8 +34,8 @@ def measure_landscape(options: LandscapeOptions, out: Path | str, progress: Prog
         if None in files.values():
             raise InputError("expected --ckpt-a, --ckpt-b and --permutation, or --two-weights alone")
         return measure_plane(options, out, progress)
-    loss = None if options.loss == CROSS_ENTROPY else options.loss
-    for name, value in {**files, "--loss": loss}.items():
+    others = {"--loss": None if options.loss == CROSS_ENTROPY else options.loss, "--augment": options.augment or None}
+    for name, value in {**files, **others}.items():
         if value is not None:
             raise InputError(f"--two-weights trains its own networks, but {name} is {value}: give one or the other")
     return run_once(out, {"two_weights": True}, two_weights)
@@ -67,7 +67,8 @@ def measure_plane(options: LandscapeOptions, out: Path | str, progress: Progress
     def work() -> dict[str, Any]:
         done = _measure(out, network_b, plane, (columns, rows), (train, test), judge, progress)
         names = dict(zip(("permuted", "b", "a"), plane.corners, strict=True))
-        about = {**judged_in_result(judge.judged), "x": columns, "y": rows, "corners": names}
+        about = {**judged_in_result(judge.judged), **({"augment": True} if options.augment else {})}
+        about |= {"x": columns, "y": rows, "corners": names}
         return {**about, "num_images": done.pop("num_images"), **done}
 
     settings = {

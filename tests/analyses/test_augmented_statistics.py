@@ -11,14 +11,20 @@ import pytest
 import torch
 import yaml
 
+from rebasin_lt.analyses import barrier
 from rebasin_lt.analyses.barrier import measure_barriers
-from rebasin_lt.analyses.landscape import measure_plane
-from rebasin_lt.cli import main
+from rebasin_lt.analyses.landscape import measure_landscape, measure_plane
 from rebasin_lt.connectivity.batchnorm import clone, reset_batchnorm
 from rebasin_lt.errors import InputError
 from rebasin_lt.experiment.subjects import Subjects, open_pair
+from rebasin_lt.report.analyses.barrier import show_barriers
+from rebasin_lt.settings.config_files import find_config
 from rebasin_lt.settings.options import BarrierOptions, LandscapeOptions
 from rebasin_lt.storage.run_folder import CONFIG
+from rebasin_lt.storage.strict_yaml import read_yaml
+from rebasin_lt.study.folder import study_of
+from rebasin_lt.study.kinds.barrier import BARRIER_KIND
+from rebasin_lt.study.plan import plan
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {"barrier": measure_barriers, "landscape": measure_plane}
 
@@ -85,7 +91,25 @@ def test_they_differ_and_a_folder_holds_one_of_both(command, options, tmp_path) 
         MEASURES[command](replace(options[command], augment=True), tmp_path / "plain")
 
 
-def test_a_study_takes_it_among_settings_of_the_barrier(tmp_path, capsys) -> None:
-    args = ["study", "--config", "studies/digits.yaml", "--barrier.augment=true", "--out", str(tmp_path / "study")]
-    assert main([*args, "--dry-run", "--probe", "false"]) == 0
-    assert "barrier" in capsys.readouterr().out
+def test_a_result_and_its_table_say_so(options, tmp_path) -> None:
+    for augment in (False, True):
+        result = measure_barriers(replace(options["barrier"], augment=augment), tmp_path / str(augment))
+        assert result.get("augment", False) == augment
+        assert ("statistics of augmented images" in show_barriers(result, tmp_path)) == augment
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_stages_of_a_study_are_measured_with_its_setting(augment, tmp_path, monkeypatch) -> None:
+    seen: list[BarrierOptions] = []
+    monkeypatch.setattr(barrier, "measure_barriers", lambda options, _: seen.append(options))
+    settings = read_yaml(find_config("studies/digits.yaml"))
+    settings = {name: value for name, value in settings.items() if name != "out"}
+    study = study_of(settings | {"barrier": {**settings["barrier"], **({"augment": True} if augment else {})}}, "it")
+    stage = next(stage for stage in plan(study).values() if stage.kind == "barrier")
+    BARRIER_KIND.run(study, stage, tmp_path)
+    assert [options.augment for options in seen] == [augment]
+
+
+def test_two_weights_refuse_it() -> None:
+    with pytest.raises(InputError, match="--two-weights trains its own networks, but --augment is True: give one or"):
+        measure_landscape(LandscapeOptions(two_weights=True, augment=True), "nowhere")

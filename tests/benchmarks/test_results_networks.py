@@ -54,6 +54,9 @@ def test_ensembles_of_a_network_have_their_layout_price_and_figure() -> None:
     assert ENSEMBLES in {name.removeprefix("results/").removesuffix(".yaml") for name in shipped()}
     assert "not measured" in ensembles_text({})
     assert ensembles_figures({}) == {}
+    early = {ENSEMBLES: Measured(ENSEMBLES, replace(ensembles(), diversity=[]))}  # no member is trained yet
+    assert "not measured" in ensembles_text(early)
+    assert ensembles_figures(early) == {}
     measured = Measured(ENSEMBLES, ensembles())
     text = ensembles_text({ENSEMBLES: measured})
     assert "| 1 · 0.95 · 2ep | LTH | 5 | 74.00 ± 1.00 | 76.00 | 0.100 | 0.200 | 0.050 |" in text

@@ -29,7 +29,7 @@ from rebasin_lt.study.outcome import StudyOutcome
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-NAMES = r"ResNet\d+|CIFAR-10|VGG\d+|claim \d|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
+NAMES = r"ResNet\d+(×[\d½]+)?|CIFAR-10|VGG\d+|claim \d|Conv-4|8×8|Table \d+|k = 0|out 0|of 95 %|^#+ \d"
 """What holds a digit and is no measurement."""
 CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
 

@@ -73,6 +73,8 @@ def _caption(result: Mapping[str, Any]) -> str:
     text = f"{len(result['curves'][0]['alphas'])} points on {examples}"
     if "judged" in result:
         text += f", by {judged.label}{'' if judged.error else ', which has no error'}"
+    if result.get("augment"):
+        text += "; statistics of augmented images"
     sparsities = {LINES[name]: sparsity for name, sparsity in result["sparsity"].items()}
     if any(sparsities.values()):
         text += "; sparsity of the line: " + ", ".join(f"{name} {value:.4f}" for name, value in sparsities.items())

@@ -32,7 +32,7 @@ from rebasin_lt.study.folder import read_study
 LINES = (("naive", ""), ("naive", "+mask"), ("permuted", ""), ("permuted", "+mask"))
 """How B is trained, without and with A's signs; the ticket that it is held against has them or not as well."""
 _OWN = {False: "B's own", True: "the ticket's"}
-_IDENTITY = ("study", "seed", "method", "signs")
+_IDENTITY = ("study", "place", "seed", "method", "signs")
 Record = dict[str, Any]
 
 
@@ -48,7 +48,8 @@ def lines_of(runs: Path) -> Iterator[tuple[Record, dict[str, Any]]]:
                 permutation = seed / "match" / "permuted" / f"sparsity-{sparsity}.perm.safetensors"
                 given = {"permutation": str(permutation)} if method == "permuted" else {}
                 if all(path.is_file() for path in ends):
-                    about = {"study": title, "seed": int(seed.name.partition("=")[2]), "method": method}
+                    place = f"{seed.parent.name},{cell}"
+                    about = {"study": title, "place": place, "seed": int(seed.name.partition("=")[2]), "method": method}
                     yield about | {"signs": bool(signs)}, {"ckpt_a": str(ends[0]), "ckpt_b": str(ends[1]), **given}
 
 
@@ -67,24 +68,29 @@ def measured(given: dict[str, Any], num_images: int, num_test_images: int) -> Re
 
 
 def table(records: Sequence[Record]) -> Table:
-    """A row per study and way to train B."""
+    """A row per study, cell of it, and way to train B."""
     rows: list[list[Cell]] = []
-    for study in dict.fromkeys(record["study"] for record in records):
+    for study, place in dict.fromkeys((record["study"], record["place"]) for record in records):
         for method, signs in LINES:
-            found = [record for record in records if _cell(record) == (study, method, bool(signs))]
+            found = [record for record in records if _cell(record) == (study, place, method, bool(signs))]
             if found:
                 numbers = [spread_of([record[name] for record in found]) for name in ("ticket", "trained", "barrier")]
                 moved = "permuted" if method == "permuted" else "as it is"
                 trained = f"{moved}, {_OWN[bool(signs)]} signs"
-                rows.append([study, trained, *(each and each.scaled(100) for each in numbers), len(found)])
+                rows.append([
+                    f"{study}, {place.replace(',', ', ')}",
+                    trained,
+                    *(each and each.scaled(100) for each in numbers),
+                    len(found),
+                ])
     columns = [Column("study", align="left"), Column("A's mask on B", align="left")]
     columns += [Column(title, spread="std") for title in ("error of A's ticket (%)", "of B (%)", "error barrier (%)")]
     caption = "After BN reset on augmented images, mean ± sample standard deviation over pairs"
     return Table([*columns, Column("pairs", decimals=0)], rows, caption)
 
 
-def _cell(record: Record) -> tuple[str, str, bool]:
-    return record["study"], record["method"], record["signs"]
+def _cell(record: Record) -> tuple[str, str, str, bool]:
+    return record["study"], record["place"], record["method"], record["signs"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for about, options in lines_of(runs):
             if not any(all(record[name] == about[name] for name in _IDENTITY) for record in records):
                 records.append({**about, **measured(options, given.num_images, given.num_test_images)})
-                records.sort(key=lambda record: (record["study"], record["method"], record["signs"], record["seed"]))
+                records.sort(key=lambda record: (*_cell(record), record["seed"]))
                 write_json(path, {"made_by": "python -m benchmarks.basins", "lines": records})
-                print(json.dumps(records[-1] if len(records) == 1 else about), flush=True)
+                print(json.dumps(about), flush=True)
     page = given.docs / "signs.md"
     write_text(page, between(page.read_text(encoding="utf-8"), "basins table", table(records).to_markdown().rstrip()))
 

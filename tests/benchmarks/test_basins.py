@@ -73,6 +73,22 @@ def test_lines_that_the_results_hold_are_not_measured_again(runs, tmp_path, monk
     assert [row.split("|")[-2].strip() for row in rows] == ["2", "1", "2", "1"]
 
 
+def test_cells_and_widths_of_a_study_are_told_apart(runs) -> None:
+    (first,) = runs.glob("width=0.5/seed=1")
+    for place in (first.parent.parent / "width=1" / "seed=1", first):
+        for method in ("lth", "naive"):
+            folder = place / "sparse" / f"method={method},sparsity=0.9,rewind=2ep"
+            folder.mkdir(parents=True)
+            (folder / FINAL).touch()
+    numbers = {"barrier": 0.1, "ticket": 0.2, "trained": 0.2, "middle": 0.3}
+    found = [about | numbers for about, _ in lines_of(runs)]
+    assert len({tuple(about.values()) for about in found}) == len(found) == 8
+    rows = [row for row in table(found).rows if "sparsity=0.9," in str(row[0])]
+    assert [(str(row[0]).rpartition(", width=")[2], row[-1]) for row in rows] == [
+        ("0.5, sparsity=0.9, rewind=2ep", 1), ("1, sparsity=0.9, rewind=2ep", 1),
+    ]  # fmt: skip
+
+
 def test_the_page_shows_what_was_measured() -> None:
     records = json.loads((RESULTS / "basins.json").read_text(encoding="utf-8"))["lines"]
     page = (DOCS / "signs.md").read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def studies_table(studies: Studies) -> Table:
             ", ".join(f"{width:g}" for width in measured.outcome.settings["widths"]),
             measured.seeds,
             ", ".join(map(sparsity_text, measured.sparsities)),
-            ", ".join(measured.setting.rewinds),
+            ", ".join(measured.rewinds),
             f"{recipe['dense_epochs']} / {recipe['epochs_per_round']} / {recipe['sparse_epochs']}",
             len(stages),
             f"{sum(stage['images'] or 0 for stage in stages):,}",

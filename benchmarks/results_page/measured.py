@@ -63,6 +63,13 @@ class Measured:
         return sorted(of_cells | {one["sparsity"] for one in self.outcome.diversity})
 
     @property
+    def rewinds(self) -> list[str]:
+        """The rewind moments of its cells and of its ensembles, in the order of its settings: some have no cell."""
+        of_cells = {place.rewind for cells in self.runs.values() for place in cells}
+        trained = of_cells | {one["rewind"] for one in self.outcome.diversity}
+        return [rewind for rewind in self.setting.rewinds if rewind in trained]
+
+    @property
     def seeds(self) -> int:
         return len(self.outcome.settings["seeds"])
 

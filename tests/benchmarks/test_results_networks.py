@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.results_page.claims import studies_table
 from benchmarks.results_page.ensembles import ENSEMBLES, ensembles_figures, ensembles_text
 from benchmarks.results_page.measured import Measured
 from benchmarks.results_page.networks import BY_WIDTH, NETWORKS, by_width_table, networks_text
@@ -48,6 +49,13 @@ def test_one_width_alone_is_no_comparison() -> None:
     assert "by width" not in networks_text({"resnet20": RESNET20})
     both = {"resnet20": RESNET20, "resnet20_half": Measured("resnet20_half", narrowed(RESNET20.outcome, 0.02))}
     assert "### ResNet20 by width" in networks_text(both)
+
+
+def test_rewind_moments_without_a_cell_are_not_said_to_be_run() -> None:
+    assert RESNET20.outcome.settings["recipe"]["rewinds"] == ["0it", "2ep"]  # the first for the init memory alone
+    table = studies_table({"resnet20": RESNET20})
+    names = [column.title for column in table.columns]
+    assert table.rows[0][names.index("rewind points")] == "2ep"
 
 
 def test_ensembles_of_a_network_have_their_layout_price_and_figure() -> None:

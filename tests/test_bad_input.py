@@ -179,7 +179,7 @@ CASES = [
     (
         f"{MATCH} --out other",
         2,
-        "output folder other holds another run: width is None there and 1 here",
+        "output folder other holds another run: width is not set there and 1 here",
     ),
     (f"{MATCH} --out strange", 2, "strange holds files but no config.yaml"),
     (f"{MATCH} --out a.ckpt", 2, "output folder a.ckpt is a file"),
@@ -252,7 +252,7 @@ CASES = [
     (f"{CONTROL} --kind snip {OWN} --ckpt a.ckpt --num-images 5000", 2, "num_images is 5000, but train of digits has"),
     (f"{CONTROL} --kind snip {OWN} --ckpt plain.pt --model mlp", 2, "give --data NAME"),
     (f"control --out other --kind shuffled {OWN}", 2, "--out other is a folder, expected a file such as other/control"),
-    (f"control --out good.mask.safetensors --kind shuffled {OWN}", 2, "stage is None there and control here"),
+    (f"control --out good.mask.safetensors --kind shuffled {OWN}", 2, "stage is not set there and control here"),
     ("report", 2, "the following arguments are required: report.dir"),
     ("report none", 2, "none holds no study: there is no config.yaml in it"),
     ("report other", 2, "other holds a run that is no study: its config.yaml has no recipe"),

@@ -15,6 +15,7 @@ from rebasin_lt.pruning.mask import Mask
 from rebasin_lt.settings.options import ControlOptions
 from rebasin_lt.storage.former_names import by_present_names
 from rebasin_lt.storage.paths import with_paths_located
+from rebasin_lt.storage.run_folder import value_of
 
 _OF_EVERY_FILE = ("format", "version", "sparsity", "sha256", "mask", "ckpt")  # metadata that tells no two runs apart
 
@@ -85,8 +86,8 @@ def _existing(out: Path, about: Mapping[str, str]) -> Mask | None:
     for name in dict.fromkeys([*about, *found]):
         if name not in _OF_EVERY_FILE and here.get(name) != there.get(name):
             raise InputError(
-                f"--out {out} holds another mask: {name} is {found.get(name)} there and {about.get(name)} here; "
-                "choose another file"
+                f"--out {out} holds another mask: {name} is {value_of(found, name)} there and "
+                f"{value_of(about, name)} here; choose another file"
             )
     return mask
 

@@ -88,9 +88,15 @@ def _check_same(folder: Path, existing: Mapping[str, Any], config: Mapping[str, 
     for name in dict.fromkeys([*wanted, *present]):
         if name not in but and here.get(name) != there.get(name):
             raise InputError(
-                f"output folder {folder} holds another run{earlier}: {name} is {present.get(name)} there and "
-                f"{wanted.get(name)} here; choose another folder"
+                f"output folder {folder} holds another run{earlier}: {name} is {value_of(present, name)} there and "
+                f"{value_of(wanted, name)} here; choose another folder"
             )
+
+
+def value_of(settings: Mapping[str, Any], name: str) -> Any:
+    """The value of a setting for an error: a setting that is None, or that was not known then, is "not set"."""
+    value = settings.get(name)
+    return "not set" if value is None else value
 
 
 def read_config(path: Path) -> dict[str, Any]:

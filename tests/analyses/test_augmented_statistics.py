@@ -87,7 +87,7 @@ def test_they_differ_and_a_folder_holds_one_of_both(command, options, tmp_path) 
     assert losses_at_b(command, plain) != losses_at_b(command, augmented)
     configs = [yaml.safe_load((tmp_path / name / CONFIG).read_text()) for name in ("plain", "augmented")]
     assert [config.get("augment") for config in configs] == [None, True]  # folders of before do not name it
-    with pytest.raises(InputError, match="holds another run: augment is None there and True here"):
+    with pytest.raises(InputError, match="holds another run: augment is not set there and True here"):
         MEASURES[command](replace(options[command], augment=True), tmp_path / "plain")
 
 

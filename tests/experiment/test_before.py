@@ -110,7 +110,7 @@ def test_what_is_not_known_is_left_out_and_named(options, runs, tmp_path) -> Non
     assert "the share of the initial weights that is left is not known: no config.yaml" in printed
 
     named = replace(alone, init_a=str(runs / "a" / "rewind" / "0it.ckpt"))
-    with pytest.raises(InputError, match="out holds another run: sha256_init_a is None there"):
+    with pytest.raises(InputError, match="out holds another run: sha256_init_a is not set there"):
         match_and_permute(named, tmp_path / "out")
     result = match_and_permute(named, tmp_path / "named")
     assert "init_memory" in result["before_training"]["masks"]["m.mask.safetensors"]

@@ -20,7 +20,7 @@ def test_another_run_is_refused_with_both_values(tmp_path):
     claim_folder(tmp_path / "run", {"deep": {"rate": 0.1}})
     with pytest.raises(InputError, match=r"holds another run: deep.rate is 0.1 there and 0.2 here"):
         claim_folder(tmp_path / "run", {"deep": {"rate": 0.2}})
-    with pytest.raises(InputError, match=r"holds another run: extra is None there and 1 here"):
+    with pytest.raises(InputError, match=r"holds another run: extra is not set there and 1 here"):
         claim_folder(tmp_path / "run", {"deep": {"rate": 0.1}, "extra": 1})
 
 

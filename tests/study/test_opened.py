@@ -70,7 +70,7 @@ def test_without_settings_of_pruning_a_study_is_that_of_an_earlier_release(tmp_p
     with claim_study(tmp_path / "old", study()):
         pass
     check_study_folder(tmp_path / "old", study())
-    with pytest.raises(InputError, match=r"recipe\.imp\.exclude is None there"):
+    with pytest.raises(InputError, match=r"recipe\.imp\.exclude is not set there"):
         check_study_folder(tmp_path / "old", study({"imp": {"exclude": ["net.0*"]}}))
 
 

@@ -242,7 +242,7 @@ def test_a_method_with_signs_may_be_added_unless_its_moment_was_not_kept(early) 
     kept = "its dense networks were kept at 0it, 1ep, this one wants 0it, 1ep, 2ep"
     with pytest.raises(InputError, match=kept):
         check_study_folder(early, replace(there, methods=[*there.methods, "naive+own@2ep"]))
-    with pytest.raises(InputError, match="early is True there and None here"):
+    with pytest.raises(InputError, match="early is True there and not set here"):
         check_study_folder(early, replace(there, early=False))
 
 

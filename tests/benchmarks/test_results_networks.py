@@ -12,7 +12,8 @@ from benchmarks.results_page.networks import BY_WIDTH, NETWORKS, by_width_table,
 from rebasin_lt.settings.config_files import shipped
 from rebasin_lt.study.outcome import StudyOutcome
 
-RESNET20 = Measured.read(Path(__file__).parents[2] / "docs" / "results" / "resnet20")
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+RESNET20 = Measured.read(RESULTS / "resnet20")
 LISTS = ("dense", "pruned", "sparse", "matches", "barriers")
 
 
@@ -71,6 +72,18 @@ def test_ensembles_of_a_network_have_their_layout_price_and_figure() -> None:
     assert "| 1 · 0.95 · 2ep | permuted | 74.00 ± 1.00 | 0.100 | 76.00 | 20 | 0 | 6 | 26 |" in text
     assert set(ensembles_figures({ENSEMBLES: measured})) == {"ensembles"}
     assert measured.sparsities == [0.95]
+
+
+def test_what_the_page_says_of_ensembles_is_what_they_have() -> None:
+    found = Measured.read(RESULTS / ENSEMBLES).outcome.diversity
+    together = {row["setting"]: row["ensemble"] for row in found}
+    order = ["dense", "imp", "early_2ep+mask", "lth", "permuted", "naive"]
+    assert sorted(together, key=lambda name: -together[name]) == order
+    of = {row["setting"]: row for row in found}
+    assert of["lth"]["accuracy"] > together["permuted"]
+    assert of["early_2ep+mask"]["accuracy"] > of["lth"]["accuracy"]
+    apart = {name: row["disagreement"] - of["lth"]["disagreement"] for name, row in of.items()}
+    assert 0 < apart["early_2ep+mask"] < 0.2 * apart["permuted"]
 
 
 def ensembles() -> StudyOutcome:

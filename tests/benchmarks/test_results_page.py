@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from benchmarks.results_page import collect as collecting
 from benchmarks.results_page import page
@@ -22,6 +24,7 @@ from benchmarks.results_page.collect import (
 from benchmarks.results_page.measured import Measured, gains, growth, verdict
 from benchmarks.results_page.values import value
 from rebasin_lt.errors import InputError
+from rebasin_lt.report.kit.figures import save_figure
 from rebasin_lt.report.kit.statistics import Estimate
 from rebasin_lt.report.study.numbers import write_numbers
 from rebasin_lt.settings.config_files import shipped
@@ -35,12 +38,21 @@ CODE = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\{\{.*?\}\}"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory) -> Path:
+def drawn() -> dict[str, Figure]:
+    """The figures of the page by the names of their files, once it is written."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, drawn) -> Path:
     """A copy of the documentation, with the page made anew."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(DOCS / "results", folder / "docs" / "results")
     shutil.copy(ROOT / "README.md", folder)
-    page.write_page(folder / "docs")
+    with pytest.MonkeyPatch.context() as patched:
+        keep = lambda figure, path: save_figure(drawn.setdefault(path.name, figure), path)  # noqa: E731
+        patched.setattr(page, "save_figure", keep)
+        page.write_page(folder / "docs")
     return folder
 
 
@@ -54,6 +66,17 @@ def test_every_figure_of_the_page_is_made_and_committed(written) -> None:
     made = {path.name for path in (written / "docs" / "images").iterdir()}
     assert shown == made
     assert all((DOCS / "images" / name).is_file() for name in shown)
+
+
+def test_no_heading_or_key_leaves_its_figure(written, drawn) -> None:
+    assert drawn.keys() == {path.name for path in (written / "docs" / "images").iterdir()}
+    for name, figure in drawn.items():
+        renderer = FigureCanvasAgg(figure).get_renderer()  # at the resolution of the figure, not of a file's
+        width = figure.get_size_inches()[0] * figure.dpi
+        texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+        for text in texts:
+            box = text.get_window_extent(renderer)
+            assert (box.x0 >= 0, box.x1 <= width) == (True, True), f"{name}: {text.get_text()}"
 
 
 @pytest.mark.parametrize("name", ["page.md", "readme.md"])
@@ -82,8 +105,17 @@ def test_every_shipped_study_is_measured_or_listed_with_its_cost() -> None:
 
 
 def assert_whole(measured: Measured) -> None:
-    """Every cell has every method with every seed: means over rewind points are then over the same ones."""
-    seeds, methods = set(measured.outcome.settings["seeds"]), set(measured.outcome.settings["methods"])
+    """Every cell has every method with every seed: means over rewind points are then over the same ones.
+
+    Of ensembles alone, its cells are those of the first member, and every setting has a member for each seed.
+    """
+    settings = measured.outcome.settings
+    seeds, methods = set(settings["seeds"]), set(settings["methods"])
+    if not methods:
+        rows = measured.outcome.diversity
+        assert {row["setting"] for row in rows} == set(settings["diversity"]["methods"]), measured.name
+        assert {row["members"] for row in rows} == {len(seeds)}, measured.name
+        seeds, methods = {settings["seeds"][0]}, set(settings["diversity"]["methods"]) - {"dense", "imp"}
     for width, cells in measured.runs.items():
         for place, group in cells.items():
             assert set(group) == methods, (measured.name, width, place)

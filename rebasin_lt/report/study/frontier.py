@@ -140,7 +140,7 @@ def _frontier(width: float, panels: Mapping[Place, Sequence[Worth]], setting: Se
             [f"sparsity {place}" for place in panels],
             handles,
             f"Accuracy and disagreement, width {width:g}",
-            "test accuracy (%); beside each point: epochs that one more network costs",
+            "test accuracy (%), and the epochs that one more network costs",
             "disagreement of two members",
         )
         for axes, own in zip(plots, panels.values(), strict=True):
